@@ -1,0 +1,113 @@
+//! The link to a job's dashboard, and the browser that shows it.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+/// How [`Job::visualize_with`](crate::Job::visualize_with) shows the dashboard.
+///
+/// `true` stands for [`Browser`](VisualizeMode::Browser) and `false` for [`Link`](VisualizeMode::Link), as
+/// did the flag `open_browser` of earlier SDKs.
+///
+/// ```
+/// use atomiverse::VisualizeMode;
+///
+/// assert_eq!(VisualizeMode::from(false), VisualizeMode::Link);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum VisualizeMode {
+    /// Opens a browser tab where a graphical browser is to be expected, and prints the link elsewhere.
+    #[default]
+    Auto,
+    /// Tries to open a browser tab in any case.
+    Browser,
+    /// Only prints the link.
+    Link,
+}
+
+impl From<bool> for VisualizeMode {
+    fn from(open_browser: bool) -> Self {
+        if open_browser { VisualizeMode::Browser } else { VisualizeMode::Link }
+    }
+}
+
+/// Shows the page, or prints its link on standard error where nobody would see it otherwise.
+pub(crate) fn show(url: &str, mode: VisualizeMode) {
+    let somebody_looks = graphical_browser_expected(|name| std::env::var_os(name));
+    let opened = match mode {
+        VisualizeMode::Link => false,
+        VisualizeMode::Auto => somebody_looks && open(url),
+        // Without a display a launcher may report success and show nothing.
+        VisualizeMode::Browser => open(url) && somebody_looks,
+    };
+    if !opened {
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "Open the job in a browser: {url}");
+    }
+}
+
+#[cfg(feature = "browser")]
+fn open(url: &str) -> bool {
+    // For each launcher, of which `open` knows up to six: about two seconds if all of them fail late. A
+    // launcher that still runs then is left to itself, in a session without a terminal.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
+    open::that_detached_with_timeout(url, PATIENCE)
+        .inspect_err(|error| log::debug!("no browser for {url}: {error}"))
+        .is_ok()
+}
+
+#[cfg(not(feature = "browser"))]
+fn open(_: &str) -> bool {
+    false
+}
+
+fn graphical_browser_expected(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    if !cfg!(unix) || cfg!(target_os = "macos") {
+        return true;
+    }
+    let is_set = |name| var(name).is_some_and(|value| !value.is_empty());
+    if ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"].into_iter().any(is_set) {
+        return true;
+    }
+    // Without a display it may still name a program that hands the link on (as remote editors do),
+    // but xdg-open would also start a text browser where nobody sees it.
+    var("BROWSER").is_some_and(|browser| {
+        let browser = browser.to_string_lossy();
+        let program = browser.split([' ', ':']).next().and_then(|path| path.rsplit('/').next());
+        program.is_some_and(|name| !name.is_empty() && !TEXT_BROWSERS.contains(&name))
+    })
+}
+
+const TEXT_BROWSERS: [&str; 8] =
+    ["browsh", "elinks", "links", "links2", "lynx", "retawq", "w3m", "www-browser"];
+
+#[cfg(all(test, unix, not(target_os = "macos")))]
+mod tests {
+    use super::*;
+
+    fn expected(variables: &[(&str, &str)]) -> bool {
+        graphical_browser_expected(|name| {
+            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn a_browser_is_expected_where_somebody_can_see_it() {
+        assert!(expected(&[("DISPLAY", ":0")]));
+        assert!(expected(&[("WAYLAND_DISPLAY", "wayland-0")]));
+        assert!(expected(&[("WSL_DISTRO_NAME", "Debian")]));
+        assert!(expected(&[("BROWSER", "/opt/editor/open-on-my-laptop")]));
+        assert!(expected(&[("DISPLAY", ":0"), ("BROWSER", "w3m")]));
+    }
+
+    #[test]
+    fn no_browser_is_expected_without_a_display() {
+        assert!(!expected(&[]));
+        assert!(!expected(&[("DISPLAY", ""), ("WAYLAND_DISPLAY", ""), ("BROWSER", "")]));
+        for browser in TEXT_BROWSERS {
+            assert!(!expected(&[("BROWSER", browser)]), "{browser}");
+        }
+        assert!(!expected(&[("BROWSER", "/usr/bin/lynx %s")]));
+        assert!(!expected(&[("BROWSER", "w3m:lynx")]));
+    }
+}

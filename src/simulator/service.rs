@@ -1,0 +1,371 @@
+//! The rules of the service, pure: a request goes in, an answer comes out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::clock::SimulatedClock;
+use super::{Fault, ReceivedRequest, SimulatedJob, dashboard};
+use crate::summary::{JobId, JobState};
+
+#[derive(Debug)]
+pub(super) struct Service {
+    clock: Arc<SimulatedClock>,
+    api_key: &'static str,
+    /// Oldest first; the serial number grows.
+    jobs: Vec<StoredJob>,
+    /// The job of each payload that was submitted.
+    submitted: HashMap<String, JobId>,
+    serial: u64,
+    answers: u64,
+    pub(super) capacity: Option<usize>,
+    pub(super) faults: VecDeque<Fault>,
+    pub(super) requests: Vec<ReceivedRequest>,
+}
+
+#[derive(Debug)]
+pub(super) struct StoredJob {
+    serial: u64,
+    pub(super) id: JobId,
+    pub(super) job: SimulatedJob,
+    /// In simulated time since the start, less the age; may lie before the start.
+    submitted: i128,
+    cancelled: Option<i128>,
+}
+
+impl StoredJob {
+    /// State and charge at a time in nanoseconds since the start.
+    fn at(&self, now: i128) -> (JobState, Option<f64>) {
+        let run = self.submitted + nanoseconds(self.job.pending_for);
+        let end = run + nanoseconds(self.job.running_for);
+        let until = self.cancelled.unwrap_or(now).min(end);
+        let state = match &self.job.state {
+            _ if self.cancelled.is_some() => JobState::Cancelled,
+            Some(state) => state.clone(),
+            None if now < run => JobState::Pending,
+            None if now < end => JobState::Running,
+            None => self.job.outcome.clone(),
+        };
+        let seconds = (until - run).max(0) as f64 / 1e9;
+        let charge = self.job.billed_core_seconds.or((seconds > 0.0).then_some(4.0 * seconds));
+        (state, charge)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX / 4)
+}
+
+/// An answer of the service.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+impl Reply {
+    fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Reply { status, headers, body: body.to_string() }
+    }
+
+    fn detail(status: u16, detail: &str) -> Self {
+        Reply::json(status, &json!({ "detail": detail }))
+    }
+
+    /// FastAPI's stock answer to a value that it refuses.
+    fn invalid(loc: &[&str], msg: &str, kind: &str) -> Self {
+        Reply::json(422, &json!({ "detail": [{ "loc": loc, "msg": msg, "type": kind }] }))
+    }
+}
+
+impl Service {
+    pub(super) fn new(clock: Arc<SimulatedClock>, api_key: &'static str) -> Self {
+        Service {
+            clock,
+            api_key,
+            jobs: Vec::new(),
+            submitted: HashMap::new(),
+            serial: 0,
+            answers: 0,
+            capacity: None,
+            faults: VecDeque::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, job: SimulatedJob) -> JobId {
+        self.serial += 1;
+        let id = JobId::from(format!("job-{:06}", self.serial));
+        let submitted = self.now() - nanoseconds(job.age);
+        self.jobs.push(StoredJob { serial: self.serial, id: id.clone(), job, submitted, cancelled: None });
+        id
+    }
+
+    /// Takes note of a request and says what is to go wrong with it.
+    pub(super) fn receive(&mut self, request: ReceivedRequest) -> Option<Fault> {
+        self.requests.push(request);
+        self.faults.pop_front()
+    }
+
+    pub(super) fn answer(&mut self, request: &ReceivedRequest) -> Reply {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let query: Vec<(String, String)> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (decode(name), decode(value)))
+            .collect();
+        let query = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match segments.as_slice() {
+            ["job"] => self.dashboard(query("job_id")),
+            ["api", "v1", rest @ ..] if self.knows(request.header("authorization")) => {
+                match (request.method.as_str(), rest) {
+                    ("GET", ["jobs"]) => self.list(query("limit"), query("cursor")),
+                    ("POST", ["jobs"]) => self.submit(&request.body),
+                    ("POST", ["jobs", "batch"]) => self.submit_batch(&request.body),
+                    ("GET", ["jobs", id]) => self.on_job(id, Service::get),
+                    ("PATCH", ["jobs", id]) => {
+                        self.on_job(id, |service, index| service.rename(index, &request.body))
+                    }
+                    ("DELETE", ["jobs", id]) => self.on_job(id, Service::delete),
+                    ("POST", ["jobs", id, "cancel"]) => self.on_job(id, Service::cancel),
+                    (_, ["jobs"] | ["jobs", _] | ["jobs", _, "cancel"]) => {
+                        Reply::detail(405, "Method Not Allowed")
+                    }
+                    _ => Reply::detail(404, "Not Found"),
+                }
+            }
+            ["api", "v1", ..] => Reply::detail(401, "Invalid API key"),
+            _ => Reply::detail(404, "Not Found"),
+        }
+    }
+
+    /// The number of an answer, for `x-request-id`.
+    pub(super) fn request_id(&mut self) -> String {
+        self.answers += 1;
+        format!("sim-{}", self.answers)
+    }
+
+    fn now(&self) -> i128 {
+        nanoseconds(self.clock.elapsed())
+    }
+
+    fn knows(&self, authorization: Option<&str>) -> bool {
+        authorization.and_then(|value| value.strip_prefix("Bearer ")) == Some(self.api_key)
+    }
+
+    fn on_job(&mut self, id: &str, verb: impl FnOnce(&mut Self, usize) -> Reply) -> Reply {
+        match self.jobs.iter().position(|job| job.id == id) {
+            Some(index) => verb(self, index),
+            None => Reply::detail(404, "Job not found"),
+        }
+    }
+
+    fn list(&self, limit: Option<&str>, cursor: Option<&str>) -> Reply {
+        const LARGEST_PAGE: usize = 1000;
+        let limit = match limit.map_or(Ok(50), str::parse) {
+            Ok(limit @ 1..=LARGEST_PAGE) => limit,
+            _ => return Reply::invalid(&["query", "limit"], "Input should be from 1 to 1000", "int_range"),
+        };
+        // The serial number of the last job that was seen: jobs that come or go do not move it.
+        let before = match cursor.map(|cursor| cursor.strip_prefix("before-").map(str::parse::<u64>)) {
+            None => u64::MAX,
+            Some(Some(Ok(serial))) => serial,
+            Some(_) => return Reply::invalid(&["query", "cursor"], "Invalid cursor", "value_error"),
+        };
+        let mut older = self.jobs.iter().rev().filter(|job| job.serial < before).peekable();
+        let page: Vec<&StoredJob> = older.by_ref().take(limit).collect();
+        let has_more = older.peek().is_some();
+        let next_cursor = page.last().filter(|_| has_more).map(|job| format!("before-{}", job.serial));
+        let jobs: Vec<Value> = page.into_iter().map(|job| self.summary(job)).collect();
+        Reply::json(200, &json!({ "jobs": jobs, "has_more": has_more, "next_cursor": next_cursor }))
+    }
+
+    fn get(&mut self, index: usize) -> Reply {
+        Reply::json(200, &self.summary(&self.jobs[index]))
+    }
+
+    fn rename(&mut self, index: usize, body: &str) -> Reply {
+        let name = match serde_json::from_str::<Value>(body) {
+            Ok(Value::Object(mut fields)) => fields.remove("name"),
+            _ => return Reply::invalid(&["body"], "Input should be a valid dictionary", "dict_type"),
+        };
+        match checked_name(name) {
+            Ok(name) => {
+                self.jobs[index].job.name = Some(name);
+                self.get(index)
+            }
+            Err(reply) => *reply,
+        }
+    }
+
+    fn cancel(&mut self, index: usize) -> Reply {
+        let now = self.now();
+        let job = &mut self.jobs[index];
+        if !job.at(now).0.is_terminal() {
+            job.cancelled = Some(now);
+        }
+        self.get(index)
+    }
+
+    fn delete(&mut self, index: usize) -> Reply {
+        let (state, _) = self.jobs[index].at(self.now());
+        if !state.is_terminal() {
+            return Reply::detail(
+                409,
+                &format!("Job is {state}; only done, failed or cancelled jobs can be deleted"),
+            );
+        }
+        let StoredJob { id, .. } = self.jobs.remove(index);
+        self.submitted.retain(|_, job| *job != id);
+        Reply { status: 204, headers: Vec::new(), body: String::new() }
+    }
+
+    fn submit(&mut self, body: &str) -> Reply {
+        let Ok(payload) = serde_json::from_str::<Value>(body) else {
+            return Reply::invalid(&["body"], "JSON decode error", "json_invalid");
+        };
+        match self.accept(&payload) {
+            Ok((id, is_new)) => {
+                let mut reply = self.on_job(id.as_str(), Service::get);
+                reply.status = if is_new { 201 } else { 200 };
+                reply
+            }
+            Err(Refused::Invalid { field, msg }) => Reply::invalid(&["body", field], msg, "value_error"),
+            Err(Refused::AtCapacity) => Reply::detail(429, AT_CAPACITY),
+        }
+    }
+
+    fn submit_batch(&mut self, body: &str) -> Reply {
+        let payloads = match serde_json::from_str::<Value>(body).map(|mut body| body["jobs"].take()) {
+            Ok(Value::Array(payloads)) => payloads,
+            _ => return Reply::invalid(&["body", "jobs"], "Input should be a valid list", "list_type"),
+        };
+        if payloads.len() > 1000 {
+            return Reply::invalid(&["body", "jobs"], "List should have at most 1000 items", "too_long");
+        }
+        let entries: Vec<Value> = payloads
+            .iter()
+            .map(|payload| match self.accept(payload) {
+                Ok((id, is_new)) => {
+                    let now = self.now();
+                    let state = self.jobs.iter().find(|job| job.id == id).map(|job| job.at(now).0);
+                    let status = if is_new { "submitted" } else { "cache_hit" };
+                    json!({ "job_id": id, "state": state, "status": status })
+                }
+                Err(refused) => {
+                    let error = match refused {
+                        Refused::Invalid { field, msg } => format!("{field}: {msg}"),
+                        Refused::AtCapacity => AT_CAPACITY.to_owned(),
+                    };
+                    json!({ "job_id": null, "state": null, "status": "failed", "error": error })
+                }
+            })
+            .collect();
+        let count = |status: &str| entries.iter().filter(|entry| entry["status"] == status).count();
+        let answer = json!({
+            "total": entries.len(),
+            "submitted": count("submitted"),
+            "failed": count("failed"),
+            "cache_hits": count("cache_hit"),
+            "jobs": entries,
+        });
+        Reply::json(200, &answer)
+    }
+
+    /// The job of a payload, and whether it is a new one.
+    fn accept(&mut self, payload: &Value) -> Result<(JobId, bool), Refused> {
+        let Value::Object(fields) = payload else {
+            return Err(Refused::Invalid { field: "job", msg: "Input should be a valid dictionary" });
+        };
+        let Some(Value::String(job_type)) = fields.get("job_type").filter(|job_type| *job_type != "") else {
+            return Err(Refused::Invalid { field: "job_type", msg: "Field required" });
+        };
+        let key = payload.to_string();
+        if let Some(id) = self.submitted.get(&key) {
+            return Ok((id.clone(), false));
+        }
+        let now = self.now();
+        let active = || self.jobs.iter().filter(|job| !job.at(now).0.is_terminal()).count();
+        if self.capacity.is_some_and(|capacity| active() >= capacity) {
+            return Err(Refused::AtCapacity);
+        }
+        let mut job = SimulatedJob::new(job_type.clone());
+        if let Some(name) = fields.get("name").filter(|name| !name.is_null()) {
+            let name = checked_name(Some(name.clone()));
+            job.name = Some(name.map_err(|_| Refused::Invalid { field: "name", msg: "Invalid name" })?);
+        }
+        let molecule = fields.get("molecule").cloned();
+        job.molecule_preview = molecule.and_then(|molecule| serde_json::from_value(molecule).ok());
+        let id = self.add(job);
+        self.submitted.insert(key, id.clone());
+        Ok((id, true))
+    }
+
+    fn summary(&self, stored: &StoredJob) -> Value {
+        let (state, billed_core_seconds) = stored.at(self.now());
+        json!({
+            "job_id": stored.id,
+            "name": stored.job.name,
+            "state": state,
+            "job_type": stored.job.job_type,
+            "created_at": self.created_at(stored),
+            "billed_core_seconds": billed_core_seconds,
+            "molecule_preview": stored.job.molecule_preview,
+        })
+    }
+
+    fn created_at(&self, stored: &StoredJob) -> String {
+        let start = jiff::Timestamp::try_from(self.clock.start()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let created = jiff::Timestamp::from_nanosecond(start.as_nanosecond() + stored.submitted);
+        format!("{:.6}", created.unwrap_or(jiff::Timestamp::MIN))
+    }
+
+    fn dashboard(&self, id: Option<&str>) -> Reply {
+        let job = self.jobs.iter().find(|job| Some(job.id.as_str()) == id);
+        let body = match job {
+            Some(stored) => {
+                let (state, charge) = stored.at(self.now());
+                dashboard::page(stored, &state, charge)
+            }
+            None => dashboard::not_found(),
+        };
+        let headers = vec![("content-type".to_owned(), "text/html; charset=utf-8".to_owned())];
+        Reply { status: if job.is_some() { 200 } else { 404 }, headers, body }
+    }
+}
+
+const AT_CAPACITY: &str = "own controller at capacity";
+
+enum Refused {
+    Invalid { field: &'static str, msg: &'static str },
+    AtCapacity,
+}
+
+/// The documented rules: not empty after trimming, at most 120 characters, printable characters only.
+fn checked_name(name: Option<Value>) -> Result<String, Box<Reply>> {
+    let refuse = |msg, kind| Err(Box::new(Reply::invalid(&["body", "name"], msg, kind)));
+    match name {
+        Some(Value::String(name)) => match name.trim() {
+            "" => refuse("Name must not be empty", "value_error"),
+            name if name.chars().count() > 120 => {
+                refuse("Name must have at most 120 characters", "string_too_long")
+            }
+            name if name.chars().any(char::is_control) => {
+                refuse("Name must have printable characters only", "value_error")
+            }
+            name => Ok(name.to_owned()),
+        },
+        Some(_) => refuse("Input should be a valid string", "string_type"),
+        None => refuse("Field required", "missing"),
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
