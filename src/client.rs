@@ -531,10 +531,15 @@ impl fmt::Debug for ClientBuilder {
         let Settings { api_key, base_url, api_url, timeout, policy, .. } = &self.settings;
         f.debug_struct("ClientBuilder")
             .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
-            .field("base_url", base_url)
-            .field("api_url", api_url)
+            .field("base_url", &without_password(base_url))
+            .field("api_url", &api_url.as_deref().map(without_password))
             .field("timeout", timeout)
             .field("policy", policy)
             .finish_non_exhaustive()
     }
+}
+
+/// `build` refuses an address with a password; until then it is not shown.
+fn without_password(url: &str) -> &str {
+    if url.contains('@') { "(hidden)" } else { url }
 }

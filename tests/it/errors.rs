@@ -1,0 +1,219 @@
+//! What an error tells: what failed, on which job, what the server said, what to do next.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use atomiverse::{Client, Error};
+
+use crate::support::{RawServer, answer, json, raw};
+
+fn get(server: &RawServer) -> Error {
+    let client = server.client_builder().max_retries(0).build().unwrap();
+    client.get_job("9f2c").unwrap_err()
+}
+
+fn get_with(status: u16, headers: &[&str], body: &str) -> Error {
+    get(&RawServer::script(vec![answer(status, headers, body)]))
+}
+
+#[test]
+fn an_error_is_one_line_with_action_job_status_words_advice_and_request() {
+    let server = RawServer::script(vec![answer(
+        404,
+        &["x-request-id: req-7", "content-type: application/json"],
+        r#"{"detail":"Job not found"}"#,
+    )]);
+    let error = get(&server);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "get job 9f2c: 404 Not Found: the server said: Job not found. There is no such job: it may be \
+             deleted already, or be another account's (GET {}/api/v1/jobs/9f2c, request id req-7)",
+            server.url()
+        )
+    );
+    assert_eq!(format!("{error:?}"), error.to_string(), "readable from fn main");
+    assert_eq!(error.status(), Some(404));
+    assert_eq!(error.request_id(), Some("req-7"));
+    assert_eq!(error.job_id().unwrap(), &"9f2c");
+    assert_eq!(error.server_message(), Some("Job not found"));
+    assert_eq!(error.attempts(), 1);
+    assert!(error.is_not_found());
+    assert!(!error.is_conflict() && !error.is_timeout());
+}
+
+#[test]
+fn each_kind_of_status_answers_its_question() {
+    let kinds: [(u16, fn(&Error) -> bool, &str); 6] = [
+        (401, Error::is_unauthorized, "Check the API key"),
+        (404, Error::is_not_found, "no such job"),
+        (409, Error::is_conflict, ""),
+        (422, Error::is_validation, ""),
+        (429, Error::is_rate_limited, "Ask less often"),
+        (403, |error| error.status() == Some(403), "a workspace key is needed"),
+    ];
+    for (status, question, advice) in kinds {
+        let error = get_with(status, &[], "");
+        assert_eq!(error.status(), Some(status));
+        assert!(error.to_string().contains(advice), "{error}");
+        for (other, of_other, _) in kinds {
+            assert_eq!(of_other(&error), other == status, "{other} asked of {status}");
+        }
+        assert_eq!(error.server_message(), None);
+        assert!(question(&error));
+    }
+}
+
+#[test]
+fn a_refused_value_shows_the_words_for_each_field() {
+    let body = r#"{"detail":[{"loc":["body","name"],"msg":"too long","type":"x"},
+                             {"loc":["body","tags",2],"msg":"not a text","type":"y"}]}"#;
+    let error = get_with(422, &["content-type: application/json"], body);
+    assert!(error.to_string().contains("name: too long; tags.2: not a text"), "{error}");
+}
+
+#[test]
+fn an_html_page_of_a_proxy_is_named_and_not_shown_whole() {
+    let page = format!("<html><head><title>502 Bad Gateway</title></head>{}</html>", "x".repeat(5000));
+    let error = get_with(502, &["content-type: text/html"], &page);
+    assert_eq!(error.server_message(), Some(r#"an HTML page, "502 Bad Gateway""#));
+    assert!(error.to_string().len() < 300, "{error}");
+}
+
+#[test]
+fn control_characters_of_the_server_never_reach_a_terminal() {
+    let body = format!(r#"{{"detail":"a\u001b]0;owned\u0007\r\nb\u202e {}"}}"#, "y".repeat(5000));
+    let server = RawServer::script(vec![
+        answer(400, &["x-request-id: r\x1b[31m"], &body),
+        answer(200, &["content-type: text/\x1b[2Jhtml"], "\u{1b}[2J\u{202e}not json"),
+        answer(302, &["location: https://evil.example/\x1b[2J"], ""),
+        json(&format!(r#"{{"job_id":"\u001b[2J","state":5,"x":"{}"}}"#, "z".repeat(5000))),
+    ]);
+    for _ in 0..4 {
+        for text in [get(&server).to_string(), format!("{:#?}", get(&server))] {
+            let shown = text.replace('\n', "");
+            assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
+            assert!(text.len() < 1500, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_hostile_identifier_does_not_reach_a_terminal_either() {
+    let server = RawServer::script(vec![answer(404, &[], "")]);
+    let error = server.client().get_job("a\u{1b}[2J\nb").unwrap_err();
+    assert!(!error.to_string().chars().any(char::is_control), "{error:?}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_says_what_was_expected_and_what_came() {
+    let error =
+        get_with(200, &["content-type: text/html; charset=utf-8", "x-request-id: r1"], "<html>hello</html>");
+    let text = error.to_string();
+    for part in
+        ["a job", "text/html; charset=utf-8", "<html>hello</html>", "base URL is wrong", "request id r1"]
+    {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(error.status(), Some(200));
+    assert!(error.source().is_some());
+
+    let error = RawServer::script(vec![json("[]")]).client().list_jobs().send().unwrap_err();
+    assert!(error.to_string().contains("a page of jobs"), "{error}");
+    let error = get_with(200, &[], "");
+    assert!(error.to_string().contains("content type not given, an empty body"), "{error}");
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    let error = get_with(200, &[], r#"{"job_id":"9f2c","state":"done"}"#);
+    assert!(error.to_string().contains("missing field `job_type`"), "{error}");
+}
+
+#[test]
+fn a_redirect_is_not_followed_and_names_its_target() {
+    for status in [300, 301, 302, 303, 307, 308] {
+        let server =
+            RawServer::script(vec![answer(status, &["location: https://elsewhere.example/jobs"], "")]);
+        let client = server.client();
+        for error in [
+            client.get_job("a").unwrap_err(),
+            client.rename_job("a", "b").unwrap_err(),
+            client.cancel_job("a").unwrap_err(),
+            client.delete_job("a").unwrap_err(),
+            client.list_jobs().send().unwrap_err(),
+        ] {
+            assert_eq!(error.status(), Some(status));
+            assert!(error.to_string().contains("https://elsewhere.example/jobs"), "{error}");
+        }
+        assert_eq!(server.requests().len(), 5, "{status}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_says_so() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let client = Client::builder()
+        .api_key("key")
+        .base_url(format!("http://{address}"))
+        .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
+        .build()
+        .unwrap();
+    let error = client.get_job("9f2c").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the server cannot be reached"), "{text}");
+    assert!(text.contains("tried 3 times"), "{text}");
+    assert_eq!((error.status(), error.attempts()), (None, 3));
+    assert!(error.source().is_some());
+}
+
+#[test]
+fn bytes_that_are_no_http_say_so() {
+    let error = get(&RawServer::script(vec![raw("SSH-2.0-OpenSSH_9.7\r\n\r\n")]));
+    assert!(error.to_string().contains("the answer is not valid HTTP"), "{error}");
+}
+
+#[test]
+fn bad_settings_are_refused_when_the_client_is_built() {
+    let build = |change: fn(atomiverse::ClientBuilder) -> atomiverse::ClientBuilder| {
+        change(Client::builder().api_key("key")).build().map(drop).map_err(|error| error.to_string())
+    };
+    let refused: [(fn(atomiverse::ClientBuilder) -> atomiverse::ClientBuilder, &str); 14] = [
+        (|b| b.base_url(""), "not a URL"),
+        (|b| b.base_url("atomiverse.com"), "has to begin with https://"),
+        (|b| b.base_url("ftp://atomiverse.com"), "has to begin with https://"),
+        (|b| b.base_url("https://"), "not a URL"),
+        (|b| b.base_url("https://user:pw@atomiverse.com"), "leave that out"),
+        (|b| b.base_url("https://atomiverse.com/?x=1"), "ends with the path"),
+        (|b| b.base_url("http://atomiverse.com"), "plain http would show the API key"),
+        (|b| b.base_url("http://127.0.0.1.example.com"), "plain http would show the API key"),
+        (|b| b.api_url("http://10.0.0.1/api"), "plain http would show the API key"),
+        (|b| b.user_agent("a\nb"), "user_agent"),
+        (|b| b.user_agent(""), "user_agent"),
+        (|b| b.timeout(Duration::ZERO), "timeout is zero"),
+        (|b| b.attempt_timeout(Duration::ZERO), "attempt_timeout is zero"),
+        (|b| b.connect_timeout(Duration::ZERO), "connect_timeout is zero"),
+    ];
+    for (change, words) in refused {
+        let error = build(change).expect_err(words);
+        assert!(error.contains(words), "{error}");
+        assert!(!error.contains("pw@"), "{error}");
+    }
+    let taken: [fn(atomiverse::ClientBuilder) -> atomiverse::ClientBuilder; 4] = [
+        |b| b.base_url("http://localhost:8080/"),
+        |b| b.base_url("http://[::1]:8080"),
+        |b| b.base_url("http://gateway.example").allow_insecure_http(true),
+        |b| b.timeout(Duration::MAX),
+    ];
+    for change in taken {
+        // The default address needs TLS, which a lean build has not.
+        build(|b| b.base_url("http://localhost")).unwrap();
+        if cfg!(any(feature = "rustls", feature = "native-tls")) {
+            build(change).unwrap();
+        }
+    }
+    assert!(Client::builder().build().unwrap_err().to_string().contains("no API key"));
+}

@@ -1,0 +1,304 @@
+//! Pages and the iterator: what is asked for, what is handed out, and where it ends.
+
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Error, JobSummary, JobsIter};
+
+use crate::support::{RawServer, json, page};
+
+fn with_jobs(count: u32) -> Simulator {
+    let simulator = Simulator::start().unwrap();
+    simulator.add_sample_jobs(count);
+    simulator
+}
+
+fn lines(simulator: &Simulator) -> Vec<String> {
+    simulator.requests().iter().map(ToString::to_string).collect()
+}
+
+fn ids(jobs: impl IntoIterator<Item = Result<JobSummary, Error>>) -> Vec<String> {
+    jobs.into_iter().map(|job| job.unwrap().job_id.into()).collect()
+}
+
+/// Jobs until the first error, and that error.
+fn until_error(jobs: &mut JobsIter) -> (Vec<String>, Error) {
+    let mut ids = Vec::new();
+    loop {
+        match jobs.next().expect("the iterator ended without an error") {
+            Ok(job) => ids.push(job.job_id.into()),
+            Err(error) => return (ids, error),
+        }
+    }
+}
+
+#[test]
+fn a_page_and_the_next_one() {
+    let simulator = with_jobs(5);
+    let client = simulator.client().unwrap();
+
+    let first = client.list_jobs().limit(3).send().unwrap();
+    assert_eq!(first.jobs.len(), 3);
+    assert!(first.has_more);
+    let second = client.list_jobs().limit(3).cursor(first.next_cursor.unwrap()).send().unwrap();
+    assert_eq!(second.jobs.len(), 2);
+    assert!(!second.has_more);
+    assert_eq!(second.next_cursor, None);
+
+    assert_eq!(lines(&simulator), ["GET /api/v1/jobs?limit=3", "GET /api/v1/jobs?limit=3&cursor=before-3"]);
+}
+
+#[test]
+fn a_page_has_fifty_jobs_unless_said_otherwise() {
+    let simulator = with_jobs(51);
+    assert_eq!(simulator.client().unwrap().list_jobs().send().unwrap().jobs.len(), 50);
+    assert_eq!(lines(&simulator), ["GET /api/v1/jobs?limit=50"]);
+}
+
+#[test]
+fn a_cursor_is_encoded_whatever_it_holds() {
+    let server = RawServer::script(vec![json(&page(&[], false, None))]);
+    let cursor = "a b&limit=9#x/?é+%41==";
+    server.client().list_jobs().cursor(cursor).send().unwrap();
+    assert_eq!(
+        server.lines(),
+        ["GET /api/v1/jobs?limit=50&cursor=a%20b%26limit%3D9%23x%2F%3F%C3%A9%2B%2541%3D%3D"]
+    );
+}
+
+#[test]
+fn iterating_hands_out_every_job_once_newest_first() {
+    let simulator = with_jobs(120);
+    let jobs = ids(simulator.client().unwrap().iter_jobs());
+    let expected: Vec<String> = (1..=120).rev().map(|n| format!("job-{n:06}")).collect();
+    assert_eq!(jobs, expected);
+    assert_eq!(simulator.requests().len(), 3);
+    assert_eq!(simulator.connections(), 1);
+}
+
+#[test]
+fn the_last_page_asks_for_no_more_than_is_wanted() {
+    let simulator = with_jobs(200);
+    assert_eq!(simulator.client().unwrap().iter_jobs().limit(50).max_jobs(120).count(), 120);
+    assert_eq!(
+        lines(&simulator),
+        [
+            "GET /api/v1/jobs?limit=50",
+            "GET /api/v1/jobs?limit=50&cursor=before-151",
+            "GET /api/v1/jobs?limit=20&cursor=before-101",
+        ]
+    );
+}
+
+#[test]
+fn max_jobs_at_the_end_of_a_page_asks_for_no_further_page() {
+    let simulator = with_jobs(100);
+    assert_eq!(simulator.client().unwrap().iter_jobs().limit(50).max_jobs(50).count(), 50);
+    assert_eq!(simulator.requests().len(), 1);
+}
+
+#[test]
+fn max_jobs_of_zero_and_an_unused_iterator_ask_nothing() {
+    let simulator = with_jobs(3);
+    let client = simulator.client().unwrap();
+    assert!(client.iter_jobs().max_jobs(0).next().is_none());
+    assert!(client.iter_jobs().limit(0).max_jobs(0).next().is_none());
+    drop(client.iter_jobs().limit(2).max_jobs(2));
+    assert_eq!(simulator.requests().len(), 0);
+}
+
+#[test]
+fn no_page_is_fetched_before_it_is_wanted() {
+    let simulator = with_jobs(10);
+    let client = simulator.client().unwrap();
+    assert_eq!(client.iter_jobs().limit(5).take(5).count(), 5);
+    assert_eq!(simulator.requests().len(), 1);
+}
+
+#[test]
+fn a_page_larger_than_asked_for_is_listed_whole_but_never_exceeds_max_jobs() {
+    let server = RawServer::script(vec![json(&page(&["a", "b", "c", "d"], true, Some("c2")))]);
+    assert_eq!(server.client().list_jobs().limit(2).send().unwrap().jobs.len(), 4);
+    assert_eq!(ids(server.client().iter_jobs().limit(2).max_jobs(3)), ["a", "b", "c"]);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn an_empty_page_is_passed_over() {
+    let server = RawServer::script(vec![
+        json(&page(&[], true, Some("c1"))),
+        json(&page(&["a"], true, Some("c2"))),
+        json(&page(&[], true, Some("c3"))),
+        json(&page(&["b"], true, Some("c4"))),
+        json(&page(&[], false, None)),
+    ]);
+    assert_eq!(ids(server.client().iter_jobs()), ["a", "b"]);
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn has_more_decides_and_not_the_cursor() {
+    let server = RawServer::script(vec![json(&page(&["a"], false, Some("never-null")))]);
+    assert_eq!(ids(server.client().iter_jobs()), ["a"]);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_missing_cursor_is_an_error_after_the_jobs_of_its_page() {
+    for cursor in [None, Some("")] {
+        let server = RawServer::script(vec![json(&page(&["a", "b"], true, cursor))]);
+        let mut jobs = server.client().iter_jobs();
+        let (seen, error) = until_error(&mut jobs);
+        assert_eq!(seen, ["a", "b"]);
+        assert!(error.to_string().contains("no cursor for the next page"), "{error}");
+        assert!(jobs.next().is_none());
+        assert_eq!(server.requests().len(), 1);
+
+        let error = server.client().list_jobs().send().unwrap_err();
+        assert!(error.to_string().contains("no cursor for the next page"), "{error}");
+    }
+}
+
+#[test]
+fn a_repeated_cursor_is_an_error_and_no_endless_iteration() {
+    let server =
+        RawServer::script(vec![json(&page(&["a"], true, Some("c1"))), json(&page(&["b"], true, Some("c1")))]);
+    let mut jobs = server.client().iter_jobs();
+    let (seen, error) = until_error(&mut jobs);
+    assert_eq!(seen, ["a", "b"]);
+    assert!(error.to_string().contains(r#"cursor "c1" a second time"#), "{error}");
+    assert!(jobs.next().is_none());
+    assert_eq!(server.requests().len(), 2);
+
+    let error = server.client().list_jobs().cursor("c1").send().unwrap_err();
+    assert!(error.to_string().contains(r#"cursor "c1" a second time"#), "{error}");
+}
+
+#[test]
+fn cursors_that_go_in_a_circle_are_an_error() {
+    let server = RawServer::start(|n, _| {
+        let next = ["c1", "c2", "c3"][n % 3];
+        json(&page(&[&format!("job-{n}")], true, Some(next)))
+    });
+    let mut jobs = server.client().iter_jobs();
+    let (seen, error) = until_error(&mut jobs);
+    assert_eq!(seen, ["job-0", "job-1", "job-2", "job-3"]);
+    assert!(error.to_string().contains(r#"cursor "c1" a second time"#), "{error}");
+    assert!(jobs.next().is_none());
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn a_cursor_that_leads_back_to_where_a_resumed_iteration_began_is_an_error() {
+    let server = RawServer::start(|n, _| json(&page(&[], true, Some(["c2", "c1"][n % 2]))));
+    let mut jobs = server.client().iter_jobs().resume_from("c1");
+    let error = jobs.next().unwrap().unwrap_err();
+    assert!(error.to_string().contains(r#"cursor "c1" a second time"#), "{error}");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_broken_iteration_resumes_with_nothing_lost_and_nothing_twice() {
+    let simulator = with_jobs(120);
+    let client = simulator.client_builder().max_retries(0).build().unwrap();
+    let mut jobs = client.iter_jobs().limit(50);
+    let mut seen = ids(jobs.by_ref().take(100));
+    simulator.fail_next(Fault::status(500));
+    assert_eq!(jobs.next().unwrap().unwrap_err().status(), Some(500));
+    assert!(jobs.next().is_none(), "after an error the iterator ends");
+    assert!(jobs.next().is_none());
+
+    let cursor = jobs.cursor().unwrap().to_owned();
+    seen.extend(ids(client.iter_jobs().resume_from(cursor)));
+    let expected: Vec<String> = (1..=120).rev().map(|n| format!("job-{n:06}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn an_iteration_that_fails_at_once_resumes_at_the_start() {
+    let simulator = with_jobs(3);
+    let client = simulator.client_builder().max_retries(0).build().unwrap();
+    simulator.fail_next(Fault::Cut);
+    let mut jobs = client.iter_jobs();
+    assert!(jobs.next().unwrap().is_err());
+    assert_eq!(jobs.cursor(), None);
+    assert_eq!(client.iter_jobs().count(), 3);
+}
+
+#[test]
+fn an_iteration_that_stopped_within_a_page_resumes_at_that_page() {
+    let simulator = with_jobs(30);
+    let client = simulator.client().unwrap();
+    let mut jobs = client.iter_jobs().limit(10);
+    let seen = ids(jobs.by_ref().take(15));
+    let resumed = ids(client.iter_jobs().resume_from(jobs.cursor().unwrap()));
+    assert_eq!(resumed[0], seen[10], "the page is repeated, so that nothing is lost");
+    assert_eq!(resumed.len(), 20);
+}
+
+#[test]
+fn an_error_about_a_cursor_resumes_at_the_page_that_carried_it() {
+    let server = RawServer::script(vec![
+        json(&page(&["a"], true, Some("c1"))),
+        json(&page(&["b"], true, None)),
+        json(&page(&["b"], false, None)),
+    ]);
+    let mut jobs = server.client().iter_jobs();
+    until_error(&mut jobs);
+    assert_eq!(jobs.cursor(), Some("c1"));
+    assert_eq!(ids(server.client().iter_jobs().resume_from("c1")), ["b"]);
+}
+
+#[test]
+fn a_limit_of_zero_and_an_empty_cursor_are_refused_before_any_request() {
+    let simulator = with_jobs(3);
+    let client = simulator.client().unwrap();
+    let errors = [
+        client.list_jobs().limit(0).send().unwrap_err(),
+        client.list_jobs().cursor("").send().unwrap_err(),
+        client.iter_jobs().limit(0).next().unwrap().unwrap_err(),
+        client.iter_jobs().resume_from("").next().unwrap().unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.to_string().contains("nothing was sent"), "{error}");
+        assert_eq!(error.attempts(), 0);
+    }
+    assert!(client.iter_jobs().limit(0).nth(1).is_none(), "after the error the iterator ends");
+    assert_eq!(simulator.requests().len(), 0);
+}
+
+#[test]
+fn jobs_that_come_and_go_while_iterating_do_not_shift_the_pages() {
+    let simulator = with_jobs(20);
+    let client = simulator.client().unwrap();
+    let mut jobs = client.iter_jobs().limit(10);
+    let mut seen = ids(jobs.by_ref().take(10));
+    simulator.add_job(SimulatedJob::new("opt"));
+    client.delete_job("job-000011").unwrap();
+    seen.extend(ids(jobs));
+    let expected: Vec<String> = (1..=20).rev().map(|n| format!("job-{n:06}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn the_size_hint_is_what_is_at_hand_and_what_is_wanted() {
+    let simulator = with_jobs(20);
+    let client = simulator.client().unwrap();
+    assert_eq!(client.iter_jobs().size_hint(), (0, None));
+    let mut jobs = client.iter_jobs().limit(10).max_jobs(15);
+    assert_eq!(jobs.size_hint(), (0, Some(15)));
+    jobs.next();
+    assert_eq!(jobs.size_hint(), (9, Some(14)));
+}
+
+#[test]
+fn the_public_types_go_between_threads() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<atomiverse::Client>();
+    sync::<atomiverse::Client>();
+    send::<JobsIter>();
+    send::<atomiverse::Job>();
+    send::<Error>();
+    sync::<Error>();
+    fn fused<T: std::iter::FusedIterator>() {}
+    fused::<JobsIter>();
+}

@@ -1,0 +1,13 @@
+//! What users do, over real sockets: against the simulator, and against raw sockets where HTTP is broken.
+
+mod errors;
+mod identifiers;
+mod listing;
+mod retries;
+mod secrets;
+mod simulator;
+mod summaries;
+mod support;
+mod verbs;
+#[cfg(all(unix, not(target_os = "macos")))]
+mod visualize;

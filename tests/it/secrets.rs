@@ -1,0 +1,94 @@
+//! The key is found nowhere but in the one header.
+
+use std::sync::Mutex;
+
+use atomiverse::Client;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::support::{KEY, RawServer, answer, json, page, raw};
+
+/// Everything of this crate's, and of all others up to debug.
+struct Recorder(Mutex<String>);
+
+impl Log for Recorder {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().starts_with("atomiverse") || metadata.level() <= Level::Debug
+    }
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            let mut lines = self.0.lock().unwrap();
+            *lines += &format!("{} {}: {}\n", record.level(), record.target(), record.args());
+        }
+    }
+    fn flush(&self) {}
+}
+
+static RECORDER: Recorder = Recorder(Mutex::new(String::new()));
+
+#[test]
+fn the_key_is_in_no_log_line_no_error_and_no_debug_text() {
+    log::set_logger(&RECORDER).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let server = RawServer::script(vec![
+        json(&page(&["a"], false, None)),
+        answer(401, &["x-request-id: r1"], r#"{"detail":"Invalid API key"}"#),
+        answer(302, &["location: https://elsewhere.example"], ""),
+        json("[]"),
+        raw("no HTTP\r\n\r\n"),
+        answer(500, &[], ""),
+    ]);
+    let builder = server.client_builder();
+    let client = builder.clone().build().unwrap();
+    let job = client.job("a").unwrap();
+    let mut texts = vec![format!("{builder:?} {builder:#?} {client:?} {client:#?} {job:?} {job:#?}")];
+    let jobs = client.iter_jobs();
+    texts.push(format!("{jobs:?} {jobs:#?} {:?}", client.list_jobs()));
+    texts.push(format!("{:?}", jobs.collect::<Vec<_>>()));
+    for _ in 0..5 {
+        let error = client.delete_job("a").and_then(|()| client.get_job("a").map(drop)).unwrap_err();
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = source {
+            texts.push(format!("{error} {error:?} {error:#?}"));
+            source = error.source();
+        }
+    }
+    texts.push(job.job_dashboard_url());
+
+    let logged = RECORDER.0.lock().unwrap().clone();
+    assert!(logged.contains("DEBUG atomiverse"), "this crate's own lines were recorded: {logged}");
+    assert!(logged.contains("ureq"), "ureq's lines were recorded: {logged}");
+    texts.push(logged);
+    for text in texts {
+        assert!(!text.contains("must-not-leak"), "{text}");
+    }
+    for request in server.requests() {
+        let carrying = format!("{:?}", request).matches("must-not-leak").count();
+        assert_eq!(carrying, 1);
+        assert!(request.headers.contains(&format!("authorization: Bearer {KEY}")));
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_sent_is_refused_and_not_shown() {
+    for key in ["", " ", "secret\n", "sec ret", "secret\r\nX-Evil: 1", "secré", "\u{feff}secret", "sec\0ret"]
+    {
+        let error = Client::new(key).unwrap_err();
+        for text in [error.to_string(), format!("{error:#?}")] {
+            assert!(!text.contains("sec"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_prefix_of_a_key_is_not_looked_at() {
+    for key in ["av_1", "sk-av-1", "sk-rn-1", "anything/at+all=="] {
+        Client::builder().api_key(key).base_url("http://localhost").build().unwrap();
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown_by_the_builder() {
+    let builder = Client::builder().api_key("key").base_url("https://me:hunter2@atomiverse.com");
+    assert!(!format!("{builder:?}").contains("hunter2"));
+    assert!(!builder.build().unwrap_err().to_string().contains("hunter2"));
+}

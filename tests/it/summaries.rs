@@ -1,0 +1,219 @@
+//! What a newer service may send never breaks a listing.
+
+use atomiverse::{Element, JobState, JobSummary, JobsPage, MoleculePreview, Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::{RawServer, json as answer_json};
+
+fn summary(change: impl FnOnce(&mut Value)) -> Value {
+    let mut summary = json!({
+        "job_id": "9f2c", "name": "water", "state": "done", "job_type": "single_point_energy",
+        "created_at": "2026-05-02T14:32:01.123456Z", "billed_core_seconds": 12.5,
+        "molecule_preview": {"formula": "H2O", "atoms": [{"element": "O", "position": [0.0, 0.0, 0.117]}]}
+    });
+    change(&mut summary);
+    summary
+}
+
+/// Listed over a socket, between two ordinary jobs.
+fn listed(job: &Value) -> JobSummary {
+    let page = json!({"jobs": [summary(|_| ()), job, summary(|_| ())], "has_more": false});
+    let server = RawServer::script(vec![answer_json(&page.to_string())]);
+    let mut jobs = server.client().list_jobs().send().unwrap().jobs;
+    assert_eq!(jobs.len(), 3);
+    jobs.swap_remove(1)
+}
+
+#[test]
+fn unknown_fields_at_every_level_are_ignored() {
+    let job = listed(&summary(|job| {
+        job["priority"] = json!({"level": [1, 2, {"x": null}]});
+        job["molecule_preview"]["charge"] = json!(-1);
+        job["molecule_preview"]["atoms"][0]["isotope"] = json!(17);
+    }));
+    assert_eq!(job.molecule_preview.unwrap().atoms.len(), 1);
+}
+
+#[test]
+fn absent_and_null_are_none() {
+    for value in [None, Some(Value::Null)] {
+        let job = listed(&summary(|job| {
+            for field in ["name", "billed_core_seconds", "molecule_preview"] {
+                match &value {
+                    Some(value) => job[field] = value.clone(),
+                    None => drop(job.as_object_mut().unwrap().remove(field)),
+                }
+            }
+        }));
+        assert_eq!((job.name, job.billed_core_seconds, job.molecule_preview), (None, None, None));
+    }
+}
+
+#[test]
+fn states_are_read_in_either_case_and_unknown_ones_are_kept() {
+    for (text, state) in [
+        ("pending", JobState::Pending),
+        ("RUNNING", JobState::Running),
+        ("Done", JobState::Done),
+        ("failed", JobState::Failed),
+        ("CANCELLED", JobState::Cancelled),
+        ("Paused", JobState::Unknown("Paused".into())),
+        ("", JobState::Unknown(String::new())),
+    ] {
+        assert_eq!(listed(&summary(|job| job["state"] = json!(text))).state, state);
+    }
+}
+
+#[test]
+fn an_unknown_job_type_is_kept() {
+    let job = listed(&summary(|job| job["job_type"] = json!("reaction_network")));
+    assert_eq!(job.job_type, "reaction_network");
+}
+
+#[test]
+fn a_preview_in_an_unknown_shape_is_left_out() {
+    for shape in [
+        json!("H2O"),
+        json!(7),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!({"smiles": "O"}),
+        json!({"formula": "H2O"}),
+        json!({"formula": 1, "atoms": []}),
+        json!({"formula": "H2O", "atoms": "none"}),
+        json!({"formula": "H2O", "atoms": [{"element": "O"}]}),
+        json!({"formula": "H2O", "atoms": [{"element": 8, "position": [0, 0, 0]}]}),
+        json!({"formula": "H2O", "atoms": [{"element": "O", "position": [0, 0]}]}),
+        json!({"formula": "H2O", "atoms": [{"element": "O", "position": [0, 0, 0, 0]}]}),
+        json!({"formula": "H2O", "atoms": [{"element": "O", "position": [0, "0", {"deep": [[]]}]}]}),
+        json!({"formula": "H2O", "atoms": [null]}),
+        json!({"formula": "H2O", "symbols": ["O"]}),
+        json!({"formula": "H2O", "symbols": ["O"], "positions": []}),
+        json!({"formula": "H2O", "symbols": [8], "positions": [[0, 0, 0]]}),
+    ] {
+        let job = listed(&summary(|job| job["molecule_preview"] = shape.clone()));
+        assert_eq!(job.molecule_preview, None, "{shape}");
+    }
+}
+
+#[test]
+fn both_shapes_of_a_preview_are_read() {
+    let atoms = listed(&summary(|job| {
+        job["molecule_preview"] = json!({"formula": "HX", "atoms": [
+            {"position": [1, 2.5, -3e0], "element": "H"}, {"element": "Xx", "position": [0, 0, 0]}]});
+    }));
+    let lists = listed(&summary(|job| {
+        job["molecule_preview"] =
+            json!({"positions": [[1.0, 2.5, -3.0], [0, 0, 0]], "symbols": ["H", "Xx"], "formula": "HX"});
+    }));
+    assert_eq!(atoms, lists);
+    let preview = atoms.molecule_preview.unwrap();
+    assert_eq!(preview.atoms[0].position, [1.0, 2.5, -3.0]);
+    assert_eq!(preview.atoms[0].element.atomic_number(), Some(1));
+    assert_eq!(preview.atoms[1].element, "Xx");
+}
+
+#[test]
+fn every_timestamp_is_kept() {
+    for (wire, text) in [
+        (json!("2026-05-02T14:32:01.123456Z"), "2026-05-02T14:32:01.123456Z"),
+        (json!("2026-05-02T14:32:01"), "2026-05-02T14:32:01"),
+        (json!("yesterday"), "yesterday"),
+        (json!(""), ""),
+        (json!(1_777_732_321), "1777732321"),
+        (json!(1_777_732_321.25), "1777732321.25"),
+    ] {
+        let job = listed(&summary(|job| job["created_at"] = wire.clone()));
+        assert_eq!(job.created_at.as_str(), text);
+        assert_eq!(serde_json::to_value(&job.created_at).unwrap(), wire, "written back as it came");
+    }
+}
+
+#[cfg(feature = "jiff")]
+#[test]
+fn a_timestamp_converts_to_a_moment() {
+    let moment = |wire: Value| serde_json::from_value::<Timestamp>(wire).unwrap().to_jiff();
+    let expected: jiff::Timestamp = "2026-05-02T14:32:01Z".parse().unwrap();
+    let half: jiff::Timestamp = "2026-05-02T14:32:01.5Z".parse().unwrap();
+    for wire in [
+        json!("2026-05-02T14:32:01Z"),
+        json!("2026-05-02T16:32:01+02:00"),
+        json!("2026-05-02T14:32:01"),
+        json!("2026-05-02 14:32:01"),
+        json!(1_777_732_321),
+    ] {
+        assert_eq!(moment(wire.clone()), Some(expected), "{wire}");
+    }
+    for wire in [json!("2026-05-02T14:32:01.500000"), json!(1_777_732_321.5)] {
+        assert_eq!(moment(wire.clone()), Some(half), "{wire}");
+    }
+    for wire in [json!("yesterday"), json!(""), json!(1e300)] {
+        assert_eq!(moment(wire.clone()), None, "{wire}");
+    }
+}
+
+#[test]
+fn what_was_read_is_written_back_in_the_shape_of_the_wire() {
+    let wire = summary(|_| ());
+    let job: JobSummary = serde_json::from_value(wire.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&job).unwrap(), wire);
+}
+
+#[test]
+fn written_and_read_again_everything_is_the_same() {
+    let jobs = [
+        summary(|_| ()),
+        summary(|job| job["state"] = json!("Paused")),
+        summary(|job| job["created_at"] = json!(1_777_732_321.25)),
+        summary(|job| job["molecule_preview"]["atoms"][0]["element"] = json!("Xx")),
+        summary(|job| job["name"] = Value::Null),
+        summary(|job| job["molecule_preview"] = json!({"unknown": "shape"})),
+    ];
+    let page = json!({"jobs": jobs, "has_more": true, "next_cursor": "c2"});
+    let page: JobsPage = serde_json::from_value(page).unwrap();
+    let text = serde_json::to_string(&page).unwrap();
+    assert_eq!(serde_json::from_str::<JobsPage>(&text).unwrap(), page);
+    let value = serde_json::to_value(&page).unwrap();
+    assert_eq!(serde_json::from_value::<JobsPage>(value).unwrap(), page);
+}
+
+#[test]
+fn by_itself_a_preview_is_read_strictly() {
+    let error = serde_json::from_str::<MoleculePreview>(r#"{"smiles": "O"}"#).unwrap_err();
+    assert!(error.to_string().contains("expected a molecule preview"), "{error}");
+    assert!(serde_json::from_str::<Element>("8").is_err());
+    assert!(serde_json::from_str::<Timestamp>("true").is_err());
+}
+
+#[test]
+fn every_element_is_known_by_its_symbol() {
+    for (symbol, number) in
+        [("H", 1), ("He", 2), ("C", 6), ("Cl", 17), ("Fe", 26), ("Xe", 54), ("U", 92), ("Og", 118)]
+    {
+        let element = Element::from(symbol);
+        assert_eq!(element.atomic_number(), Some(number));
+        assert_eq!(element.as_str(), symbol);
+    }
+    for unknown in ["", "D", "xx", "h", "cl", "Uuo"] {
+        assert_eq!(Element::from(unknown).atomic_number(), None);
+        assert_eq!(Element::from(unknown), unknown);
+    }
+}
+
+#[test]
+fn an_xyz_file_keeps_its_lines_and_columns_whatever_the_names_hold() {
+    let preview: MoleculePreview = serde_json::from_value(json!({
+        "formula": "H2\nO", "symbols": ["H", "a b", "", "Cl"],
+        "positions": [[0, 0, 0], [1, 2, 3], [-1000.5, 0, 0], [0.123456789, 0, 0]],
+    }))
+    .unwrap();
+    assert_eq!(
+        preview.to_xyz(),
+        "4\nH2 O\n\
+         H       0.00000000     0.00000000     0.00000000\n\
+         X       1.00000000     2.00000000     3.00000000\n\
+         X   -1000.50000000     0.00000000     0.00000000\n\
+         Cl      0.12345679     0.00000000     0.00000000\n"
+    );
+}

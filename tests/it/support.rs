@@ -1,0 +1,201 @@
+//! A server that answers with whatever bytes a test wants, and ends connections in every way.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use atomiverse::{Client, ClientBuilder};
+
+pub const KEY: &str = "av_key-that-must-not-leak";
+
+/// What the server does, one after the other, when it has read a request.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Send(Vec<u8>),
+    /// One byte at a time.
+    Trickle(Vec<u8>, Duration),
+    Close,
+    /// Ends the connection with RST.
+    Reset,
+    /// Sends nothing more until the client has gone.
+    Silence,
+}
+
+pub type Answer = Vec<Step>;
+
+/// An answer that HTTP allows, with a length.
+pub fn answer(status: u16, headers: &[&str], body: &str) -> Answer {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let length = body.len();
+    raw(format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n{headers}\r\n{body}"))
+}
+
+pub fn json(body: &str) -> Answer {
+    answer(200, &["content-type: application/json"], body)
+}
+
+pub fn raw(bytes: impl Into<Vec<u8>>) -> Answer {
+    vec![Step::Send(bytes.into())]
+}
+
+/// A summary as the contract has it.
+pub fn job(id: impl std::fmt::Display) -> String {
+    format!(
+        r#"{{"job_id":"{id}","name":null,"state":"done","job_type":"opt","created_at":"2026-05-02T14:32:01Z"}}"#
+    )
+}
+
+/// A page as the contract has it.
+pub fn page(ids: &[&str], has_more: bool, next_cursor: Option<&str>) -> String {
+    let jobs: Vec<String> = ids.iter().map(job).collect();
+    let next_cursor = next_cursor.map_or("null".to_owned(), |cursor| format!("{cursor:?}"));
+    format!(r#"{{"jobs":[{}],"has_more":{has_more},"next_cursor":{next_cursor}}}"#, jobs.join(","))
+}
+
+/// A request as it came: `line` is such as `GET /api/v1/jobs?limit=50`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub line: String,
+    pub headers: Vec<String>,
+    pub body: String,
+}
+
+pub struct RawServer {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: Vec<Request>,
+    connections: usize,
+    open: usize,
+    most_open: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RawServer {
+    /// Answers the first request with the first answer and so on; the last answer is for all that follow.
+    pub fn script(answers: Vec<Answer>) -> Self {
+        RawServer::start(move |n, _| answers[n.min(answers.len() - 1)].clone())
+    }
+
+    /// The answer to the `n`th request, counted from 0 over all connections.
+    pub fn start(answer: impl FnMut(usize, &Request) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let answer = Arc::new(Mutex::new(answer));
+        let server = RawServer { address, seen: seen.clone() };
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, answer) = (seen.clone(), answer.clone());
+                {
+                    let mut seen = lock(&seen);
+                    seen.connections += 1;
+                    seen.open += 1;
+                    seen.most_open = seen.most_open.max(seen.open);
+                }
+                thread::spawn(move || {
+                    // The client may go at any time: that is its right.
+                    let _ = converse(&stream, &seen, &mut |n, request| lock(&answer)(n, request));
+                    lock(&seen).open -= 1;
+                });
+            }
+        });
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client that does not wait long, neither for answers nor between attempts.
+    pub fn client_builder(&self) -> ClientBuilder {
+        Client::builder()
+            .api_key(KEY)
+            .base_url(self.url())
+            .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
+    }
+
+    pub fn client(&self) -> Client {
+        self.client_builder().build().unwrap()
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.seen).requests.clone()
+    }
+
+    /// The request lines received so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.line).collect()
+    }
+
+    pub fn connections(&self) -> usize {
+        lock(&self.seen).connections
+    }
+}
+
+type Respond<'a> = dyn FnMut(usize, &Request) -> Answer + 'a;
+
+fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read_request(&mut reader)? {
+        let n = {
+            let mut seen = lock(seen);
+            seen.requests.push(request.clone());
+            seen.requests.len() - 1
+        };
+        for step in respond(n, &request) {
+            match step {
+                Step::Send(bytes) => (&mut &*stream).write_all(&bytes)?,
+                Step::Trickle(bytes, pause) => {
+                    for byte in bytes {
+                        (&mut &*stream).write_all(&[byte])?;
+                        thread::sleep(pause);
+                    }
+                }
+                Step::Close => return stream.shutdown(Shutdown::Both),
+                Step::Reset => {
+                    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+                    return Ok(());
+                }
+                Step::Silence => {
+                    io::copy(&mut reader, &mut io::sink())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end() {
+            "" => break,
+            line => head.push(line.to_owned()),
+        }
+    }
+    let mut head = head.into_iter();
+    let line = head.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    let headers: Vec<String> = head.collect();
+    let length = headers.iter().find_map(|header| {
+        let (name, value) = header.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    let mut body = String::new();
+    reader.take(length.unwrap_or(0)).read_to_string(&mut body)?;
+    Ok(Some(Request { line, headers, body }))
+}

@@ -1,0 +1,250 @@
+//! Rename, cancel, delete, refresh: what goes out and what comes of it.
+
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Client, JobState};
+use std::time::Duration;
+
+use crate::support::{RawServer, answer, job};
+
+fn start() -> (Simulator, Client) {
+    let simulator = Simulator::start().unwrap();
+    let client = simulator.client().unwrap();
+    (simulator, client)
+}
+
+fn in_state(state: JobState) -> SimulatedJob {
+    SimulatedJob::new("opt").state(state)
+}
+
+#[test]
+fn every_request_carries_the_headers_of_the_contract() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(in_state(JobState::Done));
+    client.list_jobs().send().unwrap();
+    client.get_job(&id).unwrap();
+    client.rename_job(&id, "water").unwrap();
+    client.cancel_job(&id).unwrap();
+    client.delete_job(&id).unwrap();
+    let requests = simulator.requests();
+    let lines: Vec<String> = requests.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/v1/jobs?limit=50",
+            "GET /api/v1/jobs/job-000001",
+            "PATCH /api/v1/jobs/job-000001",
+            "POST /api/v1/jobs/job-000001/cancel",
+            "DELETE /api/v1/jobs/job-000001",
+        ]
+    );
+    for request in &requests {
+        assert_eq!(request.header("authorization"), Some("Bearer av_simulated_key"), "{request}");
+        assert_eq!(request.header("accept"), Some("application/json"), "{request}");
+        assert_eq!(
+            request.header("user-agent"),
+            Some(concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION"))),
+            "{request}"
+        );
+        assert_eq!(request.header("transfer-encoding"), None, "{request}");
+    }
+    assert_eq!(requests[2].header("content-type"), Some("application/json"));
+    assert_eq!(requests[2].body, r#"{"name":"water"}"#);
+    assert_eq!(requests[3].header("content-length"), Some("0"));
+    assert_eq!(simulator.connections(), 1);
+}
+
+#[test]
+fn a_job_is_loaded_with_all_that_is_known_of_it() {
+    let (simulator, client) = start();
+    simulator.add_sample_jobs(1);
+    let job = client.get_job("job-000001").unwrap();
+    assert_eq!(job.job_id, "job-000001");
+    assert_eq!(job.name.as_deref(), Some("water-001"));
+    assert_eq!(job.state, JobState::Done);
+    assert_eq!(job.job_type, "single_point_energy");
+    assert_eq!(job.billed_core_seconds, Some(20.0));
+    let preview = job.molecule_preview.unwrap();
+    assert_eq!(preview.formula, "H2O");
+    assert_eq!(preview.atoms[0].element, "O");
+    assert_eq!(preview.atoms[0].position, [0.0, 0.0, 0.1173]);
+}
+
+#[test]
+fn a_name_goes_out_as_it_is_and_the_server_judges_it() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(in_state(JobState::Done));
+    let long = "x".repeat(121);
+    for (name, words) in [
+        ("", "name: Name must not be empty"),
+        ("  \t", "name: Name must not be empty"),
+        (long.as_str(), "name: Name must have at most 120 characters"),
+        ("a\u{7}b", "name: Name must have printable characters only"),
+    ] {
+        let error = client.rename_job(&id, name).unwrap_err();
+        assert!(error.is_validation());
+        assert_eq!(error.server_message(), Some(words));
+        assert!(error.to_string().contains(words), "{error}");
+        let sent: serde_json::Value =
+            serde_json::from_str(&simulator.requests().pop().unwrap().body).unwrap();
+        assert_eq!(sent["name"], name);
+    }
+    client.rename_job(&id, " H₂O \"heavy\" ").unwrap();
+    assert_eq!(client.get_job(&id).unwrap().name.as_deref(), Some("H₂O \"heavy\""));
+}
+
+#[test]
+fn cancelling_a_pending_and_a_running_job_stops_it() {
+    let (simulator, client) = start();
+    for age in [Duration::ZERO, Duration::from_secs(5)] {
+        let mut job = client.job(simulator.add_job(SimulatedJob::new("opt").age(age))).unwrap();
+        assert!(!job.refresh().unwrap().state.is_terminal());
+        job.cancel().unwrap();
+        assert_eq!(job.refresh().unwrap().state, JobState::Cancelled);
+    }
+}
+
+#[test]
+fn cancelling_a_finished_job_is_no_error_and_changes_nothing() {
+    let (simulator, client) = start();
+    for state in [JobState::Done, JobState::Failed, JobState::Cancelled] {
+        let id = simulator.add_job(in_state(state.clone()));
+        client.cancel_job(&id).unwrap();
+        assert_eq!(client.get_job(&id).unwrap().state, state);
+    }
+}
+
+#[test]
+fn finished_jobs_are_deleted() {
+    let (simulator, client) = start();
+    for state in [JobState::Done, JobState::Failed, JobState::Cancelled] {
+        let id = simulator.add_job(in_state(state));
+        client.delete_job(&id).unwrap();
+        assert!(client.get_job(&id).unwrap_err().is_not_found());
+    }
+}
+
+#[test]
+fn deleting_an_unfinished_job_says_its_state_and_what_to_do() {
+    let (simulator, client) = start();
+    for (age, state) in [(0, JobState::Pending), (5, JobState::Running)] {
+        let id = simulator.add_job(SimulatedJob::new("opt").age(Duration::from_secs(age)));
+        let error = client.delete_job(&id).unwrap_err();
+        assert!(error.is_conflict());
+        assert_eq!(error.status(), Some(409));
+        assert_eq!(error.state(), Some(&state));
+        assert_eq!(error.job_id(), Some(&id));
+        let text = error.to_string();
+        assert!(text.contains(&format!("the job is {state}")), "{text}");
+        assert!(text.contains("Cancel it first, wait until it has stopped, then delete it"), "{text}");
+        assert!(text.contains(error.server_message().unwrap()), "{text}");
+        assert!(text.contains("DELETE"), "{text}");
+        let last: Vec<String> = simulator.requests().iter().rev().take(2).map(ToString::to_string).collect();
+        assert_eq!(last, [format!("GET /api/v1/jobs/{id}"), format!("DELETE /api/v1/jobs/{id}")]);
+    }
+}
+
+#[test]
+fn deleting_a_job_that_finished_in_the_meantime_says_so() {
+    let server = RawServer::script(vec![
+        answer(409, &[], r#"{"detail":"Job is running"}"#),
+        answer(200, &[], &job("a")),
+    ]);
+    let error = server.client().delete_job("a").unwrap_err();
+    assert!(error.is_conflict());
+    assert_eq!(error.state(), Some(&JobState::Done));
+    assert!(error.to_string().contains("has become done in the meantime: delete it again"), "{error}");
+}
+
+#[test]
+fn a_reload_that_fails_after_a_409_leaves_the_409_and_says_that_it_failed() {
+    let server =
+        RawServer::script(vec![answer(409, &[], ""), answer(403, &[], r#"{"detail":"no reading"}"#)]);
+    let error = server.client().delete_job("a").unwrap_err();
+    assert!(error.is_conflict());
+    assert_eq!(error.state(), None);
+    let text = error.to_string();
+    assert!(text.contains("Cancel it first"), "{text}");
+    assert!(text.contains("its state could not be loaded") && text.contains("no reading"), "{text}");
+}
+
+#[test]
+fn deleting_twice_is_an_error_unless_the_caller_says_if_it_exists() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(in_state(JobState::Done));
+    assert!(client.delete_job_if_exists(&id).unwrap());
+    assert!(!client.delete_job_if_exists(&id).unwrap());
+    assert!(client.delete_job(&id).unwrap_err().is_not_found());
+    let running = simulator.add_job(in_state(JobState::Running));
+    assert!(client.delete_job_if_exists(running).unwrap_err().is_conflict());
+}
+
+#[test]
+fn a_delete_whose_answer_was_lost_counts_as_done_when_its_second_try_meets_404() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(in_state(JobState::Done));
+    simulator.fail_next(Fault::LostAnswer);
+    client.delete_job(&id).unwrap();
+    assert_eq!(simulator.requests().len(), 2);
+
+    let id = simulator.add_job(in_state(JobState::Done));
+    simulator.fail_next(Fault::LostAnswer);
+    assert!(client.delete_job_if_exists(&id).unwrap(), "this call did delete it");
+}
+
+#[test]
+fn a_handle_sends_nothing_by_itself_and_remembers_what_it_saw() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(SimulatedJob::new("opt").name("water"));
+    let mut job = client.job(&id).unwrap();
+    assert_eq!(job.id(), &id);
+    assert!(job.summary().is_none());
+    assert_eq!(job.job_dashboard_url(), format!("{}/job?job_id={id}", simulator.base_url()));
+    assert_eq!(simulator.requests().len(), 0);
+
+    assert_eq!(job.refresh().unwrap().name.as_deref(), Some("water"));
+    job.rename("ice").unwrap();
+    assert_eq!(job.summary().unwrap().name.as_deref(), Some("water"), "only refresh changes what was seen");
+    assert_eq!(job.refresh().unwrap().name.as_deref(), Some("ice"));
+
+    simulator.fail_next(Fault::status(400));
+    job.refresh().unwrap_err();
+    assert_eq!(job.summary().unwrap().name.as_deref(), Some("ice"), "a failed refresh loses nothing");
+
+    job.cancel().unwrap();
+    job.delete().unwrap();
+    assert!(job.refresh().unwrap_err().is_not_found());
+}
+
+#[test]
+fn clones_of_a_client_share_its_connection() {
+    let (simulator, client) = start();
+    client.list_jobs().send().unwrap();
+    client.clone().list_jobs().send().unwrap();
+    assert_eq!(simulator.connections(), 1);
+}
+
+#[test]
+fn the_body_of_a_change_is_ignored_whatever_it_is() {
+    for body in ["", "null", "OK", "<html>"] {
+        let server = RawServer::script(vec![answer(200, &[], body)]);
+        server.client().rename_job("a", "b").unwrap();
+        server.client().cancel_job("a").unwrap();
+        server.client().delete_job("a").unwrap();
+    }
+}
+
+#[test]
+fn the_interface_may_stand_elsewhere_than_the_dashboard() {
+    let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
+    let client = server
+        .client_builder()
+        .base_url("https://dashboard.example/")
+        .api_url(format!("{}/other/v2/", server.url()))
+        .user_agent("nightly-report/2.1")
+        .build()
+        .unwrap();
+    client.get_job("a").unwrap();
+    assert_eq!(server.lines(), ["GET /other/v2/jobs/a"]);
+    assert!(server.requests()[0].headers.contains(&"user-agent: nightly-report/2.1".to_owned()));
+    assert_eq!(client.job_dashboard_url("a").unwrap(), "https://dashboard.example/job?job_id=a");
+}

@@ -1,0 +1,199 @@
+//! The dashboard in the browser, with launchers of the tests' own. Each case runs in a process of its
+//! own, because the environment belongs to the process: the test starts itself again.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use atomiverse::{Client, VisualizeMode};
+
+const LINK: &str = "https://atomiverse.example/job?job_id=9f2c%20x";
+const PRINTED: &str = "Open the job in a browser: https://atomiverse.example/job?job_id=9f2c%20x\n";
+
+/// In the process that was started for it: does the one call and ends.
+fn child(mode: &str) -> ! {
+    let client = Client::builder().api_key("key").base_url("https://atomiverse.example").build();
+    // A lean build talks to this machine only: the link is what counts here.
+    let client = client.or_else(|_| {
+        Client::builder()
+            .api_key("key")
+            .api_url("http://localhost")
+            .base_url("https://atomiverse.example")
+            .build()
+    });
+    let job = client.unwrap().job("9f2c x").unwrap();
+    let started = Instant::now();
+    let link = match mode {
+        "plain" => job.visualize(),
+        "auto" => job.visualize_with(VisualizeMode::Auto),
+        "browser" => job.visualize_with(VisualizeMode::Browser),
+        "link" => job.visualize_with(VisualizeMode::Link),
+        flag => job.visualize_with(flag == "true"),
+    };
+    assert_eq!(link, LINK);
+    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
+    std::process::exit(0);
+}
+
+struct Case {
+    test: &'static str,
+    directory: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Case {
+    /// A directory for `PATH` with these launchers, each a script that first notes what it was called with.
+    fn new(test: &'static str, launchers: &[(&str, &str)]) -> Self {
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        for (name, script) in launchers {
+            let path = directory.join(name);
+            let called = directory.join("called");
+            // Written under another name first, so that nobody sees half of it.
+            let text = format!(
+                "#!/bin/sh\nprintf '%s %s\\n' {name} \"$*\" > '{0}.new' && /bin/mv '{0}.new' '{0}'\n{script}\n",
+                called.display()
+            );
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Case { test, directory, variables: Vec::new() }
+    }
+
+    fn set(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// What was printed on standard error, after a check that nothing was printed elsewhere.
+    fn run(&self, mode: &str) -> String {
+        if let Ok(mode) = env::var("VISUALIZE_CHILD") {
+            child(&mode);
+        }
+        let _ = fs::remove_file(self.directory.join("called"));
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args([&format!("visualize::{}", self.test), "--exact", "--nocapture", "--quiet"])
+            .env_clear()
+            .env("VISUALIZE_CHILD", mode)
+            .env("PATH", &self.directory)
+            .envs(self.variables.iter().copied())
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{stdout}{stderr}");
+        assert!(!stdout.contains("atomiverse.example"), "printed on standard output: {stdout}");
+        stderr
+    }
+
+    /// The launcher that was called and its argument, waited for: it was started in the background.
+    fn called(&self) -> String {
+        let started = Instant::now();
+        loop {
+            if let Ok(called) = fs::read_to_string(self.directory.join("called")) {
+                return called;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "no launcher was called");
+            std::thread::yield_now();
+        }
+    }
+
+    fn was_called(&self) -> bool {
+        self.directory.join("called").exists()
+    }
+}
+
+#[cfg(feature = "browser")]
+#[test]
+fn with_a_display_the_launcher_gets_the_link_and_nothing_is_printed() {
+    let case = Case::new(
+        "with_a_display_the_launcher_gets_the_link_and_nothing_is_printed",
+        &[("xdg-open", "exit 0")],
+    );
+    let case = case.set("DISPLAY", ":0");
+    for mode in ["plain", "auto", "browser", "true"] {
+        assert_eq!(case.run(mode), "", "{mode}");
+        assert_eq!(case.called(), format!("xdg-open {LINK}\n"), "{mode}");
+    }
+}
+
+#[test]
+fn link_only_prints_and_starts_nothing() {
+    let case = Case::new("link_only_prints_and_starts_nothing", &[("xdg-open", "exit 0")]);
+    let case = case.set("DISPLAY", ":0");
+    for mode in ["link", "false"] {
+        assert_eq!(case.run(mode), PRINTED, "{mode}");
+        assert!(!case.was_called());
+    }
+}
+
+#[test]
+fn without_a_display_auto_prints_and_starts_nothing() {
+    let case = Case::new(
+        "without_a_display_auto_prints_and_starts_nothing",
+        &[("xdg-open", "exit 0"), ("w3m", "exit 0")],
+    );
+    assert_eq!(case.run("auto"), PRINTED);
+    let case = case.set("BROWSER", "w3m");
+    assert_eq!(case.run("auto"), PRINTED);
+    assert!(!case.was_called(), "a text browser would take over the terminal");
+}
+
+#[cfg(feature = "browser")]
+#[test]
+fn without_a_display_browser_tries_and_prints_the_link_too() {
+    let case =
+        Case::new("without_a_display_browser_tries_and_prints_the_link_too", &[("xdg-open", "exit 0")]);
+    assert_eq!(case.run("browser"), PRINTED, "a launcher's success says little without a display");
+    assert_eq!(case.called(), format!("xdg-open {LINK}\n"));
+}
+
+#[test]
+fn a_launcher_that_fails_leaves_the_printed_link() {
+    let case = Case::new("a_launcher_that_fails_leaves_the_printed_link", &[("xdg-open", "exit 3")]);
+    let case = case.set("DISPLAY", ":0");
+    for mode in ["auto", "browser"] {
+        assert_eq!(case.run(mode), PRINTED, "{mode}");
+    }
+}
+
+#[test]
+fn without_any_launcher_the_link_is_printed() {
+    let case = Case::new("without_any_launcher_the_link_is_printed", &[]).set("DISPLAY", ":0");
+    for mode in ["auto", "browser"] {
+        assert_eq!(case.run(mode), PRINTED, "{mode}");
+    }
+}
+
+#[cfg(feature = "browser")]
+#[test]
+fn a_launcher_that_never_ends_does_not_hold_the_caller() {
+    let case = Case::new(
+        "a_launcher_that_never_ends_does_not_hold_the_caller",
+        // Until the test has seen it: nothing is left behind.
+        &[("xdg-open", "exec >/dev/null 2>&1; n=0; while [ $n -lt 20 ]; do /bin/sleep 1; n=$((n+1)); done")],
+    );
+    let case = case.set("DISPLAY", ":0");
+    let started = Instant::now();
+    assert_eq!(case.run("auto"), "", "it still runs: handed over");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(case.called(), format!("xdg-open {LINK}\n"));
+}
+
+#[cfg(feature = "browser")]
+#[test]
+fn launchers_that_all_fail_late_take_about_two_seconds_together() {
+    let late = "/bin/sleep 0.25; exit 1";
+    let case = Case::new(
+        "launchers_that_all_fail_late_take_about_two_seconds_together",
+        &[("xdg-open", late), ("gio", late), ("gnome-open", late), ("kde-open", late), ("wslview", late)],
+    );
+    let case = case.set("DISPLAY", ":0");
+    // The child checks the time that its one call took.
+    assert_eq!(case.run("browser"), PRINTED);
+}
