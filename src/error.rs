@@ -62,7 +62,7 @@ pub(crate) enum Cause {
     #[error("{status} {reason}{}", said(message.as_deref()))]
     Status { status: u16, reason: &'static str, message: Option<String>, retry_after: Option<Duration> },
     /// A delete that met 409, and what a reload then showed.
-    #[error("409 Conflict: {}{}", reloaded.as_ref().map_or_else(reload_failed, not_terminal), said(message.as_deref()))]
+    #[error("409 Conflict{}. {}", said(message.as_deref()), reloaded.as_ref().map_or_else(reload_failed, not_terminal))]
     NotTerminal { message: Option<String>, reloaded: Result<JobState> },
     #[error("{status}: the server redirects to {}, which is not followed: the key goes to the configured address only, \
              and a redirect may turn a change into a read. If the new address is right, set it as the base URL",
@@ -102,10 +102,10 @@ fn begins(excerpt: &str) -> String {
 fn not_terminal(state: &JobState) -> String {
     let state_text = printable(state.as_str(), 40);
     if state.is_terminal() {
-        format!("the job has become {state_text} in the meantime: delete it again")
+        format!("The job has become {state_text} in the meantime: delete it again")
     } else {
         format!(
-            "the job is {state_text}, and only a done, failed or cancelled job can be deleted. \
+            "The job is {state_text}, and only a done, failed or cancelled job can be deleted. \
              Cancel it first, wait until it has stopped, then delete it"
         )
     }
@@ -113,7 +113,7 @@ fn not_terminal(state: &JobState) -> String {
 
 fn reload_failed(error: &Error) -> String {
     format!(
-        "only a done, failed or cancelled job can be deleted. Cancel it first, wait until it has stopped, \
+        "Only a done, failed or cancelled job can be deleted. Cancel it first, wait until it has stopped, \
          then delete it (its state could not be loaded: {error})"
     )
 }

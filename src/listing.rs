@@ -180,6 +180,7 @@ impl JobsIter {
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
     /// let jobs = client.iter_jobs().limit(50).max_jobs(120); // asks for 50, 50, 20
+    /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn limit(mut self, limit: u32) -> Self {
         self.pager.limit = limit;
@@ -226,6 +227,7 @@ impl JobsIter {
     /// let mut jobs = client.iter_jobs();
     /// let first_hundred: Vec<_> = jobs.by_ref().take(100).collect();
     /// let later = jobs.cursor().map(str::to_owned);
+    /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn cursor(&self) -> Option<&str> {
         let page = if self.page.len() == 0 { &self.pager.cursor } else { &self.pager.current };

@@ -134,7 +134,7 @@ fn deleting_an_unfinished_job_says_its_state_and_what_to_do() {
         assert_eq!(error.state(), Some(&state));
         assert_eq!(error.job_id(), Some(&id));
         let text = error.to_string();
-        assert!(text.contains(&format!("the job is {state}")), "{text}");
+        assert!(text.contains(&format!("The job is {state}")), "{text}");
         assert!(text.contains("Cancel it first, wait until it has stopped, then delete it"), "{text}");
         assert!(text.contains(error.server_message().unwrap()), "{text}");
         assert!(text.contains("DELETE"), "{text}");
