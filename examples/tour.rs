@@ -11,7 +11,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use atomiverse::simulator::{SimulatedJob, Simulator};
-use atomiverse::{Client, JobSummary, VisualizeMode};
+use atomiverse::{Client, JobSummary, VisualizeMode, WaitOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("ATOMIVERSE_API_KEY").is_some() {
@@ -51,6 +51,11 @@ fn read(client: &Client) -> Result<(), Box<dyn Error>> {
 
 /// The verbs that change something: for the simulator only.
 fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> {
+    heading("Submit a job and wait for it");
+    let payload = serde_json::json!({"job_type": "single_point_energy", "name": "ammonia"});
+    let mut job = client.submit_job(&payload)?;
+    job.wait(&WaitOptions::new().timeout(Duration::from_secs(600)).on_update(show))?;
+
     let pending = simulator.add_job(SimulatedJob::new("opt").name("benzene"));
     let running = simulator.add_job(SimulatedJob::new("opt").name("aspirin").age(Duration::from_secs(5)));
 

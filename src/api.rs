@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::error::{Cause, Error, Result, printable};
 use crate::listing::JobsPage;
 use crate::retry::Resend;
-use crate::summary::{JobId, JobSummary};
+use crate::submit::BatchSubmission;
+use crate::summary::{JobId, JobSummary, Submitted};
 
 /// Where the service is, unless the user says otherwise.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
@@ -85,6 +86,29 @@ pub(crate) fn delete(id: &str) -> Result<Call> {
     job("delete job", Method::Delete, id, "", Resend::Idempotent)
 }
 
+/// The payload is JSON.
+pub(crate) fn submit(payload: Vec<u8>) -> Call {
+    submission("submit job", "/jobs", payload)
+}
+
+/// The payloads are JSON.
+pub(crate) fn submit_batch(payloads: &[Vec<u8>]) -> Call {
+    let body = [br#"{"jobs":["#, payloads.join(&b',').as_slice(), b"]}"].concat();
+    submission("submit batch", "/jobs/batch", body)
+}
+
+fn submission(action: &'static str, path: &str, body: Vec<u8>) -> Call {
+    Call {
+        action,
+        job_id: None,
+        method: Method::Post,
+        path: path.to_owned(),
+        body: Some(body),
+        resend: Resend::Never,
+        reads_answer: true,
+    }
+}
+
 /// The dashboard's page for people, below the base URL.
 pub(crate) fn dashboard(id: &str) -> Result<String> {
     Ok(format!("/job?job_id={}", segment(id)?))
@@ -131,15 +155,33 @@ impl Answer {
         self.decode("a job")
     }
 
+    /// The new job, and what the answer says of it: all but the identifier may be missing or strange.
+    pub(crate) fn submitted(&self) -> Result<(JobId, Option<JobSummary>), Cause> {
+        let submitted: Submitted = self.decode("a submitted job")?;
+        match segment(submitted.job_id.as_str()) {
+            Ok(_) => Ok(submitted.into()),
+            Err(error) => Err(self.unreadable("a submitted job", error.to_string(), None)),
+        }
+    }
+
+    pub(crate) fn batch(&self) -> Result<BatchSubmission, Cause> {
+        self.decode("the answer to a batch")
+    }
+
     fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T, Cause> {
-        serde_json::from_slice(&self.body).map_err(|error| Cause::Decode {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| self.unreadable(expected, error.to_string(), Some(error)))
+    }
+
+    fn unreadable(&self, expected: &'static str, reason: String, source: Option<serde_json::Error>) -> Cause {
+        Cause::Decode {
             expected,
             content_type: self.content_type.clone(),
             excerpt: excerpt(&self.body, 120),
-            reason: printable(&error.to_string(), 200),
+            reason: printable(&reason, 200),
             status: self.status,
-            source: Some(error),
-        })
+            source,
+        }
     }
 }
 

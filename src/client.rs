@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::api;
 use crate::clock::SystemClock;
-use crate::error::{Error, Result};
+use serde::Serialize;
+
+use crate::error::{Cause, Error, Result};
 use crate::http::{Http, Settings};
 use crate::job::Job;
 use crate::listing::{JobsIter, ListJobs};
 use crate::retry::Policy;
+use crate::submit::{self, BatchSubmission, LARGEST_BATCH};
 use crate::summary::JobSummary;
+use crate::wait::{WaitForJobs, WaitOptions};
 
 const API_KEY_VARIABLE: &str = "ATOMIVERSE_API_KEY";
 const BASE_URL_VARIABLE: &str = "ATOMIVERSE_BASE_URL";
@@ -187,7 +191,11 @@ impl Client {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
-        self.http.send(&api::cancel(id.as_ref())?, self.http.deadline())?;
+        self.cancel_job_before(id.as_ref(), self.http.deadline())
+    }
+
+    pub(crate) fn cancel_job_before(&self, id: &str, deadline: Instant) -> Result<()> {
+        self.http.send(&api::cancel(id)?, deadline)?;
         Ok(())
     }
 
@@ -243,6 +251,163 @@ impl Client {
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Submits a job, and gives a handle on it.
+    ///
+    /// The payload is any value that is written as a JSON object: a struct, a [`serde_json::Value`], what
+    /// Python's `model_dump()` wrote. It is sent as it is; the server judges it. What the answer says of
+    /// the job is in the handle's [`summary`](Job::summary) where it gives the state; fields that it leaves
+    /// out are empty until the first [`refresh`](Job::refresh). The service may answer a payload that it saw
+    /// before with the job that is there already.
+    ///
+    /// # Errors
+    ///
+    /// A payload that is no JSON object is refused before any request. [Validation](Error::is_validation)
+    /// where the server refuses it. A submission is sent again only where the server surely did not take
+    /// it: no connection was made, or it said 429 or 503. After any other failure the error says whether
+    /// the job [may have been submitted](Error::may_have_been_submitted), and how to find out.
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// let payload: serde_json::Value = serde_json::from_str(&std::fs::read_to_string("water.json")?)?;
+    /// let job = client.submit_job(&payload)?;
+    /// println!("{}", job.job_dashboard_url());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_job(&self, payload: &(impl Serialize + ?Sized)) -> Result<Job> {
+        let call = api::submit(submit::payload(payload)?);
+        let answer = self.http.send(&call, self.http.deadline())?;
+        let (id, summary) = answer.submitted().map_err(|cause| self.http.error(cause, &call, &answer))?;
+        Ok(Job::new(self, id.as_str())?.with_summary(summary))
+    }
+
+    /// Submits at most 1000 jobs in one request.
+    ///
+    /// A payload that the server rejects does not hold the others: its entry says why. An empty list
+    /// sends nothing. For longer lists see [`submit_batches`](Client::submit_batches).
+    ///
+    /// # Errors
+    ///
+    /// More than 1000 payloads, or one that is no JSON object: refused before any request. An answer with
+    /// another number of entries than there were payloads; it is handed over in
+    /// [`partial_batch`](Error::partial_batch). Otherwise as [`submit_job`](Client::submit_job).
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// # let payloads: Vec<serde_json::Value> = Vec::new();
+    /// let answer = client.submit_batch(&payloads)?;
+    /// println!("{} submitted, {} failed", answer.submitted, answer.failed);
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn submit_batch<P: Serialize>(
+        &self,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<BatchSubmission> {
+        // One more than allowed is enough to know.
+        let payloads = submit::payloads(payloads.into_iter().take(LARGEST_BATCH + 1))?;
+        if payloads.len() > LARGEST_BATCH {
+            return Err(Error::input(format!(
+                "more than {LARGEST_BATCH} payloads: one request takes no more,                  but submit_batches splits them; nothing was sent"
+            )));
+        }
+        submit::in_batches(&payloads, |chunk| self.send_batch(chunk))
+    }
+
+    /// Submits any number of jobs, in requests of at most 1000, and puts the answers together.
+    ///
+    /// Stops at the first request that fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit_batch`](Client::submit_batch); [`partial_batch`](Error::partial_batch) then says which
+    /// payloads went out, which were in the request that failed, and which were not sent.
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// # let payloads: Vec<serde_json::Value> = Vec::new();
+    /// let answer = client.submit_batches(&payloads)?;
+    /// println!("{} of {} submitted", answer.submitted, answer.total);
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn submit_batches<P: Serialize>(
+        &self,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<BatchSubmission> {
+        submit::in_batches(&submit::payloads(payloads)?, |chunk| self.send_batch(chunk))
+    }
+
+    /// What the server answered, and the error if there is one: an answer may be both.
+    fn send_batch(&self, payloads: &[Vec<u8>]) -> (BatchSubmission, Option<Error>) {
+        let call = api::submit_batch(payloads);
+        let answer = match self.http.send(&call, self.http.deadline()) {
+            Ok(answer) => answer,
+            Err(error) => return (BatchSubmission::default(), Some(error)),
+        };
+        match answer.batch() {
+            Ok(batch) if batch.jobs.len() == payloads.len() => (batch, None),
+            Ok(batch) => {
+                let cause = Cause::EntryCount { payloads: payloads.len(), entries: batch.jobs.len() };
+                (batch, Some(self.http.error(cause, &call, &answer)))
+            }
+            Err(cause) => (BatchSubmission::default(), Some(self.http.error(cause, &call, &answer))),
+        }
+    }
+
+    /// Waits until a job is done, failed or cancelled, and gives its last summary.
+    ///
+    /// Looks at it again and again, with pauses that grow; a look that fails and may do better later does
+    /// not end the wait. What it reached is not judged: a failed job is no error here.
+    ///
+    /// # Errors
+    ///
+    /// [Timeout](Error::is_timeout) where the time of the options is up: the error has the last
+    /// [state](Error::state) seen. [Not found](Error::is_not_found), a key that is refused and the like end
+    /// the wait at once. Options that make no sense are refused before any request.
+    ///
+    /// ```no_run
+    /// use atomiverse::{JobState, WaitOptions};
+    /// # let client = atomiverse::Client::from_env()?;
+    /// let job = client.wait_for_job("9f2c", &WaitOptions::new())?;
+    /// assert_eq!(job.state, JobState::Done);
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn wait_for_job(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<JobSummary> {
+        match self.wait_for_jobs([id], options).next() {
+            Some(outcome) => outcome,
+            None => Err(Error::input("the wait ended without an outcome")),
+        }
+    }
+
+    /// Waits for several jobs at once: an iterator that gives each job when it has come to its end.
+    ///
+    /// Every job comes out exactly once, as its last summary or as an error about that job (it is gone, or
+    /// the time is up). An error that concerns all of them, such as a key that is refused, ends the iterator
+    /// at once. There is one deadline over all, counted from the first `next`.
+    ///
+    /// # Requests
+    ///
+    /// Jobs are looked up on listing pages, newest first, as long as that takes fewer requests than asking
+    /// for each job: 200 new jobs are four requests a round. Where it once took as many (the jobs lie deep in
+    /// the history, or one is left), each is asked for by itself from then on.
+    ///
+    /// ```no_run
+    /// use atomiverse::WaitOptions;
+    /// # let client = atomiverse::Client::from_env()?;
+    /// for job in client.wait_for_jobs(["9f2c", "77ab"], &WaitOptions::new()) {
+    ///     match job {
+    ///         Ok(job) => println!("{} is {}", job.job_id, job.state),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn wait_for_jobs<'a>(
+        &self,
+        ids: impl IntoIterator<Item = impl AsRef<str>>,
+        options: &WaitOptions<'a>,
+    ) -> WaitForJobs<'a> {
+        WaitForJobs::new(self, ids, options)
     }
 
     /// A handle on one job. Nothing is sent, so the job need not exist.
@@ -379,7 +544,8 @@ impl ClientBuilder {
     }
 
     /// The longest that one attempt of a call may take. 30 seconds unless set, and never longer than
-    /// what is left of the [`timeout`](ClientBuilder::timeout).
+    /// what is left of the [`timeout`](ClientBuilder::timeout). A submission, which is never sent again after
+    /// a timeout, has all of that.
     ///
     /// ```
     /// use std::time::Duration;

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::retry::Failure;
+use crate::submit::PartialBatch;
 use crate::summary::{JobId, JobState};
 
 /// A result with this crate's [`Error`].
@@ -38,6 +39,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     cause: Cause,
     exchange: Option<Exchange>,
+    partial_batch: Option<PartialBatch>,
 }
 
 /// The request behind an error.
@@ -52,6 +54,8 @@ pub(crate) struct Exchange {
     /// How often the request was sent.
     pub(crate) attempts: u32,
     pub(crate) failure: Failure,
+    /// A submission of which the server may have taken more than it said.
+    pub(crate) may_have_been_submitted: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,40 @@ pub(crate) enum Cause {
     MissingCursor,
     #[error("the server sent the cursor {0:?} a second time: its pages go round in a circle")]
     RepeatedCursor(String),
+    #[error(
+        "the server answered {entries} entries for {payloads} payloads, so that it cannot be said which belongs \
+             to which; what it answered is in Error::partial_batch"
+    )]
+    EntryCount { payloads: usize, entries: usize },
+    #[error("wait for job {}: {} after {}{}{}", printable(job_id.as_str(), 80), last_seen(state.as_ref()), seconds(waited),
+            last_failure.as_ref().map(|error| format!(" (the last look failed: {error})")).unwrap_or_default(),
+            runs_on(cancellation.as_ref()))]
+    WaitTimedOut {
+        job_id: JobId,
+        state: Option<JobState>,
+        waited: Duration,
+        /// Why the last look saw nothing.
+        last_failure: Option<String>,
+        cancellation: Option<Result<()>>,
+    },
+}
+
+fn last_seen(state: Option<&JobState>) -> String {
+    match state {
+        Some(state) => format!("it was still {}", printable(state.as_str(), 40)),
+        None => "its state was never seen".to_owned(),
+    }
+}
+
+fn runs_on(cancellation: Option<&Result<()>>) -> String {
+    match cancellation {
+        None => ". It runs on, and may cost more: wait again, or cancel it".to_owned(),
+        Some(Ok(())) => {
+            ". The server accepted the request to cancel it, which is best effort: look at it again to see what came of it"
+                .to_owned()
+        }
+        Some(Err(error)) => format!(". It could not be cancelled, runs on, and may cost more: {error}"),
+    }
 }
 
 fn said(message: Option<&str>) -> String {
@@ -148,7 +186,7 @@ pub(crate) fn printable(text: &str, max: usize) -> String {
 
 impl Error {
     pub(crate) fn new(cause: Cause, exchange: Option<Exchange>) -> Self {
-        Error(Box::new(Inner { cause, exchange }))
+        Error(Box::new(Inner { cause, exchange, partial_batch: None }))
     }
 
     /// Bad input or configuration, found before anything was sent.
@@ -162,10 +200,26 @@ impl Error {
 
     /// A delete that met 409, with what a reload of the job then showed.
     pub(crate) fn with_reloaded_state(self, reloaded: Result<JobState>) -> Self {
-        let Inner { cause, exchange } = *self.0;
+        let Inner { cause, exchange, .. } = *self.0;
         match cause {
             Cause::Status { message, .. } => Error::new(Cause::NotTerminal { message, reloaded }, exchange),
             cause => Error::new(cause, exchange),
+        }
+    }
+
+    pub(crate) fn with_partial_batch(mut self, partial_batch: PartialBatch) -> Self {
+        self.0.partial_batch = Some(partial_batch);
+        self
+    }
+
+    /// Whether the same call may well do better later: `Some(false)` for what was refused, `None` where
+    /// it cannot be told from what came (an answer that makes no sense may be a proxy's).
+    pub(crate) fn is_passing(&self) -> Option<bool> {
+        let exchange = self.0.exchange.as_ref()?;
+        match (exchange.failure, self.status()) {
+            (failure, _) if failure.is_transient() => Some(true),
+            (_, Some(300..500)) => Some(false),
+            _ => None,
         }
     }
 
@@ -209,11 +263,14 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn job_id(&self) -> Option<&JobId> {
-        self.0.exchange.as_ref()?.job_id.as_ref()
+        match self.cause() {
+            Cause::WaitTimedOut { job_id, .. } => Some(job_id),
+            _ => self.0.exchange.as_ref()?.job_id.as_ref(),
+        }
     }
 
     /// The state of the job where the call depended on it: for a delete that was refused with 409, the
-    /// state that the job was in.
+    /// state that the job was in; for a wait whose time was up, the last one seen.
     ///
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
@@ -225,6 +282,7 @@ impl Error {
     pub fn state(&self) -> Option<&JobState> {
         match self.cause() {
             Cause::NotTerminal { reloaded: Ok(state), .. } => Some(state),
+            Cause::WaitTimedOut { state, .. } => state.as_ref(),
             _ => None,
         }
     }
@@ -338,7 +396,63 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn is_timeout(&self) -> bool {
-        matches!(self.cause(), Cause::Timeout { .. })
+        matches!(self.cause(), Cause::Timeout { .. } | Cause::WaitTimedOut { .. })
+    }
+
+    /// Whether a submission that failed may all the same have made a job (or several): the server may have
+    /// taken it and its answer was lost or cannot be read. Look at the newest jobs before submitting again.
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// # let payload = serde_json::json!({});
+    /// match client.submit_job(&payload) {
+    ///     Err(error) if error.may_have_been_submitted() => {
+    ///         for job in client.list_jobs().limit(5).send()?.jobs {
+    ///             println!("{} {} {}", job.job_id, job.created_at, job.name.unwrap_or_default());
+    ///         }
+    ///     }
+    ///     Err(error) => return Err(error),
+    ///     Ok(job) => println!("{}", job.id()),
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn may_have_been_submitted(&self) -> bool {
+        self.0.exchange.as_ref().is_some_and(|exchange| exchange.may_have_been_submitted)
+    }
+
+    /// Which payloads of a batch went out and what was answered, where a submission of several broke.
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// # let payloads: Vec<serde_json::Value> = Vec::new();
+    /// if let Err(error) = client.submit_batches(&payloads) {
+    ///     if let Some(partial) = error.partial_batch() {
+    ///         println!("not sent: payloads {:?}", partial.not_sent);
+    ///     }
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn partial_batch(&self) -> Option<&PartialBatch> {
+        self.0.partial_batch.as_ref()
+    }
+
+    /// Whether a wait whose time was up cancelled the job: `None` where it was not asked to (or this is
+    /// another error), `Some(true)` where the server accepted the request to cancel.
+    ///
+    /// ```no_run
+    /// use atomiverse::WaitOptions;
+    /// # let client = atomiverse::Client::from_env()?;
+    /// let options = WaitOptions::new().cancel_on_timeout(true);
+    /// if let Err(error) = client.wait_for_job("9f2c", &options) {
+    ///     println!("cancelled: {:?}", error.cancellation_accepted());
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn cancellation_accepted(&self) -> Option<bool> {
+        match self.cause() {
+            Cause::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
+            _ => None,
+        }
     }
 
     /// What the user can do next, where the status says it.
@@ -378,6 +492,23 @@ impl fmt::Display for Error {
         if let Some(advice) = self.advice() {
             write!(f, ". {advice}")?;
         }
+        if let Some(PartialBatch { answered, failed, not_sent, .. }) = self.partial_batch() {
+            write!(
+                f,
+                ". Of {} payloads the first {} went out and were answered, the next {} were in this request, \
+                 the last {} were not sent",
+                not_sent.end,
+                answered.len(),
+                failed.len(),
+                not_sent.len()
+            )?;
+        }
+        if exchange.may_have_been_submitted {
+            f.write_str(
+                ". What was in this request may have been submitted: look at the newest jobs (list_jobs) \
+                 before you submit it again",
+            )?;
+        }
         write!(f, " ({} {}", exchange.method, exchange.url)?;
         if let Some(id) = &exchange.request_id {
             write!(f, ", request id {id}")?;
@@ -392,8 +523,13 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
-            let Inner { cause, exchange } = &*self.0;
-            return f.debug_struct("Error").field("cause", cause).field("exchange", exchange).finish();
+            let Inner { cause, exchange, partial_batch } = &*self.0;
+            return f
+                .debug_struct("Error")
+                .field("cause", cause)
+                .field("exchange", exchange)
+                .field("partial_batch", partial_batch)
+                .finish();
         }
         fmt::Display::fmt(self, f)
     }

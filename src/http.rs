@@ -13,7 +13,7 @@ use ureq::{Agent, AsSendBody, Body, Proxy, Timeout};
 use crate::api::{Answer, Call, Method, error_message};
 use crate::clock::{Clock, after};
 use crate::error::{Cause, Error, Exchange, Result, printable};
-use crate::retry::{Failure, Policy};
+use crate::retry::{Failure, Policy, Resend};
 
 /// What is kept of an error answer's body.
 const LONGEST_ERROR_BODY: u64 = 64 * 1024;
@@ -153,6 +153,8 @@ impl Http {
                         request_id: failed.request_id,
                         attempts,
                         failure,
+                        may_have_been_submitted: call.resend == Resend::Never
+                            && failure.may_have_been_taken(),
                     };
                     return Err(Error::new(failed.cause, Some(exchange)));
                 }
@@ -169,7 +171,8 @@ impl Http {
             url: format!("{}{}", self.api_url, call.path),
             request_id: answer.request_id.clone(),
             attempts: answer.attempts,
-            failure: Failure::Permanent,
+            failure: Failure::Unclear,
+            may_have_been_submitted: call.resend == Resend::Never,
         };
         Error::new(cause, Some(exchange))
     }
@@ -178,15 +181,18 @@ impl Http {
         deadline.saturating_duration_since(self.clock.now())
     }
 
+    // Short-lived, and hardly larger than the answer.
+    #[allow(clippy::result_large_err)]
     fn attempt(&self, call: &Call, url: &str, left: Duration) -> Result<Answer, Failed> {
-        let within = left.min(self.attempt_timeout);
+        // What is not sent again after a timeout gains nothing by one.
+        let within = if call.resend == Resend::Never { left } else { left.min(self.attempt_timeout) };
         if within.is_zero() {
             let cause = Cause::Timeout { what: "no answer", within };
             return Err(Failed { failure: Failure::Timeout, cause, request_id: None, retry_after: None });
         }
         let started = self.clock.now();
         let mut response =
-            self.exchange(call, url, within).map_err(|error| self.transport_failure(error, within))?;
+            self.exchange(call, url, within).map_err(|error| self.transport_failure(error, within, false))?;
         let status = response.status();
         let took = self.clock.now().saturating_duration_since(started);
         log::debug!("{} {url} -> {} in {took:?}", call.method.as_str(), status.as_u16());
@@ -201,15 +207,16 @@ impl Http {
                 // The status has said it all.
                 Err(_) if !call.reads_answer => {}
                 Err(error) => {
-                    return Err(Failed { request_id, ..self.transport_failure(error, within) });
+                    return Err(Failed { request_id, ..self.transport_failure(error, within, true) });
                 }
             }
             return Ok(Answer { status: status.as_u16(), content_type, request_id, attempts: 0, body });
         }
         if status.is_redirection() {
             let location = text_of(response.headers(), header::LOCATION);
+            let failure = Failure::Status(status.as_u16());
             let cause = Cause::Redirect { status: status.as_u16(), location };
-            return Err(Failed { failure: Failure::Permanent, cause, request_id, retry_after: None });
+            return Err(Failed { failure, cause, request_id, retry_after: None });
         }
         let retry_after = retry_after(response.headers(), self.clock.wall());
         // Read to its end where it is short, so that the connection lives on; what a cut body leaves is shown.
@@ -249,19 +256,29 @@ impl Http {
         self.agent.run(request)
     }
 
-    fn transport_failure(&self, error: ureq::Error, within: Duration) -> Failed {
+    /// What ureq's error means; `in_body` where a status had come already.
+    fn transport_failure(&self, error: ureq::Error, within: Duration, in_body: bool) -> Failed {
         use io::ErrorKind::*;
         let text = printable(&error.to_string(), 300);
-        let (failure, cause) = match error {
-            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-                let within = self.connect_timeout.min(within);
-                (Failure::NotConnected, Cause::Timeout { what: "no connection", within })
+        let (failure, what, source) = match error {
+            ureq::Error::Timeout(timeout) => {
+                let (failure, what, within) = match timeout {
+                    Timeout::Connect | Timeout::Resolve => {
+                        (Failure::NotConnected, "no connection", self.connect_timeout.min(within))
+                    }
+                    _ => (Failure::Timeout, "no answer", within),
+                };
+                let cause = Cause::Timeout { what, within };
+                return Failed { failure, cause, request_id: None, retry_after: None };
             }
-            ureq::Error::Timeout(_) => (Failure::Timeout, Cause::Timeout { what: "no answer", within }),
-            ureq::Error::BodyExceedsLimit(limit) => (Failure::Permanent, Cause::TooLarge(limit)),
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
-                let text = format!("the server cannot be reached: {text}");
-                (Failure::NotConnected, Cause::Connection { text, source: None })
+            ureq::Error::BodyExceedsLimit(limit) => {
+                let cause = Cause::TooLarge(limit);
+                return Failed { failure: Failure::Unclear, cause, request_id: None, retry_after: None };
+            }
+            ureq::Error::HostNotFound => (Failure::NotConnected, "the server cannot be found", None),
+            ureq::Error::ConnectionFailed => (Failure::NotConnected, "the server cannot be reached", None),
+            ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => {
+                (Failure::NotConnected, "the proxy failed", None)
             }
             ureq::Error::Io(error) => {
                 let (failure, what) = match error.kind() {
@@ -272,25 +289,21 @@ impl Http {
                     _ if text.contains("failed to lookup address") => {
                         (Failure::NotConnected, "the server cannot be found")
                     }
-                    InvalidData => (Failure::Permanent, "no secure connection"),
                     UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | HostUnreachable
                     | NetworkUnreachable | NetworkDown | TimedOut | WouldBlock => {
                         (Failure::ConnectionLost, "the connection broke")
                     }
-                    _ => (Failure::Permanent, "the connection failed"),
+                    _ if in_body => (Failure::Unclear, "the body of the answer is broken"),
+                    // rustls reports a certificate that it does not trust so.
+                    InvalidData => (Failure::Refused, "no secure connection"),
+                    _ => (Failure::Unclear, "the connection failed"),
                 };
-                let text = printable(&format!("{what}: {error}"), 300);
-                (failure, Cause::Connection { text, source: Some(error) })
+                (failure, what, Some(error))
             }
-            ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => {
-                let text = format!("the proxy failed: {text}");
-                (Failure::NotConnected, Cause::Connection { text, source: None })
-            }
-            _ => {
-                let text = format!("the answer is not valid HTTP: {text}");
-                (Failure::Permanent, Cause::Connection { text, source: None })
-            }
+            _ if in_body => (Failure::Unclear, "the body of the answer is broken", None),
+            _ => (Failure::Unclear, "the answer is not valid HTTP", None),
         };
+        let cause = Cause::Connection { text: format!("{what}: {text}"), source };
         Failed { failure, cause, request_id: None, retry_after: None }
     }
 }

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::dashboard::{self, VisualizeMode};
 use crate::error::Result;
 use crate::summary::{JobId, JobSummary};
+use crate::wait::WaitOptions;
 
 /// A handle on one job: its identifier, the client, and what was last seen of it.
 ///
@@ -33,6 +34,10 @@ impl Job {
         Ok(Job { client: client.clone(), id: id.into(), dashboard_url, summary: None })
     }
 
+    pub(crate) fn with_summary(self, summary: Option<JobSummary>) -> Self {
+        Job { summary, ..self }
+    }
+
     /// The identifier of the job.
     ///
     /// ```
@@ -44,9 +49,10 @@ impl Job {
         &self.id
     }
 
-    /// The job as last seen; `None` before the first [`refresh`](Job::refresh).
+    /// The job as last seen; `None` before the first [`refresh`](Job::refresh) or [`wait`](Job::wait).
     ///
-    /// The other verbs do not change it: `refresh` shows their outcome.
+    /// The other verbs do not change it: `refresh` shows their outcome. After
+    /// [`Client::submit_job`] it is what the answer said.
     ///
     /// ```
     /// let job = atomiverse::Client::new("key")?.job("9f2c")?;
@@ -71,6 +77,24 @@ impl Job {
     /// ```
     pub fn refresh(&mut self) -> Result<&JobSummary> {
         let summary = self.client.get_job(&self.id)?;
+        Ok(self.summary.insert(summary))
+    }
+
+    /// Waits until the job is done, failed or cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::wait_for_job`]. The last seen summary is kept then.
+    ///
+    /// ```no_run
+    /// use atomiverse::WaitOptions;
+    /// # let client = atomiverse::Client::from_env()?;
+    /// let mut job = client.job("9f2c")?;
+    /// println!("{}", job.wait(&WaitOptions::new())?.state);
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
+        let summary = self.client.wait_for_job(&self.id, options)?;
         Ok(self.summary.insert(summary))
     }
 

@@ -1,5 +1,6 @@
 //! A blocking SDK for job management on [Atomiverse](https://atomiverse.com), a cloud for quantum chemistry:
-//! list, iterate, rename, cancel and delete jobs, and open their dashboards. No async runtime.
+//! submit jobs and wait for them, list, iterate, rename, cancel and delete them, and open their dashboards.
+//! No async runtime.
 //!
 //! # From the top
 //!
@@ -54,6 +55,21 @@
 //! # Ok::<(), atomiverse::Error>(())
 //! ```
 //!
+//! # From submission to done
+//!
+//! The payload is any value that serialises to a JSON object. A wait always has a deadline: one hour unless
+//! [`WaitOptions`] say otherwise.
+//!
+//! ```no_run
+//! use atomiverse::WaitOptions;
+//! # let client = atomiverse::Client::from_env()?;
+//! # let payload = serde_json::json!({});
+//! let mut job = client.submit_job(&payload)?;
+//! let options = WaitOptions::new().on_update(|job| println!("{}", job.state));
+//! println!("{:?}", job.wait(&options)?.billed_core_seconds);
+//! # Ok::<(), atomiverse::Error>(())
+//! ```
+//!
 //! # What is assumed
 //!
 //! The service documents its Python SDK, not its HTTP interface. The requests that this crate sends are
@@ -94,14 +110,18 @@ mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
+mod submit;
 mod summary;
+mod wait;
 
 pub use client::{Client, ClientBuilder};
 pub use dashboard::VisualizeMode;
 pub use error::{Error, Result};
 pub use job::Job;
 pub use listing::{JobsIter, JobsPage, ListJobs};
+pub use submit::{BatchEntry, BatchSubmission, PartialBatch, SubmissionStatus};
 pub use summary::{Atom, Element, JobId, JobState, JobSummary, MoleculePreview, Timestamp};
+pub use wait::{WaitForJobs, WaitOptions};
 
 /// The README's programs are compiled with the tests.
 #[cfg(all(doctest, feature = "simulator"))]

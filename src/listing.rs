@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::iter::FusedIterator;
+use std::time::Instant;
 use std::vec;
 
 use serde::{Deserialize, Serialize};
@@ -236,22 +237,29 @@ impl JobsIter {
 
     /// Fetches pages until one has jobs or there are no more.
     fn fetch(&mut self) -> Result<()> {
-        let http = self.client.http();
         // One deadline over all: a server with nothing but empty pages cannot hold the caller.
-        let deadline = http.deadline();
-        while self.page.len() == 0 {
-            let Some((limit, cursor)) = self.pager.ask()? else { return Ok(()) };
-            let call = api::list(limit, cursor);
-            let answer = http.send(&call, deadline)?;
-            let page = answer.page().map_err(|cause| http.error(cause, &call, &answer))?;
-            let turned = self.pager.turn(&page);
-            self.page = page.jobs.into_iter();
-            if let Err(cause) = turned {
-                self.fault = Some(http.error(cause, &call, &answer));
-                return Ok(());
-            }
+        let deadline = self.client.http().deadline();
+        while self.page.len() == 0 && self.fault.is_none() {
+            let Some(jobs) = self.next_page(deadline)? else { return Ok(()) };
+            self.page = jobs.into_iter();
         }
         Ok(())
+    }
+
+    /// The next page as it comes, or `None` where there is none to ask for.
+    pub(crate) fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<JobSummary>>> {
+        if let Some(error) = self.fault.take() {
+            return Err(error);
+        }
+        let Some((limit, cursor)) = self.pager.ask()? else { return Ok(None) };
+        let http = self.client.http();
+        let call = api::list(limit, cursor);
+        let answer = http.send(&call, deadline)?;
+        let page = answer.page().map_err(|cause| http.error(cause, &call, &answer))?;
+        if let Err(cause) = self.pager.turn(&page) {
+            self.fault = Some(http.error(cause, &call, &answer));
+        }
+        Ok(Some(page.jobs))
     }
 }
 

@@ -24,8 +24,10 @@ pub(crate) enum Failure {
     Timeout,
     /// The server answered with an error status.
     Status(u16),
-    /// Anything that another try would meet again.
-    Permanent,
+    /// The connection was made and then refused by this side, before anything was sent on it.
+    Refused,
+    /// Something else that another try would meet again.
+    Unclear,
 }
 
 impl Failure {
@@ -34,7 +36,17 @@ impl Failure {
         match self {
             Failure::NotConnected | Failure::ConnectionLost | Failure::Timeout => true,
             Failure::Status(status) => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
-            Failure::Permanent => false,
+            Failure::Refused | Failure::Unclear => false,
+        }
+    }
+
+    /// Whether the server may have done what was asked, for all that is known.
+    pub(crate) fn may_have_been_taken(self) -> bool {
+        match self {
+            Failure::NotConnected | Failure::Refused => false,
+            Failure::ConnectionLost | Failure::Timeout | Failure::Unclear => true,
+            // A redirect may be the answer to what was done; 307 and 308 ask for it elsewhere.
+            Failure::Status(status) => matches!(status, 300..=306 | 408 | 500..=502 | 504..),
         }
     }
 
@@ -43,9 +55,7 @@ impl Failure {
             && match resend {
                 Resend::Read => true,
                 Resend::Idempotent => self != Failure::Timeout,
-                Resend::Never => {
-                    matches!(self, Failure::NotConnected | Failure::Status(429) | Failure::Status(503))
-                }
+                Resend::Never => !self.may_have_been_taken(),
             }
     }
 }
@@ -120,7 +130,8 @@ mod tests {
             let again = [408, 425, 429, 500, 502, 503, 504].contains(&status);
             assert_eq!(pause(Resend::Read, Failure::Status(status)).is_some(), again, "{status}");
         }
-        assert_eq!(pause(Resend::Read, Failure::Permanent), None);
+        assert_eq!(pause(Resend::Read, Failure::Refused), None);
+        assert_eq!(pause(Resend::Read, Failure::Unclear), None);
     }
 
     #[test]

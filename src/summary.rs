@@ -149,6 +149,39 @@ impl From<WireSummary> for JobSummary {
     }
 }
 
+/// The answer to a submission: only the identifier is certain to be there.
+#[derive(Deserialize)]
+pub(crate) struct Submitted {
+    pub(crate) job_id: JobId,
+    name: Option<Lenient<String>>,
+    state: Option<Lenient<JobState>>,
+    job_type: Option<Lenient<String>>,
+    created_at: Option<Lenient<Timestamp>>,
+    billed_core_seconds: Option<Lenient<f64>>,
+    molecule_preview: Option<Lenient<MoleculePreview>>,
+}
+
+/// The job, and its summary where the answer gives its state; what it does not give besides stays empty.
+impl From<Submitted> for (JobId, Option<JobSummary>) {
+    fn from(answer: Submitted) -> Self {
+        fn flat<T>(value: Option<Lenient<T>>) -> Option<T> {
+            value.and_then(|Lenient(value)| value)
+        }
+        let nowhen = || Timestamp { text: String::new(), is_number: false };
+        let job_id = answer.job_id;
+        let summary = flat(answer.state).map(|state| JobSummary {
+            job_id: job_id.clone(),
+            name: flat(answer.name),
+            state,
+            job_type: flat(answer.job_type).unwrap_or_default(),
+            created_at: flat(answer.created_at).unwrap_or_else(nowhen),
+            billed_core_seconds: flat(answer.billed_core_seconds),
+            molecule_preview: flat(answer.molecule_preview),
+        });
+        (job_id, summary)
+    }
+}
+
 /// Where a job stands.
 ///
 /// Read in either case (`done` or `DONE`), written in lower case. A state that this version does
@@ -237,22 +270,6 @@ impl fmt::Display for JobState {
 impl Serialize for JobState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for JobState {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = JobState;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the text of a job state")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<JobState, E> {
-                Ok(text.into())
-            }
-        }
-        deserializer.deserialize_str(Text)
     }
 }
 
@@ -603,6 +620,13 @@ impl FromAny for f64 {
     }
 }
 
+impl FromAny for JobState {
+    const EXPECTED: &str = "the text of a job state";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
 impl FromAny for Timestamp {
     const EXPECTED: &str = "a timestamp: a text or Unix seconds";
     fn from_text(text: &str) -> Option<Self> {
@@ -727,4 +751,4 @@ macro_rules! deserialize_strictly {
     )*};
 }
 
-deserialize_strictly!(Timestamp, Element, Atom, MoleculePreview);
+deserialize_strictly!(JobState, Timestamp, Element, Atom, MoleculePreview);

@@ -6,8 +6,10 @@ mod listing;
 mod retries;
 mod secrets;
 mod simulator;
+mod submit;
 mod summaries;
 mod support;
 mod verbs;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;
+mod wait;

@@ -1,0 +1,74 @@
+//! Submits many jobs and waits for all of them:
+//!
+//! ```text
+//! cargo run --example batch -- examples/scan.jsonl
+//! ```
+//!
+//! The file holds one payload a line, as JSON. Without `ATOMIVERSE_API_KEY` a simulator inside this process
+//! takes them. Ends with 1 where a payload was rejected or a job did not get done.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::{env, fs};
+
+use atomiverse::simulator::Simulator;
+use atomiverse::{BatchSubmission, Client, JobState, WaitOptions};
+use serde_json::Value;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let path = env::args().nth(1).ok_or("usage: batch <payloads.jsonl>")?;
+    let payloads = read(&path)?;
+
+    let simulator =
+        if env::var_os("ATOMIVERSE_API_KEY").is_none() { Some(Simulator::start()?) } else { None };
+    let client = match &simulator {
+        Some(simulator) => simulator.client()?,
+        None => Client::from_env()?,
+    };
+
+    let answer = client.submit_batches(&payloads).inspect_err(|error| {
+        if let Some(partial) = error.partial_batch() {
+            eprintln!("These went out before the failure:");
+            report(&partial.received);
+        }
+    })?;
+    report(&answer);
+    let mut good = answer.failed == 0;
+
+    let ids = answer.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
+    for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
+        match outcome {
+            Ok(job) => {
+                println!("{} {:<9} {}", job.job_id, job.state, job.name.as_deref().unwrap_or("-"));
+                good &= job.state == JobState::Done;
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                good = false;
+            }
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(path: &str) -> Result<Vec<Value>, Box<dyn Error>> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(n, line)| {
+            serde_json::from_str(line).map_err(|error| format!("{path}, line {}: {error}", n + 1).into())
+        })
+        .collect()
+}
+
+fn report(answer: &BatchSubmission) {
+    for (n, entry) in answer.jobs.iter().enumerate() {
+        if let Some(error) = &entry.error {
+            eprintln!("payload {} was rejected: {error:?}", n + 1);
+        }
+    }
+    println!(
+        "{} payloads: {} submitted, {} there already, {} rejected",
+        answer.total, answer.submitted, answer.cache_hits, answer.failed
+    );
+}

@@ -1,0 +1,81 @@
+//! Submits one job and waits for it:
+//!
+//! ```text
+//! cargo run --example submit_and_wait -- examples/water.json
+//! ```
+//!
+//! The file holds the payload as JSON, such as Python's `model_dump()` gives. Without `ATOMIVERSE_API_KEY`
+//! a simulator inside this process takes it. Ends with 0 when the job is done, 1 when it failed, 2 when it
+//! was cancelled, 3 when the time was up, 4 on any other error, and 130 on Ctrl-C, which leaves the job
+//! running.
+
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process};
+
+use atomiverse::simulator::Simulator;
+use atomiverse::{Client, JobState, JobSummary, WaitOptions};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            let timed_out = error.downcast_ref().is_some_and(atomiverse::Error::is_timeout);
+            ExitCode::from(if timed_out { 3 } else { 4 })
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
+    let path = env::args().nth(1).ok_or("usage: submit_and_wait <payload.json>")?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let payload: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
+
+    let simulator =
+        if env::var_os("ATOMIVERSE_API_KEY").is_none() { Some(Simulator::start()?) } else { None };
+    let client = match &simulator {
+        Some(simulator) => simulator.client()?,
+        None => Client::from_env()?,
+    };
+
+    let mut job = client.submit_job(&payload)?;
+    let link = job.job_dashboard_url();
+    println!("submitted {} ({link})", job.id());
+    let (id, found_at) = (job.id().clone(), link);
+    ctrlc::set_handler(move || {
+        eprintln!("\nJob {id} runs on: look at {found_at}, or cancel it there.");
+        process::exit(130);
+    })?;
+
+    let options = WaitOptions::new().timeout(Duration::from_secs(3600)).on_update(progress());
+    let state = job.wait(&options)?.state.clone();
+    if io::stdout().is_terminal() {
+        println!();
+    }
+    Ok(ExitCode::from(match state {
+        JobState::Done => 0,
+        JobState::Failed => 1,
+        _ => 2,
+    }))
+}
+
+/// One line that changes on a terminal, plain lines otherwise.
+fn progress() -> impl FnMut(&JobSummary) + Send {
+    let started = Instant::now();
+    let on_terminal = io::stdout().is_terminal();
+    move |job| {
+        let charge = job.billed_core_seconds.unwrap_or(0.0);
+        let text = format!("{:>6} s  {:<9} {charge:.1} core-seconds", started.elapsed().as_secs(), job.state);
+        if on_terminal {
+            print!("\r{text:<60}");
+        } else {
+            println!("{text}");
+        }
+        // A pipe that was closed is no reason to stop waiting.
+        let _ = io::stdout().flush();
+    }
+}

@@ -1,0 +1,370 @@
+//! Waiting: on the simulator's clock, which the client's pauses move.
+
+use std::time::{Duration, Instant};
+
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Client, JobId, JobState, WaitOptions};
+
+use crate::support::{RawServer, Step, answer, job, page};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn start() -> (Simulator, Client) {
+    let simulator = Simulator::start().unwrap();
+    let client = simulator.client().unwrap();
+    (simulator, client)
+}
+
+/// Pending for 2 seconds, running for so long.
+fn running_for(seconds: u64) -> SimulatedJob {
+    SimulatedJob::new("opt").running_for(secs(seconds))
+}
+
+fn lines(simulator: &Simulator) -> Vec<String> {
+    simulator.requests().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_wait_ends_with_the_terminal_state_whatever_it_is() {
+    let (simulator, client) = start();
+    let done = simulator.add_job(running_for(60));
+    let failed = simulator.add_job(running_for(60).fails());
+    let cancelled = simulator.add_job(SimulatedJob::new("opt").state(JobState::Cancelled));
+    for (id, state) in [(done, JobState::Done), (failed, JobState::Failed), (cancelled, JobState::Cancelled)]
+    {
+        assert_eq!(client.wait_for_job(&id, &WaitOptions::new()).unwrap().state, state);
+    }
+}
+
+#[test]
+fn a_handle_waits_and_remembers_what_it_saw() {
+    let (simulator, client) = start();
+    let mut job = client.job(simulator.add_job(running_for(60))).unwrap();
+    assert_eq!(job.wait(&WaitOptions::new()).unwrap().state, JobState::Done);
+    assert_eq!(job.summary().unwrap().billed_core_seconds, Some(240.0));
+}
+
+#[test]
+fn updates_come_at_the_first_look_and_at_each_change_of_state() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(60));
+    let mut states = Vec::new();
+    client.wait_for_job(&id, &WaitOptions::new().on_update(|job| states.push(job.state.clone()))).unwrap();
+    assert_eq!(states, [JobState::Pending, JobState::Running, JobState::Done]);
+    assert!(simulator.requests().len() > 5);
+}
+
+#[test]
+fn pauses_start_short_grow_by_half_and_stop_at_the_ceiling() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(300));
+    client.wait_for_job(&id, &options).unwrap();
+    // 2, 3, 4.5, 6.75, 10, 10, ... less up to a quarter: 302 seconds are 32 to 43 looks.
+    let looks = simulator.requests().len();
+    assert!((32..=43).contains(&looks), "{looks} looks");
+}
+
+#[test]
+fn the_connection_is_reused_between_looks() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(300));
+    client.wait_for_job(&id, &WaitOptions::new()).unwrap();
+    assert_eq!(simulator.connections(), 1);
+}
+
+#[test]
+fn the_timeout_is_an_error_with_the_last_state_and_the_time() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(10_000));
+    let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(100))).unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(error.state(), Some(&JobState::Running));
+    assert_eq!(error.job_id(), Some(&id));
+    assert_eq!(error.cancellation_accepted(), None);
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("wait for job {id}: it was still running after ")), "{text}");
+    assert!(text.contains("It runs on, and may cost more"), "{text}");
+    assert_eq!(client.get_job(&id).unwrap().state, JobState::Running, "it was left alone");
+}
+
+#[test]
+fn the_last_look_stands_shortly_before_the_end() {
+    let (simulator, client) = start();
+    // Done after 98.5 seconds: seen only by a look in the last second and a half.
+    let job = SimulatedJob::new("opt").pending_for(Duration::ZERO).running_for(Duration::from_millis(98_500));
+    let id = simulator.add_job(job);
+    let options = WaitOptions::new().timeout(secs(100)).min_interval(secs(90)).max_interval(secs(90));
+    assert_eq!(client.wait_for_job(&id, &options).unwrap().state, JobState::Done);
+}
+
+#[test]
+fn there_is_a_deadline_unless_the_caller_says_for_ever() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(3 * 3600));
+    let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(
+        error.to_string().contains("after 3599 s") || error.to_string().contains("after 3600 s"),
+        "{error}"
+    );
+    assert_eq!(client.wait_for_job(&id, &WaitOptions::new().for_ever()).unwrap().state, JobState::Done);
+}
+
+#[test]
+fn an_unknown_state_is_not_terminal() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Unknown("archived".into())));
+    let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(60))).unwrap_err();
+    assert!(error.to_string().contains("still archived"), "{error}");
+}
+
+#[test]
+fn a_silent_server_cannot_hold_the_caller_past_the_timeout() {
+    for cancel in [false, true] {
+        let server = RawServer::script(vec![vec![Step::Silence]]);
+        let options = WaitOptions::new().timeout(Duration::from_millis(300)).cancel_on_timeout(cancel);
+        let started = Instant::now();
+        let error = server.client().wait_for_job("a", &options).unwrap_err();
+        assert!(started.elapsed() < secs(5), "{:?}", started.elapsed());
+        assert!(error.is_timeout());
+        assert_eq!(error.state(), None);
+        assert!(error.to_string().contains("its state was never seen"), "{error}");
+        assert!(error.to_string().contains("the last look failed"), "{error}");
+    }
+}
+
+#[test]
+fn a_passing_failure_does_not_end_the_wait() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(60));
+    let options = WaitOptions::new().on_update(|_| {
+        // Each more than all retries of a look.
+        simulator.fail_times(4, Fault::status(502));
+        simulator.fail_times(4, Fault::Cut);
+        simulator.fail_next(Fault::status(429).header("Retry-After", "3000"));
+        // Nonsense of a proxy, after the service was seen.
+        simulator.fail_next(Fault::status(200).body("<html>down for maintenance</html>"));
+        simulator.fail_next(Fault::Garbage);
+    });
+    assert_eq!(client.wait_for_job(&id, &options.timeout(secs(20_000))).unwrap().state, JobState::Done);
+}
+
+#[test]
+fn what_the_server_asks_for_is_kept_between_looks() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(10_000));
+    simulator.fail_next(Fault::status(429).header("Retry-After", "20000"));
+    client.wait_for_job(&id, &WaitOptions::new().timeout(secs(30_000))).unwrap();
+    assert_eq!(simulator.requests().len(), 2);
+}
+
+#[test]
+fn a_refusal_ends_the_wait_at_once() {
+    for status in [400, 401, 403, 404, 422] {
+        let (simulator, client) = start();
+        let id = simulator.add_job(running_for(60));
+        simulator.fail_next(Fault::status(status));
+        let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
+        assert_eq!(error.status(), Some(status));
+        assert_eq!(simulator.requests().len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn nonsense_at_the_first_look_ends_the_wait_since_the_address_may_be_wrong() {
+    let server = RawServer::script(vec![answer(200, &[], "<html>welcome</html>")]);
+    let error = server.client().wait_for_job("a", &WaitOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("base URL is wrong"), "{error}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_job_whose_time_is_up_is_cancelled_where_that_was_asked_for() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(10_000));
+    let options = WaitOptions::new().timeout(secs(100)).cancel_on_timeout(true);
+    let error = client.wait_for_job(&id, &options).unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(error.cancellation_accepted(), Some(true));
+    assert!(error.to_string().contains("accepted the request to cancel it"), "{error}");
+    assert_eq!(client.get_job(&id).unwrap().state, JobState::Cancelled);
+    let cancels = lines(&simulator).iter().filter(|line| line.ends_with("/cancel")).count();
+    assert_eq!(cancels, 1);
+}
+
+#[test]
+fn a_cancellation_that_was_refused_is_said() {
+    let server = RawServer::start(|_, request| match request.line.ends_with("/cancel") {
+        true => answer(403, &[], r#"{"detail":"not yours"}"#),
+        false => answer(200, &[], &job("a").replace("done", "running")),
+    });
+    let options = WaitOptions::new()
+        .timeout(Duration::from_millis(200))
+        .min_interval(Duration::from_millis(10))
+        .cancel_on_timeout(true);
+    let error = server.client().wait_for_job("a", &options).unwrap_err();
+    assert_eq!(error.cancellation_accepted(), Some(false));
+    let text = error.to_string();
+    assert!(text.contains("It could not be cancelled") && text.contains("not yours"), "{text}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_before_any_request() {
+    let (simulator, client) = start();
+    for options in [
+        WaitOptions::new().timeout(Duration::ZERO),
+        WaitOptions::new().min_interval(Duration::ZERO),
+        WaitOptions::new().min_interval(secs(20)),
+    ] {
+        let error = client.wait_for_job("a", &options).unwrap_err();
+        assert!(error.to_string().contains("nothing was sent"), "{error}");
+    }
+    for id in ["", ".", ".."] {
+        assert!(client.wait_for_job(id, &WaitOptions::new()).is_err());
+        let mut jobs = client.wait_for_jobs(["a", id, "b"], &WaitOptions::new());
+        assert!(jobs.next().unwrap().is_err());
+        assert!(jobs.next().is_none());
+    }
+    assert_eq!(simulator.requests().len(), 0);
+    client.wait_for_job("a", &WaitOptions::new().timeout(Duration::MAX)).unwrap_err();
+}
+
+#[test]
+fn several_jobs_come_as_they_finish() {
+    let (simulator, client) = start();
+    let slow = simulator.add_job(running_for(500));
+    let fast = simulator.add_job(running_for(5));
+    let middle = simulator.add_job(running_for(60).fails());
+    let ids = [&slow, &fast, &middle, &slow];
+    let jobs: Vec<(JobId, JobState)> = client
+        .wait_for_jobs(ids, &WaitOptions::new())
+        .map(|job| job.map(|job| (job.job_id, job.state)).unwrap())
+        .collect();
+    assert_eq!(jobs, [(fast, JobState::Done), (middle, JobState::Failed), (slow, JobState::Done)]);
+}
+
+#[test]
+fn waiting_for_no_jobs_asks_nothing_and_an_unused_wait_neither() {
+    let (simulator, client) = start();
+    assert!(client.wait_for_jobs([""; 0], &WaitOptions::new()).next().is_none());
+    drop(client.wait_for_jobs(["a", "b"], &WaitOptions::new()));
+    assert_eq!(simulator.requests().len(), 0);
+}
+
+#[test]
+fn two_hundred_new_jobs_are_looked_at_in_four_requests_a_round() {
+    let (simulator, client) = start();
+    let ids: Vec<JobId> = (0..200).map(|_| simulator.add_job(running_for(10))).collect();
+    let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
+    let mut finished: Vec<JobId> =
+        client.wait_for_jobs(&ids, &options).map(|job| job.unwrap().job_id).collect();
+    finished.sort();
+    assert_eq!(finished, ids);
+    let lines = lines(&simulator);
+    assert_eq!(lines.len(), 8, "two rounds: {lines:?}");
+    assert!(lines.iter().all(|line| line.starts_with("GET /api/v1/jobs?limit=50")), "{lines:?}");
+}
+
+#[test]
+fn jobs_that_lie_deep_in_the_history_are_asked_for_one_by_one() {
+    let (simulator, client) = start();
+    let ids = [simulator.add_job(running_for(40)), simulator.add_job(running_for(40))];
+    simulator.add_sample_jobs(500);
+    let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
+    assert_eq!(client.wait_for_jobs(&ids, &options).filter_map(Result::ok).count(), 2);
+    let lines = lines(&simulator);
+    // Two pages are tried, as many as there are jobs; then the rounds are one request for each job.
+    let pages = lines.iter().filter(|line| line.contains("limit=")).count();
+    assert_eq!(pages, 2, "{lines:?}");
+    assert_eq!(lines.len() % 2, 0);
+}
+
+#[test]
+fn the_last_of_several_is_asked_for_by_itself() {
+    let (simulator, client) = start();
+    let ids = [simulator.add_job(running_for(1)), simulator.add_job(running_for(100))];
+    let options = WaitOptions::new().min_interval(secs(10)).max_interval(secs(10));
+    assert_eq!(client.wait_for_jobs(&ids, &options).count(), 2);
+    let lines = lines(&simulator);
+    let pages = lines.iter().filter(|line| line.contains("limit=")).count();
+    assert!(pages <= 2, "{lines:?}");
+    assert!(lines.ends_with(&["GET /api/v1/jobs/job-000002".to_owned()]), "{lines:?}");
+}
+
+#[test]
+fn of_several_each_comes_out_once_also_when_one_is_gone_and_the_time_is_up() {
+    let (simulator, client) = start();
+    let short = simulator.add_job(running_for(5));
+    let long = simulator.add_job(running_for(5000));
+    let longer = simulator.add_job(running_for(6000));
+    let options = WaitOptions::new().timeout(secs(100)).cancel_on_timeout(true);
+    let mut outcomes: Vec<String> = client
+        .wait_for_jobs([short.as_str(), "gone", long.as_str(), longer.as_str()], &options)
+        .map(|outcome| match outcome {
+            Ok(job) => format!("{} {}", job.job_id, job.state),
+            Err(error) if error.is_not_found() => format!("{} not found", error.job_id().unwrap()),
+            Err(error) => {
+                assert!(error.is_timeout(), "{error}");
+                assert_eq!(error.cancellation_accepted(), Some(true));
+                format!("{} {}", error.job_id().unwrap(), error.state().unwrap())
+            }
+        })
+        .collect();
+    outcomes.sort();
+    assert_eq!(
+        outcomes,
+        [
+            "gone not found".to_owned(),
+            format!("{short} done"),
+            format!("{long} running"),
+            format!("{longer} running")
+        ]
+    );
+    assert_eq!(client.get_job(&longer).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
+fn what_concerns_all_jobs_ends_the_wait_for_several() {
+    let (simulator, client) = start();
+    let ids = [simulator.add_job(running_for(5)), simulator.add_job(running_for(5))];
+    simulator.fail_next(Fault::status(401));
+    let mut jobs = client.wait_for_jobs(&ids, &WaitOptions::new());
+    assert!(jobs.next().unwrap().unwrap_err().is_unauthorized());
+    assert!(jobs.next().is_none());
+    assert!(jobs.next().is_none());
+}
+
+#[test]
+fn pages_that_go_in_a_circle_do_not_hold_a_wait() {
+    let server = RawServer::start(|n, request| match request.line.contains("limit=") {
+        true => answer(200, &[], &page(&["x"], true, Some(["c1", "c2"][n % 2]))),
+        false => answer(200, &[], &job("a")),
+    });
+    let error =
+        server.client().wait_for_jobs(["a", "b", "c", "d"], &WaitOptions::new()).next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("a second time"), "{error}");
+}
+
+#[test]
+fn the_callers_own_time_counts_towards_the_pause() {
+    let (simulator, client) = start();
+    let first = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+    let second = simulator.add_job(running_for(50));
+    let mut jobs = client.wait_for_jobs([&first, &second], &WaitOptions::new());
+    assert_eq!(jobs.next().unwrap().unwrap().job_id, first);
+    simulator.advance(secs(60));
+    let before = simulator.requests().len();
+    assert_eq!(jobs.next().unwrap().unwrap().job_id, second);
+    assert_eq!(simulator.requests().len() - before, 1);
+}
+
+#[test]
+fn options_may_be_shared_and_go_between_threads() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    shared(&WaitOptions::new().on_update(|job| println!("{}", job.state)));
+    fn send<T: Send>(_: &T) {}
+    let (_simulator, client) = start();
+    send(&client.wait_for_jobs(["a"], &WaitOptions::new()));
+}
