@@ -4,7 +4,8 @@
 //! cargo run --example submit_and_wait -- examples/water.json
 //! ```
 //!
-//! The file holds the payload as JSON, such as Python's `model_dump()` gives. Without `ATOMIVERSE_API_KEY`
+//! The file holds the payload as JSON, such as Python's `model_dump()` gives (`water.json` suits the simulator,
+//! whose payloads need a `job_type` only). Without `ATOMIVERSE_API_KEY`
 //! a simulator inside this process takes it. Ends with 0 when the job is done, 1 when it failed, 2 when it
 //! was cancelled, 3 when the time was up, 4 on any other error, and 130 on Ctrl-C, which leaves the job
 //! running.

@@ -280,7 +280,8 @@ impl Http {
             ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => {
                 (Failure::NotConnected, "the proxy failed", None)
             }
-            ureq::Error::Io(error) => {
+            // A compressed body that was cut comes as the latter.
+            ureq::Error::Io(error) | ureq::Error::Decompress(_, error) => {
                 let (failure, what) = match error.kind() {
                     ConnectionRefused | AddrNotAvailable => {
                         (Failure::NotConnected, "the server cannot be reached")

@@ -1,6 +1,7 @@
 //! What users do, over real sockets: against the simulator, and against raw sockets where HTTP is broken.
 
 mod errors;
+mod faults;
 mod identifiers;
 mod listing;
 mod retries;

@@ -60,6 +60,7 @@ fn updates_come_at_the_first_look_and_at_each_change_of_state() {
 fn pauses_start_short_grow_by_half_and_stop_at_the_ceiling() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(300));
+    let options = WaitOptions::new().min_interval(secs(2)).max_interval(secs(10));
     client.wait_for_job(&id, &options).unwrap();
     // 2, 3, 4.5, 6.75, 10, 10, ... less up to a quarter: 302 seconds are 32 to 43 looks.
     let looks = simulator.requests().len();

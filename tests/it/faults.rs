@@ -1,0 +1,564 @@
+//! Everything that can go wrong below a good answer, in one table. For each fault: what a call makes of
+//! it, how many requests the server saw, that it did not take long, and that a listing which met it
+//! handed out exactly the jobs that were served.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use atomiverse::{Client, ClientBuilder};
+
+use crate::support::{Answer, RawServer, Request, Step, answer, job, page, raw};
+
+/// What a read makes of a fault.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    /// It is no fault: the answer is good.
+    Good,
+    /// It is sent again; where the fault stays, the error has this text.
+    Again(&'static str),
+    /// As `Again`, but not for a change, of which it is not known whether it was done.
+    AgainIfRead(&'static str),
+    /// It is an error with this text at once.
+    Error(&'static str),
+}
+use Then::{Again, AgainIfRead, Error, Good};
+
+const ATTEMPT: Duration = Duration::from_millis(150);
+const BOUND: Duration = Duration::from_secs(10);
+
+/// The fault as a change of a good body.
+type Fault = Box<dyn Fn(&str) -> Answer + Send>;
+
+fn bytes(fault: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Fault {
+    Box::new(move |body| raw(fault(body)))
+}
+
+fn fixed(answer: Answer) -> Fault {
+    Box::new(move |_| answer.clone())
+}
+
+fn head(headers: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n")
+}
+
+/// The first bytes of a good answer, then this.
+fn cut(at: &'static str, end: Step) -> Fault {
+    Box::new(move |body| {
+        let whole = format!("{}{body}", head(&format!("content-length: {}", body.len())));
+        let to = match at {
+            "start" => 0,
+            "status" => 6,
+            "head" => 30,
+            "body" => whole.len() - body.len(),
+            _ => whole.len() - body.len() / 2,
+        };
+        vec![Step::Send(whole.as_bytes()[..to].to_vec()), end.clone()]
+    })
+}
+
+fn chunked(body: &str) -> String {
+    let (first, second) = body.split_at(body.len() / 2);
+    format!(
+        "{}{:x}\r\n{first}\r\n{:X};ext=1\r\n{second}\r\n",
+        head("transfer-encoding: chunked"),
+        first.len(),
+        second.len()
+    )
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gzipped(compressed: &[u8]) -> Vec<u8> {
+    let head = head(&format!("content-encoding: gzip\r\ncontent-length: {}", compressed.len()));
+    [head.as_bytes(), compressed].concat()
+}
+
+fn table() -> Vec<(String, Fault, Then)> {
+    const BROKE: &str = "the connection broke";
+    const NO_HTTP: &str = "not valid HTTP";
+    const UNREADABLE: &str = "cannot be read as";
+    const SLOW: &str = "no answer within";
+    let mut table: Vec<(String, Fault, Then)> = Vec::new();
+    let mut add = |name: &str, fault: Fault, then: Then| table.push((name.to_owned(), fault, then));
+
+    for at in ["start", "status", "head", "body", "middle of the body"] {
+        add(&format!("closed at the {at}"), cut(at, Step::Close), Again(BROKE));
+        add(&format!("reset at the {at}"), cut(at, Step::Reset), Again(BROKE));
+        add(&format!("silence at the {at}"), cut(at, Step::Silence), AgainIfRead(SLOW));
+    }
+    let trickled =
+        |body: &str| format!("{}{body}", head(&format!("content-length: {}", body.len()))).into_bytes();
+    add(
+        "one byte at a time",
+        Box::new(move |body| vec![Step::Trickle(trickled(body), Duration::from_millis(10))]),
+        AgainIfRead(SLOW),
+    );
+
+    let longer =
+        |body: &str| format!("{}{body} and more", head(&format!("content-length: {}", body.len()))).into();
+    add("a body longer than promised", bytes(longer), Good);
+    add(
+        "a body that ends with the connection",
+        Box::new(|body| vec![Step::Send(format!("{}{body}", head("connection: close")).into()), Step::Close]),
+        Good,
+    );
+    add(
+        "such a body, cut",
+        Box::new(|body| {
+            vec![
+                Step::Send(format!("{}{}", head("connection: close"), &body[..body.len() / 2]).into()),
+                Step::Close,
+            ]
+        }),
+        Error(UNREADABLE),
+    );
+    add("chunks", bytes(|body| format!("{}0\r\n\r\n", chunked(body)).into()), Good);
+    add(
+        "chunks with a trailer",
+        bytes(|body| format!("{}0\r\nx-check: 1\r\n\r\n", chunked(body)).into()),
+        Good,
+    );
+    add(
+        "chunks without their end",
+        Box::new(|body| vec![Step::Send(chunked(body).into()), Step::Close]),
+        Again(BROKE),
+    );
+    add(
+        "a chunk whose size is no number",
+        bytes(|_| format!("{}xyz\r\n", head("transfer-encoding: chunked")).into()),
+        Error("the body of the answer is broken"),
+    );
+    add(
+        "a chunk longer than its size",
+        bytes(|body| format!("{}2\r\n{body}\r\n0\r\n\r\n", head("transfer-encoding: chunked")).into()),
+        Error("the body of the answer is broken"),
+    );
+    if cfg!(feature = "gzip") {
+        add("gzip", bytes(|body| gzipped(&gzip(body.as_bytes()))), Good);
+        add(
+            "gzip that is none",
+            bytes(|body| gzipped(body.as_bytes())),
+            Error("the body of the answer is broken"),
+        );
+        add(
+            "gzip with a wrong checksum",
+            bytes(|body| {
+                let mut compressed = gzip(body.as_bytes());
+                let length = compressed.len();
+                compressed[length - 6] ^= 1;
+                gzipped(&compressed)
+            }),
+            Error("the body of the answer is broken"),
+        );
+        add(
+            "half of a gzip",
+            bytes(|body| {
+                let compressed = gzip(body.as_bytes());
+                gzipped(&compressed[..compressed.len() / 2])
+            }),
+            Again(BROKE),
+        );
+        add(
+            "gzip, cut",
+            Box::new(|body| {
+                let whole = gzipped(&gzip(body.as_bytes()));
+                vec![Step::Send(whole[..whole.len() - 20].to_vec()), Step::Close]
+            }),
+            Again(BROKE),
+        );
+        add(
+            "gzip, then silence",
+            Box::new(|body| {
+                let whole = gzipped(&gzip(body.as_bytes()));
+                vec![Step::Send(whole[..whole.len() - 20].to_vec()), Step::Silence]
+            }),
+            AgainIfRead(SLOW),
+        );
+        add(
+            "small as gzip and larger than the limit",
+            bytes(|_| gzipped(&gzip(&[b' '; 200_000]))),
+            Error("larger than the limit of 100000 bytes"),
+        );
+    }
+    add(
+        "longer than the limit, said",
+        fixed(answer(200, &[], &" ".repeat(200_000))),
+        Error("larger than the limit of 100000 bytes"),
+    );
+    add(
+        "longer than the limit, in chunks",
+        bytes(|_| {
+            format!("{}30d40\r\n{}\r\n0\r\n\r\n", head("transfer-encoding: chunked"), " ".repeat(200_000))
+                .into()
+        }),
+        Error("larger than the limit of 100000 bytes"),
+    );
+
+    let json = |text: &str| answer(200, &["content-type: application/json"], text);
+    add("no content type", Box::new(|body| answer(200, &[], body)), Good);
+    add("another content type", Box::new(|body| answer(200, &["content-type: text/plain"], body)), Good);
+    add(
+        "blanks and a byte order mark before JSON",
+        Box::new(|body| answer(200, &[], &format!("\u{feff}{body}"))),
+        Error(UNREADABLE),
+    );
+    add("text after JSON", Box::new(|body| answer(200, &[], &format!("{body}{body}"))), Error(UNREADABLE));
+    add(
+        "HTML with 200",
+        fixed(answer(200, &["content-type: text/html"], "<html>log in</html>")),
+        Error("log in"),
+    );
+    add(
+        "HTML with 502",
+        fixed(answer(502, &["content-type: text/html"], "<html><title>Bad</title></html>")),
+        Again("an HTML page, \"Bad\""),
+    );
+    add("an empty body", fixed(json("")), Error("an empty body"));
+    add("204", fixed(raw("HTTP/1.1 204 No Content\r\n\r\n")), Error("an empty body"));
+    add(
+        "invalid UTF-8",
+        bytes(|body| {
+            let body = [&body.as_bytes()[..12], b"\xff\xfe", &body.as_bytes()[12..]].concat();
+            [head(&format!("content-length: {}", body.len())).into_bytes(), body].concat()
+        }),
+        Error(UNREADABLE),
+    );
+    for text in ["null", "true", "7", "\"text\"", "[]", "[1,2]", "{}", "{\"job_id\":\"a\"}", "{\"jobs\":[]}"]
+    {
+        add(&format!("{text} as body"), fixed(json(text)), Error(UNREADABLE));
+    }
+    let wrong = [
+        ("\"job_id\":\"", "\"job_id\":7,\"x\":\"", "a wrong type of an identifier"),
+        ("\"state\":\"done\"", "\"state\":[\"done\"]", "a wrong type of a state"),
+        ("\"name\":null", "\"name\":{\"a\":1}", "a wrong type of a name"),
+        ("\"name\":null", "\"billed_core_seconds\":\"much\"", "a wrong type of a charge"),
+        ("\"name\":null", "\"billed_core_seconds\":1e999", "a number out of range"),
+        ("\"created_at\":", "\"created\":", "a missing field"),
+        ("\"name\":null", "\"job_id\":\"twice\"", "a field twice"),
+    ];
+    for (from, to, name) in wrong {
+        add(name, Box::new(move |body| answer(200, &[], &body.replace(from, to))), Error(UNREADABLE));
+    }
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    add("deep nesting", fixed(json(&deep(20_000))), Error(UNREADABLE));
+    add(
+        "deep nesting in an unknown field",
+        Box::new(move |body| {
+            answer(200, &[], &body.replace("\"name\":null", &format!("\"x\":{}", deep(20_000))))
+        }),
+        Good,
+    );
+    add(
+        "deep nesting in a preview",
+        Box::new(move |body| {
+            answer(
+                200,
+                &[],
+                &body.replace("\"name\":null", &format!("\"molecule_preview\":{}", deep(20_000))),
+            )
+        }),
+        Good,
+    );
+
+    add(
+        "deep nesting in an error",
+        fixed(answer(422, &[], &format!("{{\"detail\":{}}}", deep(20_000)))),
+        Error("422"),
+    );
+
+    let endless = || format!("HTTP/1.1 200 OK\r\n{}", "x-more: and more\r\n".repeat(20_000));
+    add("a huge header", bytes(|_| head(&format!("x-huge: {}", "x".repeat(500_000))).into()), Error(""));
+    add(
+        "a head that does not end",
+        Box::new(move |_| vec![Step::Send(endless().into()), Step::Silence]),
+        Error(""),
+    );
+    let interim = |first: &'static str| {
+        Box::new(move |body: &str| {
+            raw(format!("{first}\r\n\r\n{}{body}", head(&format!("content-length: {}", body.len()))))
+        })
+    };
+    add("100 before the answer", interim("HTTP/1.1 100 Continue"), Good);
+    add("103 before the answer", interim("HTTP/1.1 103 Early Hints\r\nlink: </a>"), Good);
+    add("101", fixed(raw("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n")), Error("101"));
+    for status in [300, 301, 302, 303, 304, 307, 308] {
+        add(
+            &status.to_string(),
+            fixed(answer(status, &["location: http://127.0.0.1:1/"], "")),
+            Error("redirects to"),
+        );
+    }
+    for status in [400, 401, 402, 403, 404, 405, 409, 410, 413, 418, 422, 431, 451, 501, 505, 507, 520, 599] {
+        add(&status.to_string(), fixed(answer(status, &[], "words")), Error("the server said: words"));
+    }
+    for status in [408, 425, 429, 500, 502, 503, 504] {
+        add(&status.to_string(), fixed(answer(status, &[], "words")), Again("the server said: words"));
+    }
+    add(
+        "503 whose body is cut",
+        fixed(
+            [raw("HTTP/1.1 503 Busy\r\ncontent-length: 100\r\n\r\nhalf of the words"), vec![Step::Close]]
+                .concat(),
+        ),
+        Again("half of the words"),
+    );
+    add(
+        "500 whose body never ends",
+        fixed([raw("HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\nhalf"), vec![Step::Silence]].concat()),
+        Again("500 Internal Server Error"),
+    );
+
+    for (name, text) in [
+        ("another protocol", "SSH-2.0-OpenSSH_9.7\r\n\r\n"),
+        ("a status that is no number", "HTTP/1.1 two OK\r\n\r\n"),
+        ("a status of four digits", "HTTP/1.1 2000 OK\r\n\r\n"),
+        ("a header without a colon", "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"),
+        ("zero bytes", "\0\0\0\0\0\0\0\0\r\n\r\n"),
+        ("a TLS alert", "\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n"),
+    ] {
+        add(name, fixed(raw(text)), Error(NO_HTTP));
+    }
+    add("a length that is no number", fixed(raw(head("content-length: many"))), Error(""));
+    add("a negative length", fixed(raw(head("content-length: -1"))), Error(""));
+    table
+}
+
+const PAGES: [&[&str]; 3] = [&["a", "b"], &["c", "d"], &["e"]];
+
+/// What a server without faults answers.
+fn good(request: &Request) -> String {
+    let line = &request.line;
+    if !line.contains("/jobs?") {
+        return job("a");
+    }
+    let n = ["cursor=c1", "cursor=c2"].iter().position(|cursor| line.contains(cursor)).map_or(0, |n| n + 1);
+    page(PAGES[n], n < 2, ["c1", "c2"].get(n).copied())
+}
+
+/// Requests whose line has this text meet the fault, so many times.
+fn server(fault: Fault, on: &'static str, times: usize) -> RawServer {
+    let mut left = times;
+    RawServer::start(move |_, request| {
+        let body = good(request);
+        if left == 0 || !request.line.contains(on) {
+            return answer(200, &["content-type: application/json"], &body);
+        }
+        left -= 1;
+        fault(&body)
+    })
+}
+
+fn builder(server: &RawServer) -> ClientBuilder {
+    server.client_builder().attempt_timeout(ATTEMPT).max_response_bytes(100_000).proxy_from_env(false)
+}
+
+/// Every row of the table, some at a time.
+fn for_each_fault(check: impl Fn(&str, Fault, Then) + Send + Sync) {
+    let rows: Vec<_> = table();
+    assert!(rows.len() >= 100, "{} rows", rows.len());
+    let (queue, failed) = (Mutex::new(rows), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let Some((name, fault, then)) = queue.lock().unwrap().pop() else { return };
+                    let started = Instant::now();
+                    // All that fail are to be seen, not the first alone.
+                    let outcome = catch_unwind(AssertUnwindSafe(|| check(&name, fault, then)));
+                    if outcome.is_err() || started.elapsed() > BOUND {
+                        failed.lock().unwrap().push(format!("{name}, after {:?}", started.elapsed()));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_fault_that_comes_once_is_got_over_or_reported() {
+    for_each_fault(|name, fault, then| {
+        let server = server(fault, "GET", 1);
+        let outcome = builder(&server).build().unwrap().get_job("a");
+        let requests = server.requests().len();
+        match then {
+            Good => {
+                assert_eq!(outcome.unwrap().job_id, "a", "{name}");
+                assert_eq!(requests, 1, "{name}");
+            }
+            Again(_) | AgainIfRead(_) => match outcome {
+                Ok(_) => assert_eq!(requests, 2, "{name}"),
+                Err(error) => panic!("{name}: {error}"),
+            },
+            Error(text) => {
+                let error = outcome.expect_err(name).to_string();
+                assert!(error.contains(text), "{name}: {error}");
+                assert_eq!(requests, 1, "{name}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_fault_that_stays_is_an_error_after_three_attempts() {
+    for_each_fault(|name, fault, then| {
+        let server = server(fault, "GET", usize::MAX);
+        let outcome = builder(&server).build().unwrap().get_job("a");
+        let (text, attempts) = match then {
+            Good => return assert!(outcome.is_ok(), "{name}"),
+            Again(text) | AgainIfRead(text) => (text, 3),
+            Error(text) => (text, 1),
+        };
+        let error = outcome.expect_err(name);
+        assert!(error.to_string().contains(text), "{name}: {error}");
+        assert_eq!(
+            (error.attempts(), server.requests().len()),
+            (attempts, attempts as usize),
+            "{name}: {error}"
+        );
+        assert_eq!(error.to_string().contains("tried 3 times"), attempts == 3, "{name}: {error}");
+    });
+}
+
+#[test]
+fn a_change_is_sent_again_only_where_that_is_safe_and_its_body_does_not_matter() {
+    for_each_fault(|name, fault, then| {
+        let server = server(fault, "PATCH", 1);
+        let outcome = builder(&server).build().unwrap().rename_job("a", "water");
+        let requests = server.requests().len();
+        // The status of success has said it all, so that only what comes before it is a fault.
+        let before_success = outcome.is_err() || requests > 1;
+        match then {
+            Again(_) if before_success => assert_eq!((outcome.is_ok(), requests), (true, 2), "{name}"),
+            AgainIfRead(text) | Error(text) if before_success => {
+                let error = outcome.expect_err(name);
+                assert!(error.to_string().contains(text), "{name}: {error}");
+                assert_eq!(requests, 1, "{name}");
+            }
+            _ => assert_eq!((outcome.is_ok(), requests), (true, 1), "{name}"),
+        }
+    });
+}
+
+#[test]
+fn a_listing_that_meets_a_fault_loses_no_job_and_gives_none_twice() {
+    for_each_fault(|name, fault, then| {
+        let server = server(fault, "cursor=c1", 1);
+        let client = builder(&server).build().unwrap();
+        let mut jobs = client.iter_jobs();
+        let mut seen: Vec<String> = Vec::new();
+        let mut failure = None;
+        for outcome in &mut jobs {
+            match outcome {
+                Ok(job) => seen.push(job.job_id.into()),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match then {
+            Good | Again(_) | AgainIfRead(_) => assert!(failure.is_none(), "{name}: {failure:?}"),
+            // An error about the words of a job may not be one about a page.
+            Error(_) if failure.is_none() => {}
+            Error(_) => {
+                assert_eq!(seen, ["a", "b"], "{name}");
+                assert_eq!(jobs.cursor(), Some("c1"), "{name}");
+                for job in client.iter_jobs().resume_from("c1") {
+                    seen.push(job.unwrap_or_else(|error| panic!("{name}: {error}")).job_id.into());
+                }
+            }
+        }
+        if name != "{\"jobs\":[]} as body" {
+            assert_eq!(seen, PAGES.concat(), "{name}: {failure:?}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_three_times() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = Client::builder()
+        .api_key("key")
+        .base_url(format!("http://{address}"))
+        .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
+        .build()
+        .unwrap();
+    let error = client.rename_job("a", "b").unwrap_err();
+    assert_eq!(error.attempts(), 3);
+    assert!(error.to_string().contains("the server cannot be reached"), "{error}");
+}
+
+#[test]
+fn a_connection_that_was_closed_between_two_requests_is_replaced() {
+    for end in [Step::Close, Step::Reset] {
+        let server = RawServer::start(move |_, request| {
+            let mut steps = answer(200, &[], &good(request));
+            steps.push(end.clone());
+            steps
+        });
+        let client = server.client_builder().max_retries(2).build().unwrap();
+        for _ in 0..5 {
+            client.get_job("a").unwrap();
+        }
+        assert!(server.requests().len() <= 10);
+    }
+}
+
+#[test]
+fn a_client_that_may_not_try_again_does_not() {
+    for_each_fault(|name, fault, then| {
+        let server = server(fault, "GET", 1);
+        let outcome = builder(&server).max_retries(0).build().unwrap().get_job("a");
+        assert_eq!(outcome.is_ok(), then == Good, "{name}");
+        assert_eq!(server.requests().len(), 1, "{name}");
+    });
+}
+
+#[test]
+fn the_whole_call_is_bounded_however_often_the_fault_comes() {
+    let server = RawServer::script(vec![vec![Step::Silence]]);
+    let client = server
+        .client_builder()
+        .attempt_timeout(Duration::from_millis(100))
+        .timeout(Duration::from_millis(350))
+        .max_retries(1000)
+        .build()
+        .unwrap();
+    let started = Instant::now();
+    let error = client.list_jobs().send().unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!((2..=4).contains(&error.attempts()), "{error}");
+}
+
+#[test]
+fn one_client_serves_sixteen_threads_under_faults() {
+    let server = RawServer::start(|n, request| match n % 7 {
+        3 => vec![Step::Close],
+        5 => answer(503, &["retry-after: 0"], ""),
+        _ => {
+            let id = request.line.rsplit('/').next().unwrap_or_default();
+            answer(200, &[], &job(id))
+        }
+    });
+    let client = server.client_builder().max_retries(20).build().unwrap();
+    thread::scope(|scope| {
+        for t in 0..16 {
+            let client = client.clone();
+            scope.spawn(move || {
+                for n in 0..25 {
+                    let id = format!("{t}-{n}");
+                    assert_eq!(client.get_job(&id).unwrap().job_id, id.as_str());
+                }
+            });
+        }
+    });
+    assert!(server.most_open() <= 16 + 3, "{} connections at a time", server.most_open());
+}
