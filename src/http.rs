@@ -260,6 +260,12 @@ impl Http {
     fn transport_failure(&self, error: ureq::Error, within: Duration, in_body: bool) -> Failed {
         use io::ErrorKind::*;
         let text = printable(&error.to_string(), 300);
+        // A compressed body that was cut is one that was cut.
+        #[cfg(feature = "gzip")]
+        let error = match error {
+            ureq::Error::Decompress(_, error) => ureq::Error::Io(error),
+            error => error,
+        };
         let (failure, what, source) = match error {
             ureq::Error::Timeout(timeout) => {
                 let (failure, what, within) = match timeout {
@@ -280,8 +286,7 @@ impl Http {
             ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => {
                 (Failure::NotConnected, "the proxy failed", None)
             }
-            // A compressed body that was cut comes as the latter.
-            ureq::Error::Io(error) | ureq::Error::Decompress(_, error) => {
+            ureq::Error::Io(error) => {
                 let (failure, what) = match error.kind() {
                     ConnectionRefused | AddrNotAvailable => {
                         (Failure::NotConnected, "the server cannot be reached")

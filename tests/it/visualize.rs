@@ -91,6 +91,7 @@ impl Case {
         stderr
     }
 
+    #[cfg(feature = "browser")]
     /// The launcher that was called and its argument, waited for: it was started in the background.
     fn called(&self) -> String {
         let started = Instant::now();

@@ -106,10 +106,7 @@ fn there_is_a_deadline_unless_the_caller_says_for_ever() {
     let id = simulator.add_job(running_for(3 * 3600));
     let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    assert!(
-        error.to_string().contains("after 3599 s") || error.to_string().contains("after 3600 s"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("still running after 3599"), "{error}");
     assert_eq!(client.wait_for_job(&id, &WaitOptions::new().for_ever()).unwrap().state, JobState::Done);
 }
 
