@@ -485,6 +485,7 @@ impl ClientBuilder {
                 max_response_bytes: 64 * 1024 * 1024,
                 user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
                 proxy_from_env: true,
+                root_certificates: Vec::new(),
                 policy: Policy::default(),
                 clock: Arc::new(SystemClock),
             },
@@ -664,6 +665,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Trust these authorities too, as PEM: for a gateway of your own, or a proxy that looks into TLS. Can be
+    /// called more than once.
+    ///
+    /// They add to Mozilla's root certificates. (With the feature `platform-verifier` too: these and
+    /// Mozilla's are trusted then, no longer the operating system's.)
+    ///
+    /// ```no_run
+    /// let client = atomiverse::Client::builder()
+    ///     .api_key("key")
+    ///     .base_url("https://gateway.example")
+    ///     .add_root_certificates(std::fs::read("our-authority.pem")?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.root_certificates.push(pem.into());
+        self
+    }
+
     #[cfg(feature = "simulator")]
     pub(crate) fn clock(mut self, clock: Arc<dyn crate::clock::Clock>) -> Self {
         self.settings.clock = clock;
@@ -676,7 +696,7 @@ impl ClientBuilder {
     ///
     /// No key, or one that is empty or holds blanks, line breaks or other characters that no key has
     /// (the error does not show it); a URL that is none, that carries a user name, or that is plain http
-    /// to another machine; https in a build without TLS; a timeout of zero; a user agent that is not
+    /// to another machine; https in a build without TLS; root certificates that are none; a timeout of zero; a user agent that is not
     /// printable ASCII.
     ///
     /// ```

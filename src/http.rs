@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) max_response_bytes: u64,
     pub(crate) user_agent: String,
     pub(crate) proxy_from_env: bool,
+    /// PEM files.
+    pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -94,7 +96,7 @@ impl Http {
             // Longer than the pauses of a wait, so that its polls share a connection.
             .max_idle_age(Duration::from_secs(60));
         Ok(Http {
-            agent: with_tls(config).build().into(),
+            agent: with_tls(config, &settings.root_certificates)?.build().into(),
             authorization,
             base_url: base_url.url,
             api_url: api_url.url,
@@ -422,19 +424,49 @@ fn is_loopback(host: &str) -> bool {
 type Config = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
-fn with_tls(config: Config) -> Config {
-    config
+fn with_tls(config: Config, root_certificates: &[Vec<u8>]) -> Result<Config> {
+    if !root_certificates.is_empty() {
+        return Err(Error::input(
+            "root certificates are of no use in this build, which leaves TLS out: \
+             turn on the feature `rustls` or `native-tls`",
+        ));
+    }
+    Ok(config)
 }
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
-fn with_tls(config: Config) -> Config {
-    use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+fn with_tls(config: Config, root_certificates: &[Vec<u8>]) -> Result<Config> {
+    use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
     // ureq panics when the provider that it is set to was left out of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
-    let roots =
-        if cfg!(feature = "platform-verifier") { RootCerts::PlatformVerifier } else { RootCerts::WebPki };
-    config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build())
+    let mut added: Vec<Certificate<'static>> = Vec::new();
+    for pem in root_certificates {
+        let before = added.len();
+        for item in parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => added.push(certificate),
+                Ok(_) => {}
+                Err(error) => {
+                    let text = printable(&error.to_string(), 200);
+                    return Err(Error::input(format!("the root certificates are not valid PEM: {text}")));
+                }
+            }
+        }
+        if added.len() == before {
+            return Err(Error::input("the root certificates hold no certificate: PEM is expected"));
+        }
+    }
+    let roots = if !added.is_empty() {
+        let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+        added.extend(mozilla.iter().map(|certificate| Certificate::from_der(certificate)));
+        RootCerts::Specific(Arc::new(added))
+    } else if cfg!(feature = "platform-verifier") {
+        RootCerts::PlatformVerifier
+    } else {
+        RootCerts::WebPki
+    };
+    Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
 }
 
 #[cfg(test)]

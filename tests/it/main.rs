@@ -4,12 +4,16 @@ mod errors;
 mod faults;
 mod identifiers;
 mod listing;
+mod proxy;
+mod random;
 mod retries;
 mod secrets;
 mod simulator;
 mod submit;
 mod summaries;
 mod support;
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+mod tls;
 mod verbs;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;

@@ -1,7 +1,9 @@
 //! A server that answers with whatever bytes a test wants, and ends connections in every way.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio, exit};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -59,6 +61,24 @@ pub fn page(ids: &[&str], has_more: bool, next_cursor: Option<&str>) -> String {
 pub struct Request {
     pub line: String,
     pub headers: Vec<String>,
+}
+
+/// Runs `body` in a process of its own with these variables and no others, since the environment belongs
+/// to the process: the test starts itself again. `test` is its full name.
+pub fn in_own_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Output {
+    const MARK: &str = "ATOMIVERSE_TEST_IN_OWN_PROCESS";
+    if env::var_os(MARK).is_some() {
+        body();
+        exit(0);
+    }
+    Command::new(env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--quiet"])
+        .env_clear()
+        .env(MARK, "1")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 pub struct RawServer {

@@ -5,16 +5,18 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atomiverse::{Client, VisualizeMode};
 
+use crate::support::in_own_process;
+
 const LINK: &str = "https://atomiverse.example/job?job_id=9f2c%20x";
 const PRINTED: &str = "Open the job in a browser: https://atomiverse.example/job?job_id=9f2c%20x\n";
 
-/// In the process that was started for it: does the one call and ends.
-fn child(mode: &str) -> ! {
+/// In the process that was started for it.
+fn child() {
+    let mode = env::var("VISUALIZE_MODE").unwrap();
     let client = Client::builder().api_key("key").base_url("https://atomiverse.example").build();
     // A lean build talks to this machine only: the link is what counts here.
     let client = client.or_else(|_| {
@@ -26,7 +28,7 @@ fn child(mode: &str) -> ! {
     });
     let job = client.unwrap().job("9f2c x").unwrap();
     let started = Instant::now();
-    let link = match mode {
+    let link = match mode.as_str() {
         "plain" => job.visualize(),
         "auto" => job.visualize_with(VisualizeMode::Auto),
         "browser" => job.visualize_with(VisualizeMode::Browser),
@@ -35,7 +37,6 @@ fn child(mode: &str) -> ! {
     };
     assert_eq!(link, LINK);
     assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
-    std::process::exit(0);
 }
 
 struct Case {
@@ -71,19 +72,11 @@ impl Case {
 
     /// What was printed on standard error, after a check that nothing was printed elsewhere.
     fn run(&self, mode: &str) -> String {
-        if let Ok(mode) = env::var("VISUALIZE_CHILD") {
-            child(&mode);
-        }
         let _ = fs::remove_file(self.directory.join("called"));
-        let mut command = Command::new(env::current_exe().unwrap());
-        command
-            .args([&format!("visualize::{}", self.test), "--exact", "--nocapture", "--quiet"])
-            .env_clear()
-            .env("VISUALIZE_CHILD", mode)
-            .env("PATH", &self.directory)
-            .envs(self.variables.iter().copied())
-            .stdin(Stdio::null());
-        let output = command.output().unwrap();
+        let mut variables = self.variables.clone();
+        variables.push(("PATH", self.directory.to_str().unwrap()));
+        variables.push(("VISUALIZE_MODE", mode));
+        let output = in_own_process(&format!("visualize::{}", self.test), &variables, child);
         let stderr = String::from_utf8(output.stderr).unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{stdout}{stderr}");

@@ -1,0 +1,134 @@
+//! TLS against a server whose certificate is of a test's own authority.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use atomiverse::{Client, ClientBuilder};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::support::job;
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    Authority { issuer: Issuer::new(params, key), pem }
+}
+
+/// A server for this host, on 127.0.0.1.
+fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
+    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+    if expired {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            thread::spawn(move || serve(BufReader::new(StreamOwned::new(connection, stream))));
+        }
+    });
+    address
+}
+
+fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>) {
+    let mut line = String::new();
+    // A client that trusts nobody goes away in the middle of this.
+    while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+        if line == "\r\n" {
+            let body = job("a");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+        line.clear();
+    }
+}
+
+fn builder(address: SocketAddr) -> ClientBuilder {
+    Client::builder().api_key("av_key").base_url(format!("https://{address}")).proxy_from_env(false)
+}
+
+#[test]
+fn a_server_of_an_authority_that_was_added_is_trusted() {
+    let authority = authority();
+    let address = server(&authority, "127.0.0.1", false);
+    let client = builder(address).add_root_certificates(authority.pem.as_bytes()).build().unwrap();
+    assert_eq!(client.get_job("a").unwrap().job_id, "a");
+    let both = builder(address)
+        .add_root_certificates(self::authority().pem)
+        .add_root_certificates(authority.pem)
+        .build()
+        .unwrap();
+    assert_eq!(both.get_job("a").unwrap().job_id, "a");
+}
+
+/// Refused, at once and with words for it, before the key was sent.
+fn assert_refused(builder: ClientBuilder) {
+    let error = builder.build().unwrap().get_job("a").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("no secure connection"), "{text}");
+    assert_eq!(error.attempts(), 1, "{text}");
+    let error = error.status();
+    assert_eq!(error, None);
+}
+
+#[test]
+fn a_server_of_an_unknown_authority_is_refused() {
+    let address = server(&authority(), "127.0.0.1", false);
+    assert_refused(builder(address));
+    assert_refused(builder(address).add_root_certificates(authority().pem));
+}
+
+#[test]
+fn a_server_with_another_host_name_is_refused() {
+    let authority = authority();
+    let address = server(&authority, "atomiverse.example", false);
+    assert_refused(builder(address).add_root_certificates(authority.pem));
+}
+
+#[test]
+fn a_server_whose_certificate_has_expired_is_refused() {
+    let authority = authority();
+    let address = server(&authority, "127.0.0.1", true);
+    assert_refused(builder(address).add_root_certificates(authority.pem));
+}
+
+#[test]
+fn a_submission_that_met_a_server_without_trust_was_surely_not_taken() {
+    let address = server(&authority(), "127.0.0.1", false);
+    let error = builder(address).build().unwrap().submit_job(&serde_json::json!({})).unwrap_err();
+    assert!(!error.may_have_been_submitted(), "{error}");
+}
+
+#[test]
+fn root_certificates_that_are_none_are_refused_when_the_client_is_built() {
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    for pem in ["", "nonsense", &key, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
+        let error = Client::builder().api_key("av_key").add_root_certificates(pem).build().unwrap_err();
+        assert!(error.to_string().contains("root certificates"), "{error}");
+    }
+}
