@@ -308,6 +308,7 @@ impl Http {
                 };
                 (failure, what, Some(error))
             }
+            error if is_about_tls(&error) => (Failure::Refused, "no secure connection", None),
             _ if in_body => (Failure::Unclear, "the body of the answer is broken", None),
             _ => (Failure::Unclear, "the answer is not valid HTTP", None),
         };
@@ -331,6 +332,17 @@ struct Failed {
     cause: Cause,
     request_id: Option<String>,
     retry_after: Option<Duration>,
+}
+
+fn is_about_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
+        #[cfg(feature = "rustls")]
+        ureq::Error::Rustls(_) => true,
+        #[cfg(feature = "native-tls")]
+        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
+        _ => false,
+    }
 }
 
 fn read(response: &mut Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {

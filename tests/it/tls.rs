@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use atomiverse::{Client, ClientBuilder};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -18,7 +18,12 @@ struct Authority {
 }
 
 fn authority() -> Authority {
+    authority_named("a test's own authority")
+}
+
+fn authority_named(name: &str) -> Authority {
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
@@ -79,7 +84,7 @@ fn a_server_of_an_authority_that_was_added_is_trusted() {
     let client = builder(address).add_root_certificates(authority.pem.as_bytes()).build().unwrap();
     assert_eq!(client.get_job("a").unwrap().job_id, "a");
     let both = builder(address)
-        .add_root_certificates(self::authority().pem)
+        .add_root_certificates(authority_named("another").pem)
         .add_root_certificates(authority.pem)
         .build()
         .unwrap();
