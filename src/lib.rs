@@ -127,3 +127,14 @@ pub use wait::{WaitForJobs, WaitOptions};
 #[cfg(all(doctest, feature = "simulator"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// For the fuzz targets, which cannot see what is private.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::listing::scan;
+
+    pub fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
+        crate::api::error_message(content_type, body)
+    }
+}

@@ -354,6 +354,29 @@ impl Pager {
     }
 }
 
+/// Runs the logic of cursors and limits over what `answer` says: whether there are more, the next cursor, the
+/// number of jobs; `None` is a request that failed.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub fn scan(
+    limit: u32,
+    max_jobs: Option<usize>,
+    mut answer: impl FnMut(u32, Option<&str>) -> Option<(bool, Option<String>, usize)>,
+) {
+    let mut pager = Pager::new();
+    pager.limit = limit;
+    pager.left = max_jobs;
+    while pager.left != Some(0) {
+        let Ok(Some((limit, cursor))) = pager.ask() else { return };
+        let Some((has_more, next_cursor, jobs)) = answer(limit, cursor) else { return };
+        pager.left = pager.left.map(|left| left.saturating_sub(jobs));
+        if pager.turn(&JobsPage { jobs: Vec::new(), has_more, next_cursor }).is_err() {
+            return;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -633,7 +633,8 @@ impl FromAny for Timestamp {
         Some(Timestamp { text: text.to_owned(), is_number: false })
     }
     fn from_number(seconds: f64) -> Option<Self> {
-        Some(Timestamp { text: seconds.to_string(), is_number: true })
+        // There is no second -0.
+        Some(Timestamp { text: (seconds + 0.0).to_string(), is_number: true })
     }
 }
 

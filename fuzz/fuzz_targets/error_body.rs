@@ -1,0 +1,14 @@
+//! The words of any error body are one printable line of a sane length.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let content_type = if data.first() == Some(&b'h') { Some("text/html") } else { None };
+    if let Some(message) = atomiverse::fuzzing::error_message(content_type, data) {
+        assert!(!message.is_empty());
+        assert!(message.chars().count() <= 501, "{message}");
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        assert!(!message.starts_with(' ') && !message.contains("  "), "{message:?}");
+    }
+});

@@ -1,0 +1,14 @@
+//! Every text and number is kept, converts or does not, and is written back as it came.
+#![no_main]
+
+use atomiverse::Timestamp;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(timestamp) = serde_json::from_slice::<Timestamp>(data) else { return };
+    let moment = timestamp.to_jiff();
+    let text = serde_json::to_string(&timestamp).unwrap();
+    let again: Timestamp = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, timestamp);
+    assert_eq!(again.to_jiff(), moment);
+});
