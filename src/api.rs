@@ -21,7 +21,7 @@ pub(crate) const API_PATH: &str = "/api/v1";
 pub(crate) const PAGE_SIZE: u32 = 50;
 
 /// A request, described and not yet sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     /// What is to be done, as a user would say it.
     pub(crate) action: &'static str,

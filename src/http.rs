@@ -131,11 +131,26 @@ impl Http {
 
     /// Sends the request, again where the policy says so, and returns the answer if its status is 2xx.
     pub(crate) fn send(&self, call: &Call, deadline: Instant) -> Result<Answer> {
-        let url = format!("{}{}", self.api_url, call.path);
+        self.go_on(call, None, deadline)
+    }
+
+    /// A single attempt, for [`go_on`](Http::go_on).
+    pub(crate) fn first_attempt(&self, call: &Call, deadline: Instant) -> Attempt {
+        Attempt(self.attempt(call, &self.url(call), self.left(deadline)))
+    }
+
+    /// As [`send`](Http::send), where the first attempt may have been made already.
+    pub(crate) fn go_on(&self, call: &Call, first: Option<Attempt>, deadline: Instant) -> Result<Answer> {
+        let url = self.url(call);
+        let mut first = first;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let failed = match self.attempt(call, &url, self.left(deadline)) {
+            let outcome = match first.take() {
+                Some(Attempt(outcome)) => outcome,
+                None => self.attempt(call, &url, self.left(deadline)),
+            };
+            let failed = match outcome {
                 Ok(answer) => return Ok(Answer { attempts, ..answer }),
                 Err(failed) => failed,
             };
@@ -170,13 +185,17 @@ impl Http {
             action: call.action,
             job_id: call.job_id.clone(),
             method: call.method.as_str(),
-            url: format!("{}{}", self.api_url, call.path),
+            url: self.url(call),
             request_id: answer.request_id.clone(),
             attempts: answer.attempts,
             failure: Failure::Unclear,
             may_have_been_submitted: call.resend == Resend::Never,
         };
         Error::new(cause, Some(exchange))
+    }
+
+    fn url(&self, call: &Call) -> String {
+        format!("{}{}", self.api_url, call.path)
     }
 
     fn left(&self, deadline: Instant) -> Duration {
@@ -326,7 +345,12 @@ impl fmt::Debug for Http {
     }
 }
 
+/// What came of one attempt.
+#[derive(Debug)]
+pub(crate) struct Attempt(Result<Answer, Failed>);
+
 /// One attempt without success.
+#[derive(Debug)]
 struct Failed {
     failure: Failure,
     cause: Cause,

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::iter::FusedIterator;
+use std::sync::mpsc;
 use std::time::Instant;
-use std::vec;
+use std::{thread, vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api;
+use crate::api::{self, Call};
 use crate::client::Client;
 use crate::error::{Cause, Error, Result};
+use crate::http::Attempt;
 use crate::summary::JobSummary;
 
 /// One page of the job history, newest jobs first as far as the service keeps to that.
@@ -167,11 +169,27 @@ pub struct JobsIter {
     page: vec::IntoIter<JobSummary>,
     /// Found on the page that is being handed out; reported after its jobs.
     fault: Option<Error>,
+    prefetch: bool,
+    ahead: Option<Ahead>,
+}
+
+/// A page that is being fetched on a thread of its own.
+#[derive(Debug)]
+struct Ahead {
+    call: Call,
+    attempt: mpsc::Receiver<Attempt>,
 }
 
 impl JobsIter {
     pub(crate) fn new(client: Client) -> Self {
-        JobsIter { client, pager: Pager::new(), page: Vec::new().into_iter(), fault: None }
+        JobsIter {
+            client,
+            pager: Pager::new(),
+            page: Vec::new().into_iter(),
+            fault: None,
+            prefetch: false,
+            ahead: None,
+        }
     }
 
     /// Jobs on a page; 50 unless set. The last page asks for no more than is still wanted.
@@ -215,6 +233,26 @@ impl JobsIter {
         self
     }
 
+    /// Fetch the next page while the caller works on this one. Off unless set.
+    ///
+    /// For a caller who does some work on each job: the server's time and the caller's then pass together. Jobs,
+    /// their order, errors, [`cursor`](JobsIter::cursor) and requests stay those of the plain iterator, but for one
+    /// page more that may have been asked for when the caller stops early. Two pages are held at a time. Each page is
+    /// asked for on a thread of its own, which ends with that one request; nothing is sent again by it.
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// # fn write_report(_: atomiverse::JobSummary) {}
+    /// for job in client.iter_jobs().prefetch(true) {
+    ///     write_report(job?);
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn prefetch(mut self, prefetch: bool) -> Self {
+        self.prefetch = prefetch;
+        self
+    }
+
     /// The page from which [`resume_from`](JobsIter::resume_from) goes on.
     ///
     /// - While jobs of a page are left, that page: to resume repeats some of it and loses nothing.
@@ -243,7 +281,29 @@ impl JobsIter {
             let Some(jobs) = self.next_page(deadline)? else { return Ok(()) };
             self.page = jobs.into_iter();
         }
+        if self.prefetch && self.fault.is_none() {
+            self.fetch_ahead();
+        }
         Ok(())
+    }
+
+    /// Asks for the page after the one at hand. Where no thread can be had it is asked for later.
+    fn fetch_ahead(&mut self) {
+        let Ok(Some((limit, cursor))) = self.pager.ask(self.page.len()) else { return };
+        let call = api::list(limit, cursor);
+        let (sender, attempt) = mpsc::channel();
+        let fetch = {
+            let (client, call) = (self.client.clone(), call.clone());
+            move || {
+                let attempt = client.http().first_attempt(&call, client.http().deadline());
+                // Nobody waits for it any more where the iterator was dropped.
+                let _ = sender.send(attempt);
+            }
+        };
+        let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned());
+        if thread.spawn(fetch).is_ok() {
+            self.ahead = Some(Ahead { call, attempt });
+        }
     }
 
     /// The next page as it comes, or `None` where there is none to ask for.
@@ -251,10 +311,16 @@ impl JobsIter {
         if let Some(error) = self.fault.take() {
             return Err(error);
         }
-        let Some((limit, cursor)) = self.pager.ask()? else { return Ok(None) };
+        let (call, first) = match self.ahead.take() {
+            // Bounded as every attempt is.
+            Some(Ahead { call, attempt }) => (call, attempt.recv().ok()),
+            None => match self.pager.ask(0)? {
+                Some((limit, cursor)) => (api::list(limit, cursor), None),
+                None => return Ok(None),
+            },
+        };
         let http = self.client.http();
-        let call = api::list(limit, cursor);
-        let answer = http.send(&call, deadline)?;
+        let answer = http.go_on(&call, first, deadline)?;
         let page = answer.page().map_err(|cause| http.error(cause, &call, &answer))?;
         if let Err(cause) = self.pager.turn(&page) {
             self.fault = Some(http.error(cause, &call, &answer));
@@ -324,13 +390,14 @@ impl Pager {
         }
     }
 
-    /// Limit and cursor of the next page, or `None` where there is none to ask for.
-    fn ask(&self) -> Result<Option<(u32, Option<&str>)>> {
-        if self.done {
+    /// Limit and cursor of the next page when so many jobs are at hand, or `None` where there is none to ask for.
+    fn ask(&self, at_hand: usize) -> Result<Option<(u32, Option<&str>)>> {
+        let left = self.left.map(|left| left.saturating_sub(at_hand));
+        if self.done || left == Some(0) {
             return Ok(None);
         }
         check(self.limit, self.cursor.as_deref())?;
-        let wanted = self.left.map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX));
+        let wanted = left.map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX));
         Ok(Some((self.limit.min(wanted), self.cursor.as_deref())))
     }
 
@@ -368,7 +435,7 @@ pub fn scan(
     pager.limit = limit;
     pager.left = max_jobs;
     while pager.left != Some(0) {
-        let Ok(Some((limit, cursor))) = pager.ask() else { return };
+        let Ok(Some((limit, cursor))) = pager.ask(0) else { return };
         let Some((has_more, next_cursor, jobs)) = answer(limit, cursor) else { return };
         pager.left = pager.left.map(|left| left.saturating_sub(jobs));
         if pager.turn(&JobsPage { jobs: Vec::new(), has_more, next_cursor }).is_err() {
@@ -396,13 +463,13 @@ mod tests {
             error.to_string(),
             r#"the server sent the cursor "c17" a second time: its pages go round in a circle"#
         );
-        assert!(pager.ask().unwrap().is_none());
+        assert!(pager.ask(0).unwrap().is_none());
     }
 
     #[test]
     fn more_jobs_than_a_u32_can_be_wanted() {
         let mut pager = Pager::new();
         pager.left = Some(usize::MAX);
-        assert_eq!(pager.ask().unwrap(), Some((50, None)));
+        assert_eq!(pager.ask(0).unwrap(), Some((50, None)));
     }
 }

@@ -1,9 +1,12 @@
 //! Pages and the iterator: what is asked for, what is handed out, and where it ends.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Error, JobSummary, JobsIter};
 
-use crate::support::{RawServer, json, page};
+use crate::support::{RawServer, answer, json, page};
 
 fn with_jobs(count: u32) -> Simulator {
     let simulator = Simulator::start().unwrap();
@@ -276,6 +279,68 @@ fn jobs_that_come_and_go_while_iterating_do_not_shift_the_pages() {
     seen.extend(ids(jobs));
     let expected: Vec<String> = (1..=20).rev().map(|n| format!("job-{n:06}")).collect();
     assert_eq!(seen, expected);
+}
+
+/// Waits until the server has seen so many requests.
+fn wait_for_requests(server: &RawServer, count: usize) {
+    let started = Instant::now();
+    while server.requests().len() < count {
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", server.lines());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn prefetching_asks_for_the_next_page_while_the_caller_works_on_this_one() {
+    let server = RawServer::script(vec![
+        json(&page(&["a", "b"], true, Some("c1"))),
+        json(&page(&["c"], true, Some("c2"))),
+        json(&page(&["d"], false, None)),
+    ]);
+    let mut jobs = server.client().iter_jobs().prefetch(true);
+    assert_eq!(server.requests().len(), 0);
+    assert_eq!(jobs.next().unwrap().unwrap().job_id, "a");
+    wait_for_requests(&server, 2);
+    assert_eq!(jobs.cursor(), None, "the page at hand is the first");
+    assert_eq!(jobs.next().unwrap().unwrap().job_id, "b");
+    assert_eq!(jobs.cursor(), Some("c1"));
+    assert_eq!(server.requests().len(), 2, "one page ahead and no more");
+    assert_eq!(ids(jobs), ["c", "d"]);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn prefetching_asks_for_nothing_beyond_max_jobs() {
+    let simulator = with_jobs(200);
+    let client = simulator.client().unwrap();
+    assert_eq!(client.iter_jobs().limit(50).max_jobs(120).prefetch(true).count(), 120);
+    assert_eq!(client.iter_jobs().limit(50).max_jobs(50).prefetch(true).count(), 50);
+    assert_eq!(
+        lines(&simulator),
+        [
+            "GET /api/v1/jobs?limit=50",
+            "GET /api/v1/jobs?limit=50&cursor=before-151",
+            "GET /api/v1/jobs?limit=20&cursor=before-101",
+            "GET /api/v1/jobs?limit=50",
+        ]
+    );
+}
+
+#[test]
+fn a_prefetching_iterator_that_is_dropped_sends_nothing_more() {
+    let server = RawServer::script(vec![
+        json(&page(&["a"], true, Some("c1"))),
+        answer(503, &["retry-after: 0"], ""),
+        json(&page(&["b"], false, None)),
+    ]);
+    let client = server.client();
+    let mut jobs = client.iter_jobs().prefetch(true);
+    jobs.next().unwrap().unwrap();
+    wait_for_requests(&server, 2);
+    drop(jobs);
+    assert_eq!(ids(client.iter_jobs()), ["b"]);
+    let cursors: Vec<bool> = server.lines().iter().map(|line| line.contains("cursor=c1")).collect();
+    assert_eq!(cursors, [false, true, false], "the page ahead was not asked for again");
 }
 
 #[test]

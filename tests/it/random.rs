@@ -154,23 +154,26 @@ fn model(pages: &mut [Page], from: usize, mut wanted: usize) -> Expected {
 }
 
 proptest! {
-    // Each case is a server of its own; a hundred take about a second.
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    // Each case is a server of its own; a hundred take a few seconds.
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_iterator_does_what_a_plain_model_says(
         pages in prop::collection::vec(a_page(), 1..7),
         max_jobs in prop::option::weighted(0.5, 0usize..14),
     ) {
-        let server = serve(&pages);
+        let served = pages;
+        let mut requests = Vec::new();
+        for prefetch in [false, true] {
+        let server = serve(&served);
         let client = server.client_builder().max_retries(RETRIES as u32).build().unwrap();
-        let mut pages = pages;
+        let mut pages = served.clone();
         let mut from = 0;
         let mut wanted = max_jobs.unwrap_or(usize::MAX);
         // Resumed as long as it fails, as a patient caller would; a page with a bad cursor fails each time.
         for _ in 0..6 {
             let expected = model(&mut pages, from, wanted);
-            let mut jobs = client.iter_jobs();
+            let mut jobs = client.iter_jobs().prefetch(prefetch);
             if let Some(max) = max_jobs {
                 jobs = jobs.max_jobs(wanted.min(max));
             }
@@ -197,5 +200,8 @@ proptest! {
             wanted = wanted.saturating_sub(ids.len());
             from = resume;
         }
+        requests.push(server.lines());
+        }
+        prop_assert_eq!(&requests[0], &requests[1], "the requests are those of the plain iterator");
     }
 }
