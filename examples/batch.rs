@@ -7,24 +7,26 @@
 //! The file holds one payload a line, as JSON. Without `ATOMIVERSE_API_KEY` a simulator inside this process
 //! takes them. Ends with 1 where a payload was rejected or a job did not get done.
 
-use std::error::Error;
+mod common;
+
 use std::process::ExitCode;
 use std::{env, fs};
 
-use atomiverse::simulator::Simulator;
-use atomiverse::{BatchSubmission, Client, JobState, WaitOptions};
+use atomiverse::{BatchSubmission, JobState, WaitOptions};
 use serde_json::Value;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+use common::Result;
+
+fn main() -> ExitCode {
+    common::finish(run())
+}
+
+fn run() -> Result<ExitCode> {
     let path = env::args().nth(1).ok_or("usage: batch <payloads.jsonl>")?;
     let payloads = read(&path)?;
 
-    let simulator =
-        if env::var_os("ATOMIVERSE_API_KEY").is_none() { Some(Simulator::start()?) } else { None };
-    let client = match &simulator {
-        Some(simulator) => simulator.client()?,
-        None => Client::from_env()?,
-    };
+    let service = common::connect()?;
+    let client = &service.client;
 
     let answer = client.submit_batches(&payloads).inspect_err(|error| {
         if let Some(partial) = error.partial_batch() {
@@ -51,7 +53,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn read(path: &str) -> Result<Vec<Value>, Box<dyn Error>> {
+fn read(path: &str) -> Result<Vec<Value>> {
     let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines

@@ -10,14 +10,16 @@
 //! was cancelled, 3 when the time was up, 4 on any other error, and 130 on Ctrl-C, which leaves the job
 //! running.
 
-use std::error::Error;
+mod common;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process};
 
-use atomiverse::simulator::Simulator;
-use atomiverse::{Client, JobState, JobSummary, WaitOptions};
+use atomiverse::{JobState, JobSummary, WaitOptions};
+
+use common::Result;
 
 fn main() -> ExitCode {
     match run() {
@@ -30,18 +32,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<ExitCode, Box<dyn Error>> {
+fn run() -> Result<ExitCode> {
     let path = env::args().nth(1).ok_or("usage: submit_and_wait <payload.json>")?;
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let payload: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
 
-    let simulator =
-        if env::var_os("ATOMIVERSE_API_KEY").is_none() { Some(Simulator::start()?) } else { None };
-    let client = match &simulator {
-        Some(simulator) => simulator.client()?,
-        None => Client::from_env()?,
-    };
+    let service = common::connect()?;
+    let client = &service.client;
 
     let mut job = client.submit_job(&payload)?;
     let link = job.job_dashboard_url();

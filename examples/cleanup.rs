@@ -1,0 +1,120 @@
+//! Deletes old jobs, after it has shown them and asked:
+//!
+//! ```text
+//! cargo run --example cleanup -- --older-than 30 --state cancelled --state failed
+//! ```
+
+mod common;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use atomiverse::{Client, JobState, JobSummary};
+use clap::Parser;
+use indicatif::ProgressBar;
+use jiff::{SignedDuration, Timestamp};
+
+use common::Result;
+
+/// Delete old jobs from the history. Shows what it would delete and asks first. Ends with 0 when all of it is gone,
+/// 1 after an error or where a job could not be deleted, 2 on wrong usage, 3 where the answer was no.
+#[derive(Parser)]
+#[command(name = "cleanup")]
+struct Arguments {
+    /// Only jobs that were submitted more than so many days ago
+    #[arg(long, value_name = "DAYS")]
+    older_than: u32,
+    /// Only jobs in this state, which can be given more than once: done, failed, cancelled [default: cancelled]
+    #[arg(long, value_name = "STATE", default_value = "cancelled", hide_default_value = true, value_parser = terminal)]
+    state: Vec<JobState>,
+    /// Only jobs whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Delete without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    common::finish(common::connect().and_then(|service| run(&arguments, &service.client)))
+}
+
+fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let old = find(arguments, client)?;
+    for job in &old {
+        writeln!(out, "{}", common::line(job))?;
+    }
+    if old.is_empty() {
+        writeln!(out, "Nothing to delete.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes && !agreed(&mut out, old.len())? {
+        writeln!(out, "Nothing was deleted.")?;
+        return Ok(ExitCode::from(3));
+    }
+
+    let (mut deleted, mut gone) = (0, 0);
+    let mut kept = Vec::new();
+    let bar = ProgressBar::new(old.len() as u64);
+    for job in bar.wrap_iter(old.iter()) {
+        match client.delete_job_if_exists(&job.job_id) {
+            Ok(true) => deleted += 1,
+            Ok(false) => gone += 1,
+            // It runs again, or still: the others can go all the same.
+            Err(error) if error.is_conflict() => kept.push(error),
+            Err(error) => {
+                bar.abandon();
+                writeln!(out, "{deleted} deleted, {gone} gone already; the rest was not tried.")?;
+                return Err(error.into());
+            }
+        }
+    }
+    bar.finish_and_clear();
+    writeln!(out, "{deleted} deleted, {gone} gone already, {} could not be deleted.", kept.len())?;
+    for error in &kept {
+        eprintln!("{error}");
+    }
+    Ok(if kept.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn find(arguments: &Arguments, client: &Client) -> Result<Vec<JobSummary>> {
+    let limit = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(arguments.older_than));
+    let spinner = ProgressBar::new_spinner().with_message("jobs looked at");
+    let mut old = Vec::new();
+    for job in client.iter_jobs().limit(200).prefetch(true) {
+        let job = job?;
+        spinner.inc(1);
+        // A job whose time cannot be read is kept: nothing is deleted on a guess.
+        let is_old = job.created_at.to_jiff().is_some_and(|created| created < limit);
+        let is_named =
+            arguments.name.as_ref().is_none_or(|text| job.name.as_ref().is_some_and(|n| n.contains(text)));
+        if is_old && is_named && arguments.state.contains(&job.state) {
+            old.push(job);
+        }
+    }
+    spinner.finish_and_clear();
+    Ok(old)
+}
+
+fn agreed(out: &mut impl Write, count: usize) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        writeln!(out, "{count} jobs would be deleted. There is nobody to ask: say --yes to delete them.")?;
+        return Ok(false);
+    }
+    write!(out, "Delete these {count} jobs? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn terminal(text: &str) -> Result<JobState, String> {
+    let state = JobState::from(text);
+    if state.is_terminal() {
+        Ok(state)
+    } else {
+        Err("only done, failed and cancelled jobs can be deleted".to_owned())
+    }
+}

@@ -1,0 +1,72 @@
+//! Writes the molecules of jobs as XYZ files, one for each job:
+//!
+//! ```text
+//! cargo run --example export_xyz -- --max-jobs 20 molecules
+//! ```
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use atomiverse::{Client, JobSummary};
+use clap::Parser;
+use indicatif::ProgressBar;
+
+use common::Result;
+
+/// Write the molecule of each job as an XYZ file, named by the job. A file that is there already is left alone. Ends with
+/// 0, with 1 after an error, with 2 on wrong usage.
+#[derive(Parser)]
+#[command(name = "export_xyz")]
+struct Arguments {
+    /// The folder to write to; made where it is missing
+    folder: PathBuf,
+    /// Only the newest so many jobs
+    #[arg(long)]
+    max_jobs: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    common::finish(common::connect().and_then(|service| run(&arguments, &service.client)))
+}
+
+fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
+    let folder = &arguments.folder;
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let (mut written, mut there, mut without) = (0, 0, 0);
+    let spinner = ProgressBar::new_spinner().with_message("jobs looked at");
+    for job in client.iter_jobs().max_jobs(arguments.max_jobs.unwrap_or(usize::MAX)).prefetch(true) {
+        let job = job?;
+        spinner.inc(1);
+        let Some(preview) = &job.molecule_preview else {
+            without += 1;
+            continue;
+        };
+        let path = folder.join(file_name(&job));
+        // Never over another file, not even one that came a moment ago.
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(mut file) => {
+                file.write_all(preview.to_xyz().as_bytes())
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                written += 1;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => there += 1,
+            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        }
+    }
+    spinner.finish_and_clear();
+    writeln!(io::stdout(), "{written} written, {there} there already, {without} without a molecule")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The name and the identifier, without anything that has a meaning in a path.
+fn file_name(job: &JobSummary) -> String {
+    let safe = |text: &str| -> String {
+        text.chars().take(60).map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    };
+    format!("{}.{}.xyz", safe(job.name.as_deref().unwrap_or("job")), safe(job.job_id.as_str()))
+}

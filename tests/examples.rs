@@ -1,0 +1,284 @@
+//! The examples as programs: what they print, how they end, and what they ask the server for.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use atomiverse::simulator::{SimulatedJob, Simulator};
+use atomiverse::{JobState, JobSummary};
+
+#[path = "it/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use support::{KEY, RawServer, answer, json};
+
+/// The example, which `cargo test` has built beside this test, without a key.
+fn example(name: &str) -> Command {
+    let mut path = env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let path = path.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
+    let mut command = Command::new(path);
+    command.env_remove("ATOMIVERSE_API_KEY").env_remove("ATOMIVERSE_BASE_URL").stdin(Stdio::null());
+    command
+}
+
+/// The example, as somebody with a key for this server would run it.
+fn example_on(name: &str, url: &str, key: &str) -> Command {
+    let mut command = example(name);
+    command.env("ATOMIVERSE_API_KEY", key).env("ATOMIVERSE_BASE_URL", url);
+    command
+}
+
+struct Outcome {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command) -> Outcome {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Outcome {
+        code: status.code().expect("ended by itself"),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    folder
+}
+
+#[test]
+fn every_tool_helps_and_says_what_is_wrong_with_its_usage() {
+    for name in ["jobs", "cleanup", "usage_report", "export_xyz"] {
+        let help = run(example(name).arg("--help"));
+        assert_eq!(help.code, 0, "{name}");
+        assert!(help.out.contains("Usage:") && help.out.contains("Ends with"), "{name}: {}", help.out);
+        let wrong = run(example(name).arg("--no-such-option"));
+        assert_eq!(wrong.code, 2, "{name}");
+        assert!(wrong.err.contains("--no-such-option"), "{name}: {}", wrong.err);
+        assert_eq!(wrong.out, "", "{name}");
+    }
+    assert!(run(example("jobs").args(["list", "--since", "tomorow"])).err.contains("tomorow"));
+    assert!(
+        run(example("cleanup").args(["--older-than", "1", "--state", "running"]))
+            .err
+            .contains("cancelled jobs")
+    );
+}
+
+#[test]
+fn the_tour_ends_well_and_fits_a_terminal() {
+    let tour = run(&mut example("tour"));
+    assert_eq!(tour.code, 0, "{}", tour.err);
+    for part in
+        ["benzene-b3lyp", "is_validation: true", "state: Some(Running)", "delete_job_if_exists: false"]
+    {
+        assert!(tour.out.contains(part), "{part} in {}", tour.out);
+    }
+    for line in tour.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn the_tour_only_reads_where_there_is_a_key() {
+    let simulator = Simulator::start().unwrap();
+    simulator.add_sample_jobs(10);
+    let tour = run(&mut example_on("tour", &simulator.base_url(), simulator.api_key()));
+    assert_eq!(tour.code, 0, "{}", tour.err);
+    let requests = simulator.requests();
+    assert!(requests.len() >= 3);
+    assert!(requests.iter().all(|request| request.method == "GET"), "{requests:?}");
+}
+
+#[test]
+fn jobs_are_listed_by_state_name_and_day_and_stable_in_a_pipe() {
+    let simulator = Simulator::start().unwrap();
+    let day = Duration::from_secs(86_400);
+    simulator.add_job(SimulatedJob::new("opt").name("old").state(JobState::Failed).age(3 * day));
+    simulator.add_job(SimulatedJob::new("opt").name("yesterday").state(JobState::Failed).age(day));
+    simulator.add_job(SimulatedJob::new("opt").name("good").state(JobState::Done).age(day));
+    let list = |arguments: &[&str]| {
+        let outcome =
+            run(example_on("jobs", &simulator.base_url(), simulator.api_key()).arg("list").args(arguments));
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+        outcome.out
+    };
+    let failed = list(&["--state", "FAILED", "--since", "yesterday", "--until", "today"]);
+    assert_eq!(failed.lines().count(), 1, "{failed}");
+    assert!(failed.starts_with("job-000002   failed    opt "), "{failed}");
+    assert!(failed.trim_end().ends_with(" yesterday"), "{failed}");
+    assert_eq!(list(&["--name", "o"]).lines().count(), 2);
+    assert_eq!(list(&["--max-jobs", "1"]).lines().count(), 1);
+
+    let jobs: Vec<JobSummary> =
+        list(&["--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(jobs, simulator.client().unwrap().iter_jobs().collect::<Result<Vec<_>, _>>().unwrap());
+}
+
+#[test]
+fn jobs_does_every_verb_and_ends_with_one_where_it_failed() {
+    let simulator = Simulator::start().unwrap();
+    let id = simulator.add_job(SimulatedJob::new("opt")).to_string();
+    let jobs = |arguments: &[&str]| {
+        run(example_on("jobs", &simulator.base_url(), simulator.api_key()).args(arguments))
+    };
+    assert!(jobs(&["rename", &id, "benzene"]).out.trim_end().ends_with("benzene"));
+    let refused = jobs(&["rename", &id, " "]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("Name must not be empty"), "{}", refused.err);
+    let shown: JobSummary = serde_json::from_str(&jobs(&["show", &id]).out).unwrap();
+    assert_eq!(shown.name.as_deref(), Some("benzene"));
+    assert!(jobs(&["delete", &id]).err.contains("Cancel it first"));
+    assert!(jobs(&["cancel", &id]).out.contains("cancelled"));
+    assert!(jobs(&["watch", &id, "nope"]).err.contains("no such job"));
+    assert_eq!(jobs(&["watch", &id]).code, 1, "it did not get done");
+    assert!(jobs(&["open", "--link", &id]).err.contains(&format!("/job?job_id={id}")));
+    assert_eq!(jobs(&["delete", &id, &id]).out, format!("{id} deleted\n{id} was gone already\n"));
+    assert_eq!(jobs(&["show", &id]).code, 1);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_program_quietly() {
+    let simulator = Simulator::start().unwrap();
+    // More than a pipe holds.
+    simulator.add_sample_jobs(3000);
+    let mut command = example_on("jobs", &simulator.base_url(), simulator.api_key());
+    let mut process = command.arg("list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(process.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    drop(out);
+    let mut err = String::new();
+    process.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((process.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+    assert!(line.starts_with("job-003000"), "{line}");
+}
+
+#[test]
+fn cleanup_asks_before_it_deletes() {
+    let simulator = Simulator::start().unwrap();
+    simulator.add_sample_jobs(120);
+    let cleanup = |arguments: &[&str]| {
+        let mut command = example_on("cleanup", &simulator.base_url(), simulator.api_key());
+        run(command.args(["--older-than", "3"]).args(arguments))
+    };
+    let left = || simulator.client().unwrap().iter_jobs().count();
+    let asked = cleanup(&[]);
+    assert_eq!(asked.code, 3);
+    assert!(asked.out.contains("4 jobs would be deleted") && asked.out.contains("--yes"), "{}", asked.out);
+    assert_eq!(left(), 120);
+    let done = cleanup(&["--yes"]);
+    assert_eq!(done.code, 0);
+    assert!(done.out.ends_with("4 deleted, 0 gone already, 0 could not be deleted.\n"), "{}", done.out);
+    assert_eq!(left(), 116);
+    assert_eq!(cleanup(&["--yes"]).out, "Nothing to delete.\n");
+    let named = cleanup(&["--yes", "--state", "failed", "--state", "done", "--name", "water-001"]);
+    assert!(named.out.contains("1 deleted"), "{}", named.out);
+}
+
+#[test]
+fn cleanup_keeps_going_on_a_conflict_and_counts_what_was_gone() {
+    let old = |id: &str| {
+        format!(
+            r#"{{"job_id":"{id}","state":"cancelled","job_type":"opt","created_at":"2020-01-01T00:00:00Z"}}"#
+        )
+    };
+    let listing = format!(r#"{{"jobs":[{},{},{}],"has_more":false}}"#, old("a"), old("b"), old("c"));
+    let server = RawServer::start(move |_, request| match request.line.as_str() {
+        "DELETE /api/v1/jobs/a" => answer(409, &[], r#"{"detail":"Job is running"}"#),
+        "DELETE /api/v1/jobs/b" => answer(404, &[], ""),
+        "DELETE /api/v1/jobs/c" => answer(204, &[], ""),
+        line if line.contains("limit=") => json(&listing),
+        _ => json(&old("a").replace("cancelled", "running")),
+    });
+    let outcome = run(example_on("cleanup", &server.url(), KEY).args(["--older-than", "1", "--yes"]));
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.out.ends_with("1 deleted, 1 gone already, 1 could not be deleted.\n"), "{}", outcome.out);
+    assert!(outcome.err.contains("The job is running"), "{}", outcome.err);
+}
+
+#[test]
+fn the_usage_report_adds_up_and_is_csv_on_demand() {
+    let simulator = Simulator::start().unwrap();
+    let job = |kind: &str, charge| SimulatedJob::new(kind).state(JobState::Done).billed_core_seconds(charge);
+    simulator.add_job(job("opt", 10.5));
+    simulator.add_job(job("opt", 20.0));
+    simulator.add_job(job("a \"new\", type", 5.0));
+    let report = |arguments: &[&str]| {
+        run(example_on("usage_report", &simulator.base_url(), simulator.api_key()).args(arguments))
+    };
+    let table = report(&[]);
+    assert_eq!((table.code, table.err.as_str()), (0, ""));
+    assert!(table.out.contains("  opt                          2           30.5 ████"), "{}", table.out);
+    assert_eq!(
+        table.out.matches("in all                       3           35.5").count(),
+        3,
+        "{}",
+        table.out
+    );
+    let csv = report(&["--csv"]).out;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "job_type,state,day,jobs,core_seconds");
+    assert!(lines[1].starts_with(r#""a ""new"", type",done,20"#) && lines[1].ends_with(",1,5"), "{csv}");
+    assert!(lines[2].starts_with("opt,done,20") && lines[2].ends_with(",2,30.5"), "{csv}");
+    assert!(report(&["--since", "2999-01-01"]).out.contains("in all                       0"));
+}
+
+#[test]
+fn molecules_are_exported_once_under_safe_names() {
+    let simulator = Simulator::start().unwrap();
+    let preview: atomiverse::MoleculePreview =
+        serde_json::from_str(r#"{"formula":"H2","symbols":["H","H"],"positions":[[0,0,0],[0,0,0.74]]}"#)
+            .unwrap();
+    simulator.add_job(SimulatedJob::new("opt").name("../../etc/h2").molecule_preview(preview));
+    simulator.add_job(SimulatedJob::new("opt"));
+    let folder = folder("export");
+    let export = || run(example_on("export_xyz", &simulator.base_url(), simulator.api_key()).arg(&folder));
+    assert_eq!(export().out, "1 written, 0 there already, 1 without a molecule\n");
+    let path = folder.join("______etc_h2.job-000001.xyz");
+    assert!(fs::read_to_string(&path).unwrap().starts_with("2\nH2\nH "));
+    fs::write(&path, "mine").unwrap();
+    assert_eq!(export().out, "0 written, 1 there already, 1 without a molecule\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn submit_and_wait_ends_by_the_outcome() {
+    let payload = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/water.json");
+    let done = run(example("submit_and_wait").arg(payload));
+    assert_eq!(done.code, 0, "{}", done.err);
+    let states: Vec<&str> = done.out.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(&states[1..], ["pending", "running", "done"], "{}", done.out);
+
+    for (state, code) in [("failed", 1), ("cancelled", 2)] {
+        let server = RawServer::script(vec![json(&support::job("a").replace("done", state))]);
+        assert_eq!(run(example_on("submit_and_wait", &server.url(), KEY).arg(payload)).code, code);
+    }
+    let missing = run(example("submit_and_wait").arg("no-such-file.json"));
+    assert_eq!(missing.code, 4);
+    assert!(missing.err.contains("no-such-file.json"), "{}", missing.err);
+    let server = RawServer::script(vec![answer(422, &[], r#"{"detail":"no job_type"}"#)]);
+    let refused = run(example_on("submit_and_wait", &server.url(), KEY).arg(payload));
+    assert_eq!(refused.code, 4);
+    assert!(refused.err.contains("no job_type"), "{}", refused.err);
+}
+
+#[test]
+fn a_batch_tells_of_what_was_rejected_and_waits_for_the_rest() {
+    let scan = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/scan.jsonl");
+    let outcome = run(example("batch").arg(scan));
+    assert_eq!(outcome.code, 1, "one was rejected");
+    assert!(outcome.out.contains("5 payloads: 3 submitted, 1 there already, 1 rejected"), "{}", outcome.out);
+    assert_eq!(outcome.out.matches(" done ").count(), 3, "{}", outcome.out);
+    assert!(outcome.err.contains("payload 4 was rejected"), "{}", outcome.err);
+}
