@@ -9,7 +9,11 @@
 //!   and the molecule. [`Client::iter_jobs`] gives all of them, page by page.
 //! - An [`Error`] says what failed, on which job, what the server said, and what can be done.
 //!
-//! # Yesterday's failed jobs
+//! # By need
+//!
+//! Whole programs for most of these are in the folder `examples` of the repository.
+//!
+//! ## Yesterday's failed jobs
 //!
 //! ```no_run
 //! use atomiverse::{Client, JobState};
@@ -26,36 +30,114 @@
 //! }
 //! ```
 //!
-//! # Clean up
+//! With the feature `jiff` a [`Timestamp`] converts to a moment, for more than comparing days.
 //!
-//! A job that is gone already is no error here; one that still runs is, and says so.
+//! ## Core-seconds by job type this month
 //!
 //! ```no_run
+//! use std::collections::BTreeMap;
 //! # let client = atomiverse::Client::from_env()?;
-//! for id in ["9f2c", "77ab"] {
-//!     match client.delete_job_if_exists(id) {
-//!         Ok(true) => println!("{id} deleted"),
-//!         Ok(false) => println!("{id} was gone already"),
-//!         Err(error) if error.is_conflict() => println!("{id} is {:?}: cancel it first", error.state()),
+//!
+//! let mut billed: BTreeMap<String, f64> = BTreeMap::new();
+//! for job in client.iter_jobs().limit(200).prefetch(true) {
+//!     let job = job?;
+//!     if job.created_at.as_str().starts_with("2026-05") {
+//!         *billed.entry(job.job_type).or_default() += job.billed_core_seconds.unwrap_or(0.0);
+//!     }
+//! }
+//! for (job_type, core_seconds) in billed {
+//!     println!("{job_type:<24} {core_seconds:>12.1}");
+//! }
+//! # Ok::<(), atomiverse::Error>(())
+//! ```
+//!
+//! ## Clean up old cancelled jobs, with a dry run
+//!
+//! A job that is gone already is no error; one that runs again is, and says so.
+//!
+//! ```no_run
+//! use atomiverse::JobState;
+//! # let client = atomiverse::Client::from_env()?;
+//!
+//! let dry_run = true;
+//! for job in client.iter_jobs() {
+//!     let job = job?;
+//!     if job.state != JobState::Cancelled || job.created_at.as_str() >= "2026-01-01" {
+//!         continue;
+//!     }
+//!     if dry_run {
+//!         println!("would delete {}", job.job_id);
+//!         continue;
+//!     }
+//!     match client.delete_job_if_exists(&job.job_id) {
+//!         Ok(true) => println!("deleted {}", job.job_id),
+//!         Ok(false) => println!("{} was gone already", job.job_id),
+//!         Err(error) if error.is_conflict() => eprintln!("{error}"),
 //!         Err(error) => return Err(error),
 //!     }
 //! }
 //! # Ok::<(), atomiverse::Error>(())
 //! ```
 //!
-//! # One job
+//! ## Rename by pattern
 //!
 //! ```no_run
 //! # let client = atomiverse::Client::from_env()?;
-//! let mut job = client.job("9f2c")?; // a handle: nothing is sent
-//! job.rename("benchmark-water-b3lyp")?;
-//! job.cancel()?;
-//! println!("{}", job.refresh()?.state); // cancelled, if it was not finished already
-//! job.visualize(); // opens its dashboard
+//! for job in client.iter_jobs() {
+//!     let job = job?;
+//!     if let Some(rest) = job.name.as_deref().and_then(|name| name.strip_prefix("test-")) {
+//!         client.rename_job(&job.job_id, format!("benchmark-{rest}"))?;
+//!     }
+//! }
 //! # Ok::<(), atomiverse::Error>(())
 //! ```
 //!
-//! # From submission to done
+//! ## Cancel everything pending
+//!
+//! ```no_run
+//! use atomiverse::JobState;
+//! # let client = atomiverse::Client::from_env()?;
+//!
+//! for job in client.iter_jobs() {
+//!     let job = job?;
+//!     if job.state == JobState::Pending {
+//!         client.cancel_job(&job.job_id)?; // best effort
+//!         println!("{} is {}", job.job_id, client.get_job(&job.job_id)?.state);
+//!     }
+//! }
+//! # Ok::<(), atomiverse::Error>(())
+//! ```
+//!
+//! ## Resume a broken scan
+//!
+//! ```no_run
+//! # let client = atomiverse::Client::from_env()?;
+//! let mut jobs = client.iter_jobs();
+//! for job in &mut jobs {
+//!     match job {
+//!         Ok(job) => println!("{}", job.job_id),
+//!         Err(error) => eprintln!("{error}"), // the iterator ends here
+//!     }
+//! }
+//! if let Some(cursor) = jobs.cursor() {
+//!     std::fs::write("cursor", cursor)?; // later: client.iter_jobs().resume_from(cursor)
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Export previews as XYZ
+//!
+//! ```no_run
+//! # let client = atomiverse::Client::from_env()?;
+//! for job in client.iter_jobs().max_jobs(20) {
+//!     if let Some(preview) = job?.molecule_preview {
+//!         print!("{}", preview.to_xyz()); // positions in angstrom
+//!     }
+//! }
+//! # Ok::<(), atomiverse::Error>(())
+//! ```
+//!
+//! ## From submission to done
 //!
 //! The payload is any value that serialises to a JSON object. A wait always has a deadline: one hour unless
 //! [`WaitOptions`] say otherwise.
@@ -64,11 +146,35 @@
 //! use atomiverse::WaitOptions;
 //! # let client = atomiverse::Client::from_env()?;
 //! # let payload = serde_json::json!({});
+//!
 //! let mut job = client.submit_job(&payload)?;
 //! let options = WaitOptions::new().on_update(|job| println!("{}", job.state));
 //! println!("{:?}", job.wait(&options)?.billed_core_seconds);
+//! job.visualize(); // opens its dashboard
 //! # Ok::<(), atomiverse::Error>(())
 //! ```
+//!
+//! ## Test your own tool offline
+//!
+//! With the feature `simulator`, the module of that name serves the interface inside your test. See there.
+//!
+//! ## Behind a proxy
+//!
+//! The variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are used. A proxy that looks into TLS has an authority of its
+//! own: turn on the feature `platform-verifier` where the operating system knows it, or give it:
+//!
+//! ```no_run
+//! let client = atomiverse::Client::builder()
+//!     .api_key(std::env::var("ATOMIVERSE_API_KEY")?)
+//!     .add_root_certificates(std::fs::read("our-authority.pem")?)
+//!     .build()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Small builds
+//!
+//! With `default-features = false` the crate talks plain HTTP to a gateway on the same machine, without TLS,
+//! compression and the browser. The README shows a profile for small binaries.
 //!
 //! # What is assumed
 //!
