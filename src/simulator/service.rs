@@ -76,6 +76,12 @@ impl Reply {
         Reply::json(status, &json!({ "detail": detail }))
     }
 
+    fn wrong_method(allowed: &str) -> Self {
+        let mut reply = Reply::detail(405, "Method Not Allowed");
+        reply.headers.push(("allow".to_owned(), allowed.to_owned()));
+        reply
+    }
+
     /// FastAPI's stock answer to a value that it refuses.
     fn invalid(loc: &[&str], msg: &str, kind: &str) -> Self {
         Reply::json(422, &json!({ "detail": [{ "loc": loc, "msg": msg, "type": kind }] }))
@@ -122,7 +128,8 @@ impl Service {
             .collect();
         let query = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match segments.as_slice() {
-            ["job"] => self.dashboard(query("job_id")),
+            ["job"] if request.method == "GET" => self.dashboard(query("job_id")),
+            ["job"] => Reply::wrong_method("GET"),
             ["api", "v1", rest @ ..] if self.knows(request.header("authorization")) => {
                 match (request.method.as_str(), rest) {
                     ("GET", ["jobs"]) => self.list(query("limit"), query("cursor")),
@@ -134,9 +141,9 @@ impl Service {
                     }
                     ("DELETE", ["jobs", id]) => self.on_job(id, Service::delete),
                     ("POST", ["jobs", id, "cancel"]) => self.on_job(id, Service::cancel),
-                    (_, ["jobs"] | ["jobs", _] | ["jobs", _, "cancel"]) => {
-                        Reply::detail(405, "Method Not Allowed")
-                    }
+                    (_, ["jobs"]) => Reply::wrong_method("GET, POST"),
+                    (_, ["jobs", "batch"] | ["jobs", _, "cancel"]) => Reply::wrong_method("POST"),
+                    (_, ["jobs", _]) => Reply::wrong_method("GET, PATCH, DELETE"),
                     _ => Reply::detail(404, "Not Found"),
                 }
             }
@@ -242,10 +249,11 @@ impl Service {
     }
 
     fn submit_batch(&mut self, body: &str) -> Reply {
-        let payloads = match serde_json::from_str::<Value>(body).map(|mut body| body["jobs"].take()) {
-            Ok(Value::Array(payloads)) => payloads,
-            _ => return Reply::invalid(&["body", "jobs"], "Input should be a valid list", "list_type"),
-        };
+        let payloads =
+            match serde_json::from_str::<Value>(body).map(|mut body| body.get_mut("jobs").map(Value::take)) {
+                Ok(Some(Value::Array(payloads))) => payloads,
+                _ => return Reply::invalid(&["body", "jobs"], "Input should be a valid list", "list_type"),
+            };
         if payloads.len() > 1000 {
             return Reply::invalid(&["body", "jobs"], "List should have at most 1000 items", "too_long");
         }

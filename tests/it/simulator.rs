@@ -117,6 +117,18 @@ fn a_rename_needs_a_name_that_is_a_text() {
 }
 
 #[test]
+fn a_submission_that_is_no_object_is_refused() {
+    let simulator = Simulator::start().unwrap();
+    for body in ["", "null", "7", "[null, null]", "\"jobs\"", "{}", r#"{"jobs":{}}"#] {
+        assert_eq!(send(&simulator, "POST /api/v1/jobs/batch", body).0, 422, "{body}");
+        assert_eq!(send(&simulator, "POST /api/v1/jobs", body).0, 422, "{body}");
+    }
+    let (status, answer) = send(&simulator, "POST /api/v1/jobs/batch", r#"{"jobs":[null,[],7]}"#);
+    assert_eq!(status, 200, "each is rejected alone");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&answer).unwrap()["failed"], 3);
+}
+
+#[test]
 fn what_it_does_not_serve_is_404_or_405() {
     let simulator = Simulator::start().unwrap();
     for (request, status) in [
@@ -127,6 +139,8 @@ fn what_it_does_not_serve_is_404_or_405() {
         ("PUT /api/v1/jobs/nope", 405),
         ("GET /api/v1/jobs/nope/cancel", 405),
         ("GET /job?job_id=nope", 404),
+        ("POST /job?job_id=nope", 405),
+        ("GET /api/v1/jobs/batch/cancel", 405),
     ] {
         assert_eq!(send(&simulator, request, "").0, status, "{request}");
     }
