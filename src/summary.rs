@@ -492,11 +492,35 @@ impl Element {
     }
 }
 
+/// The place of each symbol in [`SYMBOLS`], plus one, by its letters: looked up for every atom of every page.
+const PLACES: [[u8; 27]; 26] = {
+    let mut places = [[0; 27]; 26];
+    let mut n = 0;
+    while n < SYMBOLS.len() {
+        if let Some((first, second)) = letters(SYMBOLS[n].as_bytes()) {
+            places[first][second] = n as u8 + 1;
+        }
+        n += 1;
+    }
+    places
+};
+
+/// `C` and `Cl` as indices into [`PLACES`].
+const fn letters(symbol: &[u8]) -> Option<(usize, usize)> {
+    match *symbol {
+        [first @ b'A'..=b'Z'] => Some(((first - b'A') as usize, 0)),
+        [first @ b'A'..=b'Z', second @ b'a'..=b'z'] => {
+            Some(((first - b'A') as usize, (second - b'a') as usize + 1))
+        }
+        _ => None,
+    }
+}
+
 impl From<&str> for Element {
     fn from(text: &str) -> Self {
-        let known = (0u8..).zip(SYMBOLS).find(|(_, symbol)| *symbol == text);
-        Element(match known {
-            Some((index, _)) => Symbol::Known(index),
+        let place = letters(text.as_bytes()).map_or(0, |(first, second)| PLACES[first][second]);
+        Element(match place.checked_sub(1) {
+            Some(index) => Symbol::Known(index),
             None => Symbol::Other(text.into()),
         })
     }
