@@ -1,4 +1,4 @@
-//! Sends what `api` describes. The only file that names ureq.
+//! Sends what `api` describes. With `resolver`, the only file that names ureq.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, AsSendBody, Body, Proxy, Timeout};
 
 use crate::api::{Answer, Call, Method, error_message};
 use crate::clock::{Clock, after};
 use crate::error::{Cause, Error, Exchange, Result, printable};
+use crate::resolver::RememberingResolver;
 use crate::retry::{Failure, Policy, Resend};
 
 /// What is kept of an error answer's body.
@@ -40,6 +42,7 @@ pub(crate) struct Settings {
 /// One connection pool, and all that a request needs beside its own description.
 pub(crate) struct Http {
     agent: Agent,
+    resolver: RememberingResolver,
     authorization: HeaderValue,
     base_url: String,
     /// The root of the interface, with no slash at its end.
@@ -95,8 +98,14 @@ impl Http {
             .timeout_connect(Some(settings.connect_timeout))
             // Longer than the pauses of a wait, so that its polls share a connection.
             .max_idle_age(Duration::from_secs(60));
+        let resolver = RememberingResolver::new(settings.clock.clone());
         Ok(Http {
-            agent: with_tls(config, &settings.root_certificates)?.build().into(),
+            agent: Agent::with_parts(
+                with_tls(config, &settings.root_certificates)?.build(),
+                DefaultConnector::new(),
+                resolver.clone(),
+            ),
+            resolver,
             authorization,
             base_url: base_url.url,
             api_url: api_url.url,
@@ -212,8 +221,13 @@ impl Http {
             return Err(Failed { failure: Failure::Timeout, cause, request_id: None, retry_after: None });
         }
         let started = self.clock.now();
-        let mut response =
-            self.exchange(call, url, within).map_err(|error| self.transport_failure(error, within, false))?;
+        let mut response = self.exchange(call, url, within).map_err(|error| {
+            let failed = self.transport_failure(error, within, false);
+            if failed.failure == Failure::NotConnected {
+                self.resolver.forget();
+            }
+            failed
+        })?;
         let status = response.status();
         let took = self.clock.now().saturating_duration_since(started);
         log::debug!("{} {url} -> {} in {took:?}", call.method.as_str(), status.as_u16());

@@ -212,6 +212,7 @@ mod error;
 mod http;
 mod job;
 mod listing;
+mod resolver;
 mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]

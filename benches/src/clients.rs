@@ -15,8 +15,9 @@ pub struct Work {
 
 pub type Scan = fn(&Work) -> usize;
 
-pub const ALL: [(&str, Scan); 7] = [
+pub const ALL: [(&str, Scan); 8] = [
     ("atomiverse", atomiverse),
+    ("atomiverse, prefetch", atomiverse_prefetch),
     ("ureq loop", ureq_loop),
     ("ureq loop with timeouts", ureq_loop_with_timeouts),
     ("reqwest", reqwest),
@@ -48,6 +49,11 @@ pub fn atomiverse_client(url: &str) -> atomiverse::Client {
 pub fn atomiverse(work: &Work) -> usize {
     let jobs = atomiverse_client(&work.url).iter_jobs().limit(work.limit as u32).max_jobs(work.max_jobs);
     jobs.map(|job| usize::from(std::hint::black_box(job.unwrap()).job_id.as_str().len() > 1)).sum()
+}
+
+fn atomiverse_prefetch(work: &Work) -> usize {
+    let jobs = atomiverse_client(&work.url).iter_jobs().limit(work.limit as u32).max_jobs(work.max_jobs);
+    jobs.prefetch(true).map(|job| usize::from(std::hint::black_box(job.unwrap()).job_id.as_str().len() > 1)).sum()
 }
 
 // What a careful user would write by hand.

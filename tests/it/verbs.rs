@@ -248,3 +248,13 @@ fn the_interface_may_stand_elsewhere_than_the_dashboard() {
     assert!(server.requests()[0].headers.contains(&"user-agent: nightly-report/2.1".to_owned()));
     assert_eq!(client.job_dashboard_url("a").unwrap(), "https://dashboard.example/job?job_id=a");
 }
+
+#[test]
+fn a_server_may_be_given_by_name() {
+    let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
+    let client =
+        server.client_builder().base_url(server.url().replace("127.0.0.1", "localhost")).build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.get_job("a").unwrap().job_id, "a");
+    }
+}
