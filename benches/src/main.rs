@@ -99,7 +99,7 @@ fn scan() {
     println!("(Python: of 3), and as a ratio to atomiverse.\n");
     println!("| body | atoms | {} |", clients::ALL.map(|(name, _)| name).join(" | "));
     println!("|---|---|{}", "---|".repeat(clients::ALL.len()));
-    for body in ["length", "gzip"] {
+    for body in ["length", "chunked", "gzip"] {
         for atoms in [3, 24] {
             let work = Work { url: format!("{}/{body}/{atoms}", server.url), limit: 50, max_jobs: JOBS };
             let mut times: Vec<Vec<f64>> = vec![Vec::new(); clients::ALL.len()];
