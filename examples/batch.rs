@@ -9,8 +9,9 @@
 
 mod common;
 
+use std::io::Write;
 use std::process::ExitCode;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use atomiverse::{BatchSubmission, JobState, WaitOptions};
 use serde_json::Value;
@@ -31,17 +32,24 @@ fn run() -> Result<ExitCode> {
     let answer = client.submit_batches(&payloads).inspect_err(|error| {
         if let Some(partial) = error.partial_batch() {
             eprintln!("These went out before the failure:");
-            report(&partial.received);
+            // The error itself is what counts.
+            let _ = report(&partial.received);
         }
     })?;
-    report(&answer);
+    report(&answer)?;
     let mut good = answer.failed == 0;
 
     let ids = answer.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
     for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
         match outcome {
             Ok(job) => {
-                println!("{} {:<9} {}", job.job_id, job.state, job.name.as_deref().unwrap_or("-"));
+                writeln!(
+                    io::stdout(),
+                    "{} {:<9} {}",
+                    job.job_id,
+                    job.state,
+                    common::printable(job.name.as_deref().unwrap_or("-"))
+                )?;
                 good &= job.state == JobState::Done;
             }
             Err(error) => {
@@ -63,14 +71,18 @@ fn read(path: &str) -> Result<Vec<Value>> {
         .collect()
 }
 
-fn report(answer: &BatchSubmission) {
+fn report(answer: &BatchSubmission) -> io::Result<()> {
     for (n, entry) in answer.jobs.iter().enumerate() {
         if let Some(error) = &entry.error {
             eprintln!("payload {} was rejected: {error:?}", n + 1);
         }
     }
-    println!(
+    writeln!(
+        io::stdout(),
         "{} payloads: {} submitted, {} there already, {} rejected",
-        answer.total, answer.submitted, answer.cache_hits, answer.failed
-    );
+        answer.total,
+        answer.submitted,
+        answer.cache_hits,
+        answer.failed
+    )
 }

@@ -43,7 +43,7 @@ fn run() -> Result<ExitCode> {
 
     let mut job = client.submit_job(&payload)?;
     let link = job.job_dashboard_url();
-    println!("submitted {} ({link})", job.id());
+    writeln!(io::stdout(), "submitted {} ({link})", job.id())?;
     let (id, found_at) = (job.id().clone(), link);
     ctrlc::set_handler(move || {
         eprintln!("\nJob {id} runs on: look at {found_at}, or cancel it there.");
@@ -69,12 +69,9 @@ fn progress() -> impl FnMut(&JobSummary) + Send {
     move |job| {
         let charge = job.billed_core_seconds.unwrap_or(0.0);
         let text = format!("{:>6} s  {:<9} {charge:.1} core-seconds", started.elapsed().as_secs(), job.state);
-        if on_terminal {
-            print!("\r{text:<60}");
-        } else {
-            println!("{text}");
-        }
-        // A pipe that was closed is no reason to stop waiting.
-        let _ = io::stdout().flush();
+        let mut out = io::stdout();
+        // A reader that went away is no reason to stop waiting.
+        let _ = if on_terminal { write!(out, "\r{text:<60}") } else { writeln!(out, "{text}") };
+        let _ = out.flush();
     }
 }
