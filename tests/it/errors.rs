@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atomiverse::{Client, ClientBuilder, Error};
 
-use crate::support::{RawServer, answer, json, raw};
+use crate::support::{RawServer, answer, client_of_nobody, json, raw};
 
 fn get(server: &RawServer) -> Error {
     let client = server.client_builder().max_retries(0).build().unwrap();
@@ -153,16 +153,7 @@ fn a_redirect_is_not_followed_and_names_its_target() {
 
 #[test]
 fn a_server_that_is_not_there_says_so() {
-    let address = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let client = Client::builder()
-        .api_key("key")
-        .base_url(format!("http://{address}"))
-        .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
-        .build()
-        .unwrap();
+    let client = client_of_nobody();
     let error = client.get_job("9f2c").unwrap_err();
     let text = error.to_string();
     assert!(text.contains("the server cannot be reached"), "{text}");

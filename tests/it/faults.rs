@@ -3,13 +3,12 @@
 //! handed out exactly the jobs that were served.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atomiverse::{Client, ClientBuilder};
+use atomiverse::ClientBuilder;
 
 use crate::support::{Answer, RawServer, Request, Step, answer, job, page, raw};
 
@@ -479,20 +478,6 @@ fn a_listing_that_meets_a_fault_loses_no_job_and_gives_none_twice() {
             assert_eq!(seen, PAGES.concat(), "{name}: {failure:?}");
         }
     });
-}
-
-#[test]
-fn a_server_that_is_not_there_is_tried_three_times() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = Client::builder()
-        .api_key("key")
-        .base_url(format!("http://{address}"))
-        .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
-        .build()
-        .unwrap();
-    let error = client.rename_job("a", "b").unwrap_err();
-    assert_eq!(error.attempts(), 3);
-    assert!(error.to_string().contains("the server cannot be reached"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use atomiverse::{Client, Error, JobState, SubmissionStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, RawServer, Step, answer, json as answer_json, raw};
+use crate::support::{Answer, RawServer, Step, answer, client_of_nobody, json as answer_json, raw};
 
 fn start() -> (Simulator, Client) {
     let simulator = Simulator::start().unwrap();
@@ -247,16 +247,7 @@ fn a_submission_is_sent_again_only_where_the_server_surely_did_not_take_it() {
 
 #[test]
 fn a_submission_without_a_connection_was_surely_not_taken() {
-    let address = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let client = Client::builder()
-        .api_key("key")
-        .base_url(format!("http://{address}"))
-        .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
-        .build()
-        .unwrap();
+    let client = client_of_nobody();
     let error = client.submit_job(&payload(1)).unwrap_err();
     assert_eq!(error.attempts(), 3);
     assert!(!error.may_have_been_submitted(), "{error}");

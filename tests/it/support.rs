@@ -81,6 +81,19 @@ pub fn in_own_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce(
         .unwrap()
 }
 
+/// A client of a server that is not there, and that does not wait long between attempts.
+pub fn client_of_nobody() -> Client {
+    // The port is free again when this is dropped.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let pause = Duration::from_millis(1);
+    Client::builder()
+        .api_key(KEY)
+        .base_url(format!("http://{address}"))
+        .retry_pause(pause, pause)
+        .build()
+        .unwrap()
+}
+
 pub struct RawServer {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
