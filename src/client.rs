@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api;
-use crate::clock::SystemClock;
 use serde::Serialize;
 
+use crate::api;
+use crate::clock::SystemClock;
 use crate::error::{Cause, Error, Result};
 use crate::http::{Http, Settings};
 use crate::job::Job;
@@ -308,7 +308,8 @@ impl Client {
         let payloads = submit::payloads(payloads.into_iter().take(LARGEST_BATCH + 1))?;
         if payloads.len() > LARGEST_BATCH {
             return Err(Error::input(format!(
-                "more than {LARGEST_BATCH} payloads: one request takes no more,                  but submit_batches splits them; nothing was sent"
+                "more than {LARGEST_BATCH} payloads: one request takes no more, \
+                 but submit_batches splits them; nothing was sent"
             )));
         }
         submit::in_batches(&payloads, |chunk| self.send_batch(chunk))

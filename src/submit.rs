@@ -41,10 +41,10 @@ pub struct BatchSubmission {
 
 impl BatchSubmission {
     fn extend(&mut self, other: BatchSubmission) {
-        self.total += other.total;
-        self.submitted += other.submitted;
-        self.failed += other.failed;
-        self.cache_hits += other.cache_hits;
+        self.total = self.total.saturating_add(other.total);
+        self.submitted = self.submitted.saturating_add(other.submitted);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
         self.jobs.extend(other.jobs);
     }
 }

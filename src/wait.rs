@@ -360,7 +360,10 @@ impl Schedule {
     /// Sets the next look. The last one stands shortly before the end, so that it is worth something.
     fn plan(&mut self, now: Instant, asked_pause: Option<Duration>, jitter: f64, max_interval: Duration) {
         const TIME_FOR_A_LOOK: Duration = Duration::from_secs(1);
-        let pause = self.interval.mul_f64(1.0 - jitter / 4.0).max(asked_pause.unwrap_or_default());
+        // A server whose clock is wrong may ask for years.
+        const LONGEST_ASKED: Duration = Duration::from_secs(86_400);
+        let asked = asked_pause.unwrap_or_default().min(LONGEST_ASKED);
+        let pause = self.interval.mul_f64(1.0 - jitter / 4.0).max(asked);
         self.interval = self.interval.saturating_mul(3).min(max_interval.saturating_mul(2)) / 2;
         self.next_look = after(now, pause);
         if let Some(end) = self.last_look.filter(|end| self.next_look >= *end) {

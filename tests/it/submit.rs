@@ -142,8 +142,10 @@ fn a_batch_is_one_request_and_one_entry_for_each_payload() {
 fn a_batch_of_a_thousand_goes_out_and_one_more_is_refused_before_any_request() {
     let (simulator, client) = start();
     let error = client.submit_batch((0..).map(payload)).unwrap_err();
-    assert!(error.to_string().contains("more than 1000 payloads"), "{error}");
-    assert!(error.to_string().contains("nothing was sent"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "more than 1000 payloads: one request takes no more, but submit_batches splits them; nothing was sent"
+    );
     assert_eq!(simulator.requests().len(), 0);
     assert_eq!(client.submit_batch((0..1000).map(payload)).unwrap().submitted, 1000);
 }
@@ -227,6 +229,21 @@ fn another_number_of_entries_is_an_error_that_hands_over_what_was_received() {
     assert_eq!(partial.received.jobs[0].job_id.as_ref().unwrap(), &"a");
     assert_eq!(partial.received.jobs[1].status, SubmissionStatus::Unknown("queued".into()));
     assert_eq!((partial.answered.clone(), partial.failed.clone()), (0..0, 0..3));
+}
+
+#[test]
+fn totals_that_make_no_sense_do_not_overflow() {
+    let entry = r#"{"job_id":"a","state":"pending","status":"submitted"}"#;
+    let server = RawServer::start(move |n, _| {
+        let entries = vec![entry; if n == 0 { 1000 } else { 1 }].join(",");
+        let most = u64::MAX;
+        answer_json(&format!(
+            r#"{{"total":{most},"submitted":{most},"failed":{most},"cache_hits":{most},"jobs":[{entries}]}}"#
+        ))
+    });
+    let answer = server.client().submit_batches((0..1001).map(payload)).unwrap();
+    assert_eq!((answer.total, answer.submitted), (u64::MAX, u64::MAX));
+    assert_eq!((answer.failed, answer.cache_hits), (u64::MAX, u64::MAX));
 }
 
 #[test]

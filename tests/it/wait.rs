@@ -159,6 +159,16 @@ fn what_the_server_asks_for_is_kept_between_looks() {
 }
 
 #[test]
+fn a_server_that_asks_for_years_is_asked_again_after_a_day() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(running_for(60));
+    simulator.fail_times(2, Fault::status(429).header("Retry-After", "999999999"));
+    let three_days = WaitOptions::new().timeout(secs(3 * 86_400));
+    assert_eq!(client.wait_for_job(&id, &three_days).unwrap().state, JobState::Done);
+    assert_eq!(simulator.requests().len(), 3);
+}
+
+#[test]
 fn a_refusal_ends_the_wait_at_once() {
     for status in [400, 401, 403, 404, 422] {
         let (simulator, client) = start();
