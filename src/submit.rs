@@ -1,5 +1,6 @@
 //! What a batch submission answers, and what is left to say when it breaks.
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,7 @@ pub struct BatchEntry {
 ///
 /// let status: SubmissionStatus = serde_json::from_str(r#""cache_hit""#)?;
 /// assert_eq!(status, SubmissionStatus::CacheHit);
+/// assert_eq!(status.to_string(), "cache_hit");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,6 +100,28 @@ pub enum SubmissionStatus {
     /// A status that this version does not know, in the server's words.
     #[serde(untagged)]
     Unknown(String),
+}
+
+impl SubmissionStatus {
+    /// The status as it is written on the wire.
+    ///
+    /// ```
+    /// assert_eq!(atomiverse::SubmissionStatus::Submitted.as_str(), "submitted");
+    /// ```
+    pub fn as_str(&self) -> &str {
+        match self {
+            SubmissionStatus::Submitted => "submitted",
+            SubmissionStatus::CacheHit => "cache_hit",
+            SubmissionStatus::Failed => "failed",
+            SubmissionStatus::Unknown(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for SubmissionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What is known of a submission of many payloads that broke. From [`Error::partial_batch`].

@@ -1,5 +1,6 @@
 //! What the service says of a job: plain data that reads every answer it can and writes the wire shape back.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -36,6 +37,13 @@ impl JobId {
 
 impl AsRef<str> for JobId {
     fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A map with `JobId` keys can be asked with a `&str`.
+impl Borrow<str> for JobId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

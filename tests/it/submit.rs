@@ -217,6 +217,17 @@ fn a_split_list_stops_at_the_first_request_that_fails_and_says_what_went_out() {
 }
 
 #[test]
+fn a_status_is_shown_as_it_is_on_the_wire() {
+    for text in ["submitted", "cache_hit", "failed", "queued"] {
+        let status: SubmissionStatus = serde_json::from_value(text.into()).unwrap();
+        assert_eq!(status.as_str(), text);
+        assert_eq!(format!("{status:>10}"), format!("{text:>10}"));
+        assert_eq!(serde_json::to_value(&status).unwrap(), text);
+        assert_eq!(matches!(status, SubmissionStatus::Unknown(_)), text == "queued");
+    }
+}
+
+#[test]
 fn another_number_of_entries_is_an_error_that_hands_over_what_was_received() {
     let body = r#"{"total":3,"submitted":2,"failed":0,"cache_hits":0,"jobs":[
         {"job_id":"a","state":"pending","status":"submitted"},{"job_id":"b","state":null,"status":"queued"}]}"#;

@@ -1,6 +1,8 @@
 //! What a newer service may send never breaks a listing.
 
-use atomiverse::{Element, JobState, JobSummary, JobsPage, MoleculePreview, Timestamp};
+use std::collections::{BTreeSet, HashMap};
+
+use atomiverse::{Element, JobId, JobState, JobSummary, JobsPage, MoleculePreview, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::{RawServer, json as answer_json};
@@ -22,6 +24,13 @@ fn listed(job: &Value) -> JobSummary {
     let mut jobs = server.client().list_jobs().send().unwrap().jobs;
     assert_eq!(jobs.len(), 3);
     jobs.swap_remove(1)
+}
+
+#[test]
+fn an_id_is_found_in_a_map_by_its_text() {
+    let names = HashMap::from([(JobId::from("9f2c"), "water")]);
+    assert_eq!(names.get("9f2c"), Some(&"water"));
+    assert_eq!(BTreeSet::from([JobId::from("9f2c")]).get("9f2c").unwrap(), &"9f2c");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rename, cancel, delete, refresh: what goes out and what comes of it.
 
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
-use atomiverse::{Client, JobState};
+use atomiverse::{Client, JobState, JobsIter};
 use std::time::Duration;
 
 use crate::support::{RawServer, answer, job};
@@ -213,6 +213,24 @@ fn a_handle_sends_nothing_by_itself_and_remembers_what_it_saw() {
     job.cancel().unwrap();
     job.delete().unwrap();
     assert!(job.refresh().unwrap_err().is_not_found());
+}
+
+#[test]
+fn what_is_public_goes_between_threads() {
+    fn send<T: Send + 'static>() {}
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    send::<JobsIter>();
+    send::<atomiverse::WaitForJobs>();
+    send::<atomiverse::Error>();
+    shared::<Client>();
+    shared::<atomiverse::ClientBuilder>();
+    shared::<atomiverse::ListJobs>();
+    shared::<atomiverse::Job>();
+    shared::<atomiverse::JobsPage>();
+    shared::<atomiverse::BatchSubmission>();
+    shared::<atomiverse::PartialBatch>();
+    fn error<T: std::error::Error + Sync>() {}
+    error::<atomiverse::Error>();
 }
 
 #[test]
