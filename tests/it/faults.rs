@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use atomiverse::ClientBuilder;
 
-use crate::support::{Answer, RawServer, Request, Step, answer, job, page, raw};
+use crate::support::{Answer, Message, RawServer, Step, answer, job, page, raw};
 
 /// What a read makes of a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -333,7 +333,7 @@ fn table() -> Vec<(String, Fault, Then)> {
 const PAGES: [&[&str]; 3] = [&["a", "b"], &["c", "d"], &["e"]];
 
 /// What a server without faults answers.
-fn good(request: &Request) -> String {
+fn good(request: &Message) -> String {
     let line = &request.line;
     if !line.contains("/jobs?") {
         return job("a");

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Error, JobSummary, JobsIter};
 
+use crate::contract::Service;
 use crate::support::{RawServer, answer, json, page};
 
-fn with_jobs(count: u32) -> Simulator {
-    let simulator = Simulator::start().unwrap();
+fn with_jobs(count: u32) -> Service {
+    let simulator = Service::start();
     simulator.add_sample_jobs(count);
     simulator
 }

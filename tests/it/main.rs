@@ -1,5 +1,6 @@
 //! What users do, over real sockets: against the simulator, and against raw sockets where HTTP is broken.
 
+mod contract;
 mod errors;
 mod faults;
 mod identifiers;

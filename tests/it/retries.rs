@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::simulator::{Fault, SimulatedJob};
+
+use crate::contract::Service;
 
 #[test]
 fn a_passing_failure_is_invisible() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     let client = simulator.client().unwrap();
     for fault in [Fault::Cut, Fault::LostAnswer, Fault::TruncatedBody, Fault::status(502), Fault::status(429)]
@@ -20,7 +22,7 @@ fn a_passing_failure_is_invisible() {
 
 #[test]
 fn a_lasting_failure_is_an_error_that_says_how_often_it_was_tried() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     simulator.fail_times(3, Fault::status(503));
     let error = client.list_jobs().send().unwrap_err();
@@ -31,7 +33,7 @@ fn a_lasting_failure_is_an_error_that_says_how_often_it_was_tried() {
 
 #[test]
 fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     let job = simulator.add_job(SimulatedJob::new("opt").pending_for(Duration::from_secs(29)));
     simulator.fail_next(Fault::status(429).header("Retry-After", "30"));
@@ -47,7 +49,7 @@ fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
 
 #[test]
 fn no_pause_goes_past_the_deadline() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client_builder().timeout(Duration::from_secs(5)).build().unwrap();
     simulator.fail_next(Fault::status(503).header("Retry-After", "5"));
     let error = client.list_jobs().send().unwrap_err();
@@ -56,7 +58,7 @@ fn no_pause_goes_past_the_deadline() {
 
 #[test]
 fn what_is_no_passing_failure_is_not_tried_again() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     for status in [400, 401, 403, 404, 409, 422, 501] {
         simulator.fail_next(Fault::status(status));

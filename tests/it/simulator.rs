@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Client, JobState};
 
+use crate::contract::Service;
+
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -30,7 +32,7 @@ fn send(simulator: &Simulator, request: &str, body: &str) -> (u16, String) {
 
 #[test]
 fn a_job_goes_from_pending_to_running_to_done_on_the_simulated_clock() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     let look = || {
@@ -73,7 +75,7 @@ fn a_job_is_what_the_test_makes_it() {
 
 #[test]
 fn time_stands_still_unless_it_is_let_run() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt").pending_for(Duration::from_millis(1)));
     assert_eq!(client.get_job(&id).unwrap().state, JobState::Pending);
@@ -86,7 +88,7 @@ fn time_stands_still_unless_it_is_let_run() {
 
 #[test]
 fn another_key_is_refused() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = Client::builder().api_key("av_other").base_url(simulator.base_url()).build().unwrap();
     let error = client.list_jobs().send().unwrap_err();
     assert!(error.is_unauthorized());
@@ -107,7 +109,7 @@ fn a_limit_or_cursor_that_makes_no_sense_is_refused() {
 
 #[test]
 fn a_rename_needs_a_name_that_is_a_text() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     for body in ["", "[]", "{}", r#"{"name":7}"#, r#"{"name":null}"#] {
         assert_eq!(send(&simulator, &format!("PATCH /api/v1/jobs/{id}"), body).0, 422, "{body}");
@@ -118,7 +120,7 @@ fn a_rename_needs_a_name_that_is_a_text() {
 
 #[test]
 fn a_submission_that_is_no_object_is_refused() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     for body in ["", "null", "7", "[null, null]", "\"jobs\"", "{}", r#"{"jobs":{}}"#] {
         assert_eq!(send(&simulator, "POST /api/v1/jobs/batch", body).0, 422, "{body}");
         assert_eq!(send(&simulator, "POST /api/v1/jobs", body).0, 422, "{body}");
@@ -130,7 +132,7 @@ fn a_submission_that_is_no_object_is_refused() {
 
 #[test]
 fn what_it_does_not_serve_is_404_or_405() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     for (request, status) in [
         ("GET /", 404),
         ("GET /api/v1/other", 404),
@@ -148,7 +150,7 @@ fn what_it_does_not_serve_is_404_or_405() {
 
 #[test]
 fn the_dashboard_shows_the_job_and_runs_no_text_of_it() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     simulator.add_sample_jobs(1);
     let id = simulator.add_job(SimulatedJob::new("opt").name("<script>alert(1)</script>"));
     let (status, page) = send(&simulator, "GET /job?job_id=job-000001", "");
@@ -162,7 +164,7 @@ fn the_dashboard_shows_the_job_and_runs_no_text_of_it() {
 
 #[test]
 fn faults_come_in_order_and_are_used_up() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     simulator.fail_next(Fault::status(418).header("x-teapot", "yes").body("short and stout"));
     simulator.fail_times(2, Fault::Garbage);
@@ -178,7 +180,7 @@ fn faults_come_in_order_and_are_used_up() {
 
 #[test]
 fn a_fault_that_says_so_does_what_was_asked_all_the_same() {
-    let simulator = Simulator::start().unwrap();
+    let simulator = Service::start();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     for (fault, is_done) in [(Fault::LostAnswer, true), (Fault::Cut, false), (Fault::status(500), false)] {
         let id = simulator.add_job(SimulatedJob::new("opt").name("old"));
@@ -202,7 +204,7 @@ fn dropping_the_simulator_frees_its_port() {
 
 #[test]
 fn two_simulators_know_nothing_of_each_other() {
-    let (one, two) = (Simulator::start().unwrap(), Simulator::start().unwrap());
+    let (one, two) = (Service::start(), Service::start());
     one.add_sample_jobs(3);
     assert_eq!(one.client().unwrap().iter_jobs().count(), 3);
     assert_eq!(two.client().unwrap().iter_jobs().count(), 0);

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use atomiverse::simulator::{Fault, Simulator};
+use atomiverse::simulator::Fault;
 use atomiverse::{Client, Error, JobState, SubmissionStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::contract::Service;
 use crate::support::{Answer, RawServer, Step, answer, client_of_nobody, json as answer_json, raw};
 
-fn start() -> (Simulator, Client) {
-    let simulator = Simulator::start().unwrap();
+fn start() -> (Service, Client) {
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     (simulator, client)
 }

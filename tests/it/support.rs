@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use atomiverse::{Client, ClientBuilder};
 
+use crate::contract::hold_to_contract;
+
 pub const KEY: &str = "av_key-that-must-not-leak";
 
 /// What the server does, one after the other, when it has read a request.
@@ -56,11 +58,20 @@ pub fn page(ids: &[&str], has_more: bool, next_cursor: Option<&str>) -> String {
     format!(r#"{{"jobs":[{}],"has_more":{has_more},"next_cursor":{next_cursor}}}"#, jobs.join(","))
 }
 
-/// A request as it came: `line` is such as `GET /api/v1/jobs?limit=50`.
+/// A request or an answer as it came: `line` is such as `GET /api/v1/jobs?limit=50`.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Message {
     pub line: String,
     pub headers: Vec<String>,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// The value of a header, by its name in lower case; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let mut headers = self.headers.iter().filter_map(|header| header.split_once(':'));
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
+    }
 }
 
 /// Runs `body` in a process of its own with these variables and no others, since the environment belongs
@@ -101,12 +112,12 @@ pub struct RawServer {
 
 #[derive(Default)]
 struct Seen {
-    requests: Vec<Request>,
+    requests: Vec<Message>,
     open: usize,
     most_open: usize,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -117,7 +128,7 @@ impl RawServer {
     }
 
     /// The answer to the `n`th request, counted from 0 over all connections.
-    pub fn start(answer: impl FnMut(usize, &Request) -> Answer + Send + 'static) -> Self {
+    pub fn start(answer: impl FnMut(usize, &Message) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -158,7 +169,7 @@ impl RawServer {
         self.client_builder().build().unwrap()
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<Message> {
         lock(&self.seen).requests.clone()
     }
 
@@ -173,12 +184,20 @@ impl RawServer {
     }
 }
 
-type Respond<'a> = dyn FnMut(usize, &Request) -> Answer + 'a;
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.requests().iter().for_each(|request| hold_to_contract(request, None));
+        }
+    }
+}
+
+type Respond<'a> = dyn FnMut(usize, &Message) -> Answer + 'a;
 
 fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    while let Some(request) = read_request(&mut reader)? {
+    while let Some(request) = read_message(&mut reader)? {
         let n = {
             let mut seen = lock(seen);
             seen.requests.push(request.clone());
@@ -207,7 +226,8 @@ fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io
     Ok(())
 }
 
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+/// What comes next, or `None` where the connection ends before it.
+pub fn read_message(reader: &mut impl BufRead) -> io::Result<Option<Message>> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -221,11 +241,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
     let mut head = head.into_iter();
     let line = head.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
-    let headers: Vec<String> = head.collect();
-    let length = headers.iter().find_map(|header| {
-        let (name, value) = header.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
-    });
-    io::copy(&mut reader.take(length.unwrap_or(0)), &mut io::sink())?;
-    Ok(Some(Request { line, headers }))
+    let mut message = Message { line, headers: head.collect(), body: Vec::new() };
+    let length = message.header("content-length").parse().unwrap_or(0);
+    reader.take(length).read_to_end(&mut message.body)?;
+    Ok(Some(message))
 }

@@ -1,13 +1,14 @@
 //! Rename, cancel, delete, refresh: what goes out and what comes of it.
 
-use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Client, JobState, JobsIter};
 use std::time::Duration;
 
+use crate::contract::Service;
 use crate::support::{RawServer, answer, job};
 
-fn start() -> (Simulator, Client) {
-    let simulator = Simulator::start().unwrap();
+fn start() -> (Service, Client) {
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     (simulator, client)
 }

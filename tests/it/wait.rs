@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Client, JobId, JobState, WaitOptions};
 
+use crate::contract::Service;
 use crate::support::{RawServer, Step, answer, job, page};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn start() -> (Simulator, Client) {
-    let simulator = Simulator::start().unwrap();
+fn start() -> (Service, Client) {
+    let simulator = Service::start();
     let client = simulator.client().unwrap();
     (simulator, client)
 }
@@ -113,6 +114,7 @@ fn there_is_a_deadline_unless_the_caller_says_for_ever() {
 #[test]
 fn an_unknown_state_is_not_terminal() {
     let (simulator, client) = start();
+    simulator.in_bad_weather();
     let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Unknown("archived".into())));
     let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(60))).unwrap_err();
     assert!(error.to_string().contains("still archived"), "{error}");

@@ -1,0 +1,366 @@
+//! What goes over the wire is what `tests/contract/openapi.yaml` says: every request that these tests make, and every
+//! answer of the simulator in good weather.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Client, ClientBuilder, JobState, Result};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::support::{Message, RawServer, answer, lock, read_message};
+
+/// A simulator and, between it and its clients, a wire that is listened to. What does not fit the contract fails the
+/// test when this is dropped.
+pub struct Service {
+    simulator: Simulator,
+    address: SocketAddr,
+    connections: Arc<Mutex<Vec<Arc<Recording>>>>,
+    bad_weather: AtomicBool,
+}
+
+/// What was sent over one connection.
+#[derive(Default)]
+struct Recording {
+    requests: Mutex<Vec<u8>>,
+    answers: Mutex<Vec<u8>>,
+}
+
+impl Service {
+    pub fn start() -> Self {
+        let simulator = Simulator::start().unwrap();
+        let server = simulator.base_url().trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let service = Service {
+            simulator,
+            address,
+            connections: Arc::clone(&connections),
+            bad_weather: AtomicBool::new(false),
+        };
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let recording = Arc::new(Recording::default());
+                lock(&connections).push(Arc::clone(&recording));
+                let server = TcpStream::connect(&server).unwrap();
+                let (from_client, to_client) = (client.try_clone().unwrap(), client);
+                let (from_server, to_server) = (server.try_clone().unwrap(), server);
+                let answers = Arc::clone(&recording);
+                thread::spawn(move || listen(from_client, to_server, &recording.requests));
+                thread::spawn(move || listen(from_server, to_client, &answers.answers));
+            }
+        });
+        service
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn client_builder(&self) -> ClientBuilder {
+        self.simulator.client_builder().base_url(self.base_url())
+    }
+
+    pub fn client(&self) -> Result<Client> {
+        self.client_builder().build()
+    }
+
+    pub fn fail_next(&self, fault: Fault) {
+        self.fail_times(1, fault);
+    }
+
+    pub fn fail_times(&self, count: usize, fault: Fault) {
+        self.in_bad_weather();
+        self.simulator.fail_times(count, fault);
+    }
+
+    /// From now on answers may be what the contract does not know.
+    pub fn in_bad_weather(&self) {
+        self.bad_weather.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Service {
+    type Target = Simulator;
+
+    fn deref(&self) -> &Simulator {
+        &self.simulator
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        for recording in lock(&self.connections).iter() {
+            let (requests, answers) = (lock(&recording.requests), lock(&recording.answers));
+            let (mut requests, mut answers) = (&requests[..], &answers[..]);
+            while let Ok(Some(request)) = read_message(&mut requests) {
+                let answer = read_message(&mut answers).ok().flatten();
+                let answer = answer.filter(|_| !self.bad_weather.load(Ordering::Relaxed));
+                hold_to_contract(&request, answer.as_ref());
+            }
+        }
+    }
+}
+
+fn listen(mut from: TcpStream, mut to: TcpStream, recording: &Mutex<Vec<u8>>) {
+    let _ = to.set_nodelay(true);
+    let mut bytes = [0; 16 * 1024];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => {
+                // Before it is sent on: whoever has an answer can be sure that it was recorded.
+                lock(recording).extend_from_slice(&bytes[..count]);
+                if to.write_all(&bytes[..count]).is_err() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Panics where the exchange is not in the contract.
+pub fn hold_to_contract(request: &Message, answer: Option<&Message>) {
+    if let Err(difference) = CONTRACT.check(request, answer) {
+        let answer = answer.map(|answer| format!(" -> {}", answer.line)).unwrap_or_default();
+        panic!("not in openapi.yaml: {}{answer}: {difference}", request.line);
+    }
+}
+
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+    Contract(serde_saphyr::from_str(include_str!("../contract/openapi.yaml")).expect("openapi.yaml is YAML"))
+});
+
+struct Contract(Value);
+
+type Check = std::result::Result<(), String>;
+
+impl Contract {
+    fn check(&self, request: &Message, answer: Option<&Message>) -> Check {
+        let (method, target) = request.line.split_once(' ').ok_or("no method")?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let at = self.operation(&method.to_lowercase(), path).ok_or("no such call")?;
+        let status = answer.map(|answer| answer.line.split(' ').nth(1).unwrap_or_default());
+
+        let is_public = self.at(&format!("{at}/security")).is_some_and(|security| *security == json!([]));
+        // A key that is refused may be of any kind.
+        if !is_public && status != Some("401") && !request.header("authorization").starts_with("Bearer ") {
+            return Err("no key".to_owned());
+        }
+        self.check_query(&at, query)?;
+        match self.at(&format!("{at}/requestBody")) {
+            // What the server judges may be wrong, if it says so.
+            Some(_) if status == Some("422") => {}
+            Some(_) => self.check_body(&format!("{at}/requestBody"), request)?,
+            None if request.body.is_empty() => {}
+            None => return Err("a body where none belongs".to_owned()),
+        }
+        match (answer, status) {
+            (Some(answer), Some(status)) => {
+                let at = format!("{at}/responses/{status}");
+                self.at(&at).ok_or("no such status")?;
+                self.check_body(&self.followed(at), answer)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the call is described: the one with the most in common, as in `/jobs/batch` and `/jobs/{job_id}`.
+    fn operation(&self, method: &str, path: &str) -> Option<String> {
+        let path: Vec<&str> = path.split('/').collect();
+        let templates = self.0["paths"].as_object()?.iter().filter(|(_, item)| item.get(method).is_some());
+        let matching = templates.filter_map(|(template, _)| {
+            // The interface may stand elsewhere.
+            let known: Vec<&str> = template.trim_start_matches("/api/v1").split('/').skip(1).collect();
+            let given = &path[path.len().checked_sub(known.len())?..];
+            let fits = |(known, given): (&&str, &&str)| {
+                known == given || known.starts_with('{') && !given.is_empty()
+            };
+            let literal = known.iter().filter(|part| !part.starts_with('{')).count();
+            known.iter().zip(given).all(fits).then_some(((known.len(), literal), template))
+        });
+        let (_, template) = matching.max()?;
+        Some(format!("/paths/{}/{method}", template.replace('~', "~0").replace('/', "~1")))
+    }
+
+    fn check_query(&self, operation: &str, query: &str) -> Check {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or("a parameter without a value")?;
+            let known = self.at(&format!("{operation}/parameters")).and_then(Value::as_array);
+            let index = known
+                .and_then(|known| {
+                    known.iter().position(|known| known["name"] == name && known["in"] == "query")
+                })
+                .ok_or_else(|| format!("no such parameter: {name}"))?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|error| error.to_string())?;
+            let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
+            self.check_value(&format!("{operation}/parameters/{index}/schema"), &value)?;
+        }
+        Ok(())
+    }
+
+    fn check_body(&self, at: &str, message: &Message) -> Check {
+        let Some(content) = self.at(&format!("{at}/content")).and_then(Value::as_object) else {
+            let is_empty = message.body.is_empty();
+            return if is_empty { Ok(()) } else { Err("a body where none belongs".to_owned()) };
+        };
+        let kind = message.header("content-type").split(';').next().unwrap_or_default();
+        if !content.contains_key(kind) {
+            return Err(format!("no such content type: {kind:?}"));
+        }
+        if kind != "application/json" {
+            return Ok(());
+        }
+        let value = serde_json::from_slice(&message.body).map_err(|error| error.to_string())?;
+        self.check_value(&format!("{at}/content/application~1json/schema"), &value)
+    }
+
+    fn check_value(&self, at: &str, value: &Value) -> Check {
+        // The whole file with one more key, so that the references in it stay good.
+        let mut schema = self.0.clone();
+        schema["$ref"] = json!(format!("#{}", at.replace('{', "%7B").replace('}', "%7D")));
+        let validator = jsonschema::draft202012::new(&schema).map_err(|error| error.to_string())?;
+        validator
+            .validate(value)
+            .map_err(|error| format!("{error} at {:?}", error.instance_path().to_string()))
+    }
+
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        self.0.pointer(pointer)
+    }
+
+    /// Where the reference leads that stands there, if one does.
+    fn followed(&self, at: String) -> String {
+        let reference = self.at(&at).and_then(|value| value["$ref"].as_str());
+        reference.map_or(at.clone(), |reference| reference.trim_start_matches('#').to_owned())
+    }
+}
+
+fn message(line: &str, body: &str) -> Message {
+    let headers = ["content-type: application/json", "authorization: Bearer key"].map(str::to_owned);
+    Message { line: line.to_owned(), headers: headers.into(), body: body.into() }
+}
+
+#[track_caller]
+fn differs(request: &Message, answer: Option<&Message>, how: &str) {
+    let difference = CONTRACT.check(request, answer).expect_err("a planted difference is found");
+    assert!(difference.contains(how), "{difference}");
+}
+
+#[test]
+fn a_request_that_is_not_in_the_contract_is_found() {
+    let rename = |body| message("PATCH /api/v1/jobs/a", body);
+    assert_eq!(CONTRACT.check(&rename(r#"{"name": "water"}"#), None), Ok(()));
+    differs(&rename(r#"{"new_name": "water"}"#), None, r#""name" is a required property"#);
+    differs(&rename(r#"{"name": ""}"#), None, "does not match");
+    differs(&message("PUT /api/v1/jobs/a", ""), None, "no such call");
+    differs(&message("GET /api/v1/job/a/b", ""), None, "no such call");
+    differs(&message("GET /api/v1/jobs?page=2", ""), None, "no such parameter: page");
+    differs(&message("GET /api/v1/jobs?limit=0", ""), None, "less than the minimum of 1");
+    differs(&message("GET /api/v1/jobs?limit=all", ""), None, r#"not of type "integer""#);
+    differs(&message("GET /api/v1/jobs/a", "{}"), None, "a body where none belongs");
+    differs(&message("POST /api/v1/jobs/batch", r#"{"payloads": []}"#), None, r#""jobs" is a required"#);
+    let keyless = Message { headers: Vec::new(), ..message("GET /api/v1/jobs", "") };
+    differs(&keyless, None, "no key");
+    let of_no_type =
+        Message { headers: vec!["authorization: Bearer key".to_owned()], ..rename(r#"{"name": "water"}"#) };
+    differs(&of_no_type, None, "no such content type");
+}
+
+#[test]
+fn an_answer_that_is_not_in_the_contract_is_found() {
+    let get = message("GET /api/v1/jobs/a", "");
+    let job = r#"{"job_id": "a", "state": "done", "job_type": "opt", "created_at": 1}"#;
+    let found = |line: &str, body: &str| CONTRACT.check(&get, Some(&message(line, body)));
+    assert_eq!(found("HTTP/1.1 200 OK", job), Ok(()));
+    assert_eq!(found("HTTP/1.1 404 Not Found", r#"{"detail": "Job not found"}"#), Ok(()));
+    let planted = |line: &str, body: &str, how: &str| differs(&get, Some(&message(line, body)), how);
+    planted("HTTP/1.1 202 Accepted", job, "no such status");
+    planted("HTTP/1.1 200 OK", &job.replace("job_id", "id"), r#""job_id" is a required property"#);
+    planted("HTTP/1.1 200 OK", &job.replace("done", "finished"), r#""finished" is not one of"#);
+    planted("HTTP/1.1 404 Not Found", "{}", "not valid under any of the schemas");
+    let list = message("GET /api/v1/jobs", "");
+    let endless = message("HTTP/1.1 200 OK", r#"{"jobs": [], "has_more": true}"#);
+    differs(&list, Some(&endless), r#""next_cursor" is a required property"#);
+    let deleted = message("HTTP/1.1 204 No Content", "gone");
+    differs(&message("DELETE /api/v1/jobs/a", ""), Some(&deleted), "a body where none belongs");
+}
+
+#[test]
+fn what_goes_over_the_wire_is_listened_to() {
+    let differs = |visit: fn(&Service)| {
+        let service = Service::start();
+        visit(&service);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(service))).is_err()
+    };
+    assert!(!differs(|service| drop(service.client().unwrap().list_jobs().send())));
+    assert!(differs(|service| drop(service.client().unwrap().list_jobs().limit(1001).send())));
+    assert!(differs(|service| {
+        service.add_job(SimulatedJob::new("opt").state(JobState::Unknown("paused".to_owned())));
+        drop(service.client().unwrap().list_jobs().send());
+    }));
+}
+
+/// Every answer that the file shows as an example is read by the client.
+#[test]
+fn every_example_of_the_contract_is_read() {
+    let mut read = 0;
+    for (path, item) in CONTRACT.0["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(responses) = operation["responses"].as_object() else { continue };
+            for status in responses.keys() {
+                let at = format!("/paths/{}/{method}/responses/{status}", path.replace('/', "~1"));
+                let response = CONTRACT.at(&CONTRACT.followed(at)).unwrap();
+                let content = &response["content"]["application/json"];
+                let example = content.get("example").or_else(|| content.pointer("/examples/page/value"));
+                let Some(example) = example else { continue };
+                reads(operation["operationId"].as_str().unwrap(), status.parse().unwrap(), example);
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 30, "{read} examples");
+}
+
+fn reads(operation: &str, status: u16, example: &Value) {
+    let server =
+        RawServer::script(vec![answer(status, &["content-type: application/json"], &example.to_string())]);
+    let client = server.client_builder().max_retries(0).build().unwrap();
+    let payload = json!({"job_type": "opt"});
+    let read = match operation {
+        "listJobs" => client.list_jobs().send().map(|page| json!(page)),
+        "getJob" => client.get_job("9f2c").map(|job| json!(job)),
+        "renameJob" => client.rename_job("9f2c", "water").map(|()| example.clone()),
+        "cancelJob" => client.cancel_job("9f2c").map(|()| example.clone()),
+        "deleteJob" => client.delete_job("9f2c").map(|()| example.clone()),
+        "submitJob" => client
+            .submit_job(&payload)
+            .map(|job| json!({"job_id": job.id(), "state": job.summary().map(|summary| &summary.state)})),
+        "submitBatch" => client.submit_batch([&payload, &payload]).map(|answer| json!(answer)),
+        other => panic!("no verb for {other}"),
+    };
+    match read {
+        Ok(read) => assert_eq!((status / 100, &read), (2, example), "{operation} {status}"),
+        Err(error) => {
+            assert_eq!(error.status(), Some(status), "{operation}: {error}");
+            let words = match &example["detail"] {
+                Value::Array(fields) => fields[0]["msg"].as_str(),
+                detail => detail.as_str(),
+            };
+            assert!(error.to_string().contains(words.unwrap()), "{operation} {status}: {error}");
+        }
+    }
+}
