@@ -296,6 +296,8 @@ mod tests {
             ),
             (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "body: required"),
             (r#"{"detail": [{"msg": "required"}]}"#, "required"),
+            (r#"{"detail": [{"loc": ["name", "first"], "msg": "too long"}]}"#, "name.first: too long"),
+            (r#"{"detail": []}"#, r#"{"detail": []}"#),
             (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"max":3,"reason":"limit"}"#),
             (
                 r#"{"type": "about:blank", "title": "Conflict", "status": 409, "detail": "still running"}"#,
@@ -330,6 +332,12 @@ mod tests {
         assert!(message.starts_with("a [31mred next reversed xxx"), "{message}");
         assert_eq!(message.chars().count(), 501);
         assert!(message.ends_with('…'));
+    }
+
+    #[test]
+    fn an_excerpt_counts_characters_and_not_bytes() {
+        let shown = excerpt("ü".repeat(200).as_bytes(), 120);
+        assert_eq!(shown, format!("{}…", "ü".repeat(120)));
     }
 
     #[test]

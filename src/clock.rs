@@ -34,3 +34,15 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(30 * 365 * 86_400);
     now + duration.min(LONG)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_from_now_is_exact_for_decades_and_never_overflows() {
+        let (now, years) = (Instant::now(), |years: u64| Duration::from_secs(years * 365 * 86_400));
+        assert_eq!(after(now, years(29)) - now, years(29));
+        assert_eq!(after(now, Duration::MAX) - now, years(30));
+    }
+}

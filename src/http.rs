@@ -541,6 +541,86 @@ mod tests {
         }
     }
 
+    fn http(base_url: &str) -> Http {
+        let policy = Policy { max_retries: 0, ..Policy::default() };
+        Http::new(Settings {
+            api_key: Some("key".to_owned()),
+            base_url: base_url.to_owned(),
+            api_url: None,
+            allow_insecure_http: false,
+            timeout: Duration::from_secs(5),
+            attempt_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(1),
+            max_response_bytes: 1000,
+            user_agent: "test".to_owned(),
+            proxy_from_env: false,
+            root_certificates: Vec::new(),
+            policy,
+            clock: Arc::new(crate::clock::SystemClock),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_ureq_says_is_taken_for_what_it_means() {
+        let io = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text.to_owned()));
+        use Failure::{ConnectionLost, NotConnected, Refused, Unclear};
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, InvalidData};
+        let mut cases = vec![
+            (ureq::Error::HostNotFound, NotConnected, "the server cannot be found"),
+            (ureq::Error::ConnectionFailed, NotConnected, "the server cannot be reached"),
+            (ureq::Error::InvalidProxyUrl, NotConnected, "the proxy failed"),
+            (
+                io(io::ErrorKind::Other, "failed to lookup address information"),
+                NotConnected,
+                "cannot be found",
+            ),
+            (io(ConnectionRefused, "refused"), NotConnected, "the server cannot be reached"),
+            (io(ConnectionReset, "reset"), ConnectionLost, "the connection broke"),
+            (io(InvalidData, "bad certificate"), Refused, "no secure connection"),
+            (io(io::ErrorKind::Other, "?"), Unclear, "the connection failed"),
+            (ureq::Error::Tls("?"), Refused, "no secure connection"),
+            (ureq::Error::TlsRequired, Refused, "no secure connection"),
+            (ureq::Error::Timeout(Timeout::Connect), NotConnected, "no connection within 1 s"),
+            (ureq::Error::Timeout(Timeout::Resolve), NotConnected, "no connection within 1 s"),
+            (ureq::Error::Timeout(Timeout::Global), Failure::Timeout, "no answer within 2 s"),
+            (ureq::Error::BodyExceedsLimit(7), Unclear, "larger than the limit of 7 bytes"),
+            (ureq::Error::BodyStalled, Unclear, "the answer is not valid HTTP"),
+        ];
+        #[cfg(feature = "rustls")]
+        cases.push((ureq::Error::Rustls(rustls::Error::DecryptError), Refused, "no secure connection"));
+        let http = http("http://localhost");
+        for (error, failure, text) in cases {
+            let shown = format!("{error:?}");
+            let failed = http.transport_failure(error, Duration::from_secs(2), false);
+            assert_eq!(failed.failure, failure, "{shown}");
+            assert!(failed.cause.to_string().contains(text), "{shown}: {}", failed.cause);
+        }
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_is_looked_up_anew() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = http(&format!("http://localhost:{}", listener.local_addr().unwrap().port()));
+        let get = || http.send(&crate::api::get("a").unwrap(), http.deadline()).unwrap_err();
+        let server = std::thread::spawn(move || drop(listener.accept()));
+        get();
+        assert!(http.resolver.remembers(), "a connection was made");
+        server.join().unwrap();
+        get();
+        assert!(!http.resolver.remembers(), "no connection was made");
+    }
+
+    #[test]
+    fn jitter_is_spread_over_its_range() {
+        let http = http("http://localhost");
+        let jitters: Vec<f64> = (0..1000).map(|_| http.jitter()).collect();
+        assert!(jitters.iter().all(|jitter| (0.0..1.0).contains(jitter)));
+        for quarter in [0.0, 0.25, 0.5, 0.75] {
+            assert!(jitters.iter().any(|jitter| (quarter..quarter + 0.25).contains(jitter)), "{quarter}");
+        }
+    }
+
     #[test]
     fn only_this_machine_is_loopback() {
         for host in ["127.0.0.1", "127.8.9.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "LocalHost"] {

@@ -42,6 +42,11 @@ impl RememberingResolver {
         *self.last() = None;
     }
 
+    #[cfg(test)]
+    pub(crate) fn remembers(&self) -> bool {
+        self.last().is_some()
+    }
+
     fn last(&self) -> MutexGuard<'_, Option<Lookup>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }

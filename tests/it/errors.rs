@@ -3,9 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use atomiverse::{Client, ClientBuilder, Error};
+use atomiverse::{Client, ClientBuilder, Error, WaitOptions};
 
-use crate::support::{RawServer, answer, client_of_nobody, json, raw};
+use crate::support::{RawServer, Step, answer, client_of_nobody, in_own_process, job, json, raw};
 
 fn get(server: &RawServer) -> Error {
     let client = server.client_builder().max_retries(0).build().unwrap();
@@ -63,6 +63,73 @@ fn each_kind_of_status_answers_its_question() {
         assert_eq!(error.server_message(), None);
         assert!(question(&error));
     }
+}
+
+#[test]
+fn a_page_that_is_not_found_is_a_wrong_address() {
+    let server = RawServer::script(vec![answer(404, &[], "")]);
+    let error = server.client().list_jobs().send().unwrap_err();
+    assert!(error.to_string().contains("Check the base URL: nothing answers there"), "{error}");
+}
+
+#[test]
+fn a_long_error_body_is_read_to_its_words() {
+    let body = format!(r#"{{"context":"{}","detail":"out of memory"}}"#, "x".repeat(30_000));
+    assert_eq!(get_with(422, &[], &body).server_message(), Some("out of memory"));
+}
+
+#[test]
+fn an_answer_that_broke_off_keeps_its_request_id() {
+    let broken = raw("HTTP/1.1 200 OK\r\nx-request-id: r1\r\ncontent-length: 100\r\n\r\n{");
+    let server = RawServer::script(vec![[broken, vec![Step::Close]].concat()]);
+    assert_eq!(server.client().get_job("a").unwrap_err().request_id(), Some("r1"));
+}
+
+#[test]
+fn the_environment_names_the_key_and_the_server() {
+    let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
+    let test = "errors::the_environment_names_the_key_and_the_server";
+    let from_env = |variables: &[(&str, &str)]| {
+        let output = in_own_process(test, variables, || match Client::from_env() {
+            Ok(client) => print!("[{client:?}] [{}]", client.get_job("a").is_ok()),
+            Err(error) => print!("[{error}]"),
+        });
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let url = server.url();
+    let text = from_env(&[("ATOMIVERSE_API_KEY", "key"), ("ATOMIVERSE_BASE_URL", &url)]);
+    assert!(text.contains(&url) && text.contains("[true]"), "{text}");
+    let text = from_env(&[("ATOMIVERSE_BASE_URL", &url)]);
+    assert!(text.contains("ATOMIVERSE_API_KEY is not set"), "{text}");
+    let text = from_env(&[("ATOMIVERSE_API_KEY", ""), ("ATOMIVERSE_BASE_URL", &url)]);
+    assert!(text.contains("ATOMIVERSE_API_KEY is not set"), "{text}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[test]
+fn a_server_that_the_environment_leaves_empty_is_the_service() {
+    let variables = [("ATOMIVERSE_API_KEY", "key"), ("ATOMIVERSE_BASE_URL", "")];
+    let test = "errors::a_server_that_the_environment_leaves_empty_is_the_service";
+    let output = in_own_process(test, &variables, || match Client::from_env() {
+        Ok(client) => print!("[{}]", client.job_dashboard_url("a").unwrap()),
+        Err(error) => print!("[{error}]"),
+    });
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("[https://atomiverse.com/job?job_id=a]"), "{text}");
+}
+
+#[test]
+fn settings_are_shown_without_their_secrets() {
+    let builder = Client::builder().api_key("secret").base_url("http://localhost:8080");
+    let text = format!("{builder:?}");
+    assert!(text.contains(r#"base_url: "http://localhost:8080""#) && !text.contains("secret"), "{text}");
+    let text = format!("{:?}", builder.clone().base_url("https://user:secret@host.example"));
+    assert!(text.contains(r#"base_url: "(hidden)""#) && !text.contains("secret"), "{text}");
+    let text = format!("{:?}", builder.build().unwrap());
+    assert!(text.contains("http://localhost:8080/api/v1") && !text.contains("secret"), "{text}");
+    let text = format!("{:?}", WaitOptions::new());
+    assert!(text.contains("timeout: Some(3600s)"), "{text}");
 }
 
 #[test]

@@ -35,6 +35,20 @@ fn until_error(jobs: &mut JobsIter) -> (Vec<String>, Error) {
 }
 
 #[test]
+fn the_next_page_is_not_asked_for_before_it_is_wanted() {
+    let simulator = with_jobs(3);
+    let client = simulator.client().unwrap();
+    let mut jobs = client.iter_jobs().limit(1);
+    let first = jobs.next().unwrap().unwrap().job_id;
+    // Time enough for a page that nobody wanted yet.
+    for _ in 0..20 {
+        client.get_job(&first).unwrap();
+    }
+    let pages = lines(&simulator).into_iter().filter(|line| line.contains("limit=")).count();
+    assert_eq!(pages, 1);
+}
+
+#[test]
 fn a_page_and_the_next_one() {
     let simulator = with_jobs(5);
     let client = simulator.client().unwrap();

@@ -1,10 +1,11 @@
 //! Sending again: when, how often, and after what pause. The pauses move the simulator's clock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomiverse::simulator::{Fault, SimulatedJob};
 
 use crate::contract::Service;
+use crate::support::{RawServer, answer, job};
 
 #[test]
 fn a_passing_failure_is_invisible() {
@@ -45,6 +46,16 @@ fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
     assert_eq!(error.retry_after(), Some(Duration::from_secs(31)));
     assert!(error.to_string().contains("asks to wait 31 s"), "{error}");
     assert_eq!(error.attempts(), 1);
+}
+
+#[test]
+fn outside_of_simulations_pauses_take_their_time() {
+    let server = RawServer::script(vec![answer(503, &[], ""), answer(200, &[], &job("a"))]);
+    let pause = Duration::from_millis(40);
+    let client = server.client_builder().retry_pause(pause, pause).build().unwrap();
+    let started = Instant::now();
+    client.get_job("a").unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(30), "less a quarter at most");
 }
 
 #[test]

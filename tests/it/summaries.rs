@@ -34,6 +34,30 @@ fn an_id_is_found_in_a_map_by_its_text() {
 }
 
 #[test]
+fn ids_elements_and_times_show_and_compare_as_their_texts() {
+    let id = JobId::from("9f2c");
+    assert!(id == *"9f2c" && id != *"77ab" && id == "9f2c" && id != "77ab");
+    assert_eq!(format!("[{id:>6}]"), "[  9f2c]");
+    let oxygen = Element::from("O");
+    assert!(oxygen == *"O" && oxygen != *"C" && oxygen == "O" && oxygen != "C");
+    assert_eq!(format!("[{oxygen:<2}]"), "[O ]");
+    assert_eq!(oxygen.as_ref(), "O");
+    let noon: Timestamp = serde_json::from_value(json!("2026-05-02T12:00:00Z")).unwrap();
+    assert_eq!(format!("[{noon:22}]"), "[2026-05-02T12:00:00Z  ]");
+}
+
+#[test]
+fn a_number_is_read_as_every_build_of_serde_json_gives_it() {
+    // As with its feature `arbitrary_precision`, which another crate may turn on for all.
+    let as_map = |key: &str| serde_json::from_value::<Timestamp>(json!({ key: "17" }));
+    assert_eq!(as_map("$serde_json::private::Number").unwrap().as_str(), "17");
+    assert!(as_map("seconds").is_err());
+    let below = json!({"formula": "H", "symbols": ["H"], "positions": [[-1, 0, 2]]});
+    let below: MoleculePreview = serde_json::from_value(below).unwrap();
+    assert_eq!(below.atoms[0].position, [-1.0, 0.0, 2.0]);
+}
+
+#[test]
 fn unknown_fields_at_every_level_are_ignored() {
     let job = listed(&summary(|job| {
         job["priority"] = json!({"level": [1, 2, {"x": null}]});

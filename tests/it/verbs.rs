@@ -5,7 +5,7 @@ use atomiverse::{Client, JobState, JobsIter};
 use std::time::Duration;
 
 use crate::contract::Service;
-use crate::support::{RawServer, answer, job};
+use crate::support::{RawServer, Step, answer, job, raw};
 
 fn start() -> (Service, Client) {
     let simulator = Service::start();
@@ -47,6 +47,10 @@ fn every_request_carries_the_headers_of_the_contract() {
             "{request}"
         );
         assert_eq!(request.header("transfer-encoding"), None, "{request}");
+    }
+    for read in [0, 1] {
+        assert_eq!(requests[read].header("content-length"), None);
+        assert_eq!(requests[read].header("content-type"), None);
     }
     assert_eq!(requests[2].header("content-type"), Some("application/json"));
     assert_eq!(requests[2].body, r#"{"name":"water"}"#);
@@ -250,6 +254,14 @@ fn the_body_of_a_change_is_ignored_whatever_it_is() {
         server.client().cancel_job("a").unwrap();
         server.client().delete_job("a").unwrap();
     }
+}
+
+#[test]
+fn a_change_is_done_when_the_server_says_so_even_if_the_rest_breaks_off() {
+    let broken = raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
+    let server = RawServer::script(vec![[broken, vec![Step::Close]].concat()]);
+    server.client().cancel_job("a").unwrap();
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

@@ -102,6 +102,15 @@ fn the_last_look_stands_shortly_before_the_end() {
 }
 
 #[test]
+fn a_short_wait_looks_once_more_in_its_last_quarter() {
+    let (simulator, client) = start();
+    let job = SimulatedJob::new("opt").pending_for(Duration::ZERO).running_for(Duration::from_millis(1200));
+    let id = simulator.add_job(job);
+    let options = WaitOptions::new().timeout(secs(2)).min_interval(secs(5)).max_interval(secs(5));
+    assert_eq!(client.wait_for_job(&id, &options).unwrap().state, JobState::Done);
+}
+
+#[test]
 fn there_is_a_deadline_unless_the_caller_says_for_ever() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(3 * 3600));
@@ -179,6 +188,11 @@ fn a_refusal_ends_the_wait_at_once() {
         let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
         assert_eq!(error.status(), Some(status));
         assert_eq!(simulator.requests().len(), 1, "{status}");
+
+        let options = WaitOptions::new().on_update(|_| simulator.fail_next(Fault::status(status)));
+        let error = client.wait_for_job(&id, &options).unwrap_err();
+        assert_eq!(error.status(), Some(status), "at a later look too");
+        assert_eq!(simulator.requests().len(), 3, "{status}");
     }
 }
 
@@ -289,6 +303,20 @@ fn jobs_that_lie_deep_in_the_history_are_asked_for_one_by_one() {
     let pages = lines.iter().filter(|line| line.contains("limit=")).count();
     assert_eq!(pages, 2, "{lines:?}");
     assert_eq!(lines.len() % 2, 0);
+}
+
+#[test]
+fn listing_that_saves_no_request_is_not_tried_again() {
+    let (simulator, client) = start();
+    let deep = simulator.add_job(running_for(30));
+    simulator.add_sample_jobs(500);
+    let new = simulator.add_job(running_for(30));
+    let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
+    assert_eq!(client.wait_for_jobs([&deep, &new], &options).filter_map(Result::ok).count(), 2);
+    // One page showed one of the two: no fewer requests than asking for each.
+    let lines = lines(&simulator);
+    let pages = lines.iter().filter(|line| line.contains("limit=")).count();
+    assert_eq!((pages, lines[0].contains("limit=")), (1, true), "{lines:?}");
 }
 
 #[test]
