@@ -132,8 +132,16 @@ fn listen(mut from: TcpStream, mut to: TcpStream, recording: &Mutex<Vec<u8>>) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.requests().iter().for_each(|request| hold_to_contract(request, None));
+        }
+    }
+}
+
 /// Panics where the exchange is not in the contract.
-pub fn hold_to_contract(request: &Message, answer: Option<&Message>) {
+fn hold_to_contract(request: &Message, answer: Option<&Message>) {
     if let Err(difference) = CONTRACT.check(request, answer) {
         let answer = answer.map(|answer| format!(" -> {}", answer.line)).unwrap_or_default();
         panic!("not in openapi.yaml: {}{answer}: {difference}", request.line);

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use atomiverse::{Client, ClientBuilder};
 
-use crate::contract::hold_to_contract;
-
 pub const KEY: &str = "av_key-that-must-not-leak";
 
 /// What the server does, one after the other, when it has read a request.
@@ -181,14 +179,6 @@ impl RawServer {
     /// The most connections that were open at a time.
     pub fn most_open(&self) -> usize {
         lock(&self.seen).most_open
-    }
-}
-
-impl Drop for RawServer {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            self.requests().iter().for_each(|request| hold_to_contract(request, None));
-        }
     }
 }
 
