@@ -121,9 +121,14 @@ impl<'a> WaitOptions<'a> {
     /// let mut states = Vec::new();
     /// let options = atomiverse::WaitOptions::new().on_update(|job| states.push(job.state.clone()));
     /// ```
-    pub fn on_update(mut self, on_update: impl FnMut(&JobSummary) + Send + 'a) -> Self {
-        self.on_update = Some(Arc::new(Mutex::new(on_update)));
-        self
+    pub fn on_update<'b>(self, on_update: impl FnMut(&JobSummary) + Send + 'b) -> WaitOptions<'b> {
+        WaitOptions {
+            timeout: self.timeout,
+            min_interval: self.min_interval,
+            max_interval: self.max_interval,
+            cancel_on_timeout: self.cancel_on_timeout,
+            on_update: Some(Arc::new(Mutex::new(on_update))),
+        }
     }
 
     fn check(&self) -> Result<()> {
