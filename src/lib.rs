@@ -13,24 +13,29 @@
 //!
 //! Whole programs for most of these are in the folder `examples` of the repository.
 //!
-//! ## Yesterday's failed jobs
+//! ## Failed jobs since yesterday
+//!
+//! With the feature `jiff` a [`Timestamp`] converts to a moment.
 //!
 //! ```no_run
 //! use atomiverse::{Client, JobState};
+//! use jiff::{SignedDuration, Timestamp};
 //!
 //! fn main() -> atomiverse::Result<()> {
 //!     let client = Client::from_env()?; // ATOMIVERSE_API_KEY
-//!     for job in client.iter_jobs().max_jobs(1000) {
+//!     let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
+//!     for job in client.iter_jobs() {
 //!         let job = job?;
-//!         if job.state == JobState::Failed && job.created_at.as_str().starts_with("2026-05-02") {
+//!         if job.created_at.to_jiff().is_some_and(|submitted| submitted < yesterday) {
+//!             break; // the rest is older
+//!         }
+//!         if job.state == JobState::Failed {
 //!             println!("{} {}", job.job_id, job.name.as_deref().unwrap_or("-"));
 //!         }
 //!     }
 //!     Ok(())
 //! }
 //! ```
-//!
-//! With the feature `jiff` a [`Timestamp`] converts to a moment, for more than comparing days.
 //!
 //! ## Core-seconds by job type this month
 //!
