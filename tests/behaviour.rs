@@ -201,6 +201,7 @@ fn several_jobs_are_waited_for_at_once() {
         .inspect(|job| assert_eq!(job.state == JobState::Cancelled, job.job_id == ids[2]))
         .map(|job| job.job_id)
         .collect();
-    (ids.sort(), ended.sort());
+    ids.sort();
+    ended.sort();
     assert_eq!(ended, ids);
 }
