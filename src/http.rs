@@ -566,7 +566,7 @@ mod tests {
         let io = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text.to_owned()));
         use Failure::{ConnectionLost, NotConnected, Refused, Unclear};
         use io::ErrorKind::{ConnectionRefused, ConnectionReset, InvalidData};
-        let mut cases = vec![
+        let cases = [
             (ureq::Error::HostNotFound, NotConnected, "the server cannot be found"),
             (ureq::Error::ConnectionFailed, NotConnected, "the server cannot be reached"),
             (ureq::Error::InvalidProxyUrl, NotConnected, "the proxy failed"),
@@ -585,10 +585,10 @@ mod tests {
             (ureq::Error::Timeout(Timeout::Resolve), NotConnected, "no connection within 1 s"),
             (ureq::Error::Timeout(Timeout::Global), Failure::Timeout, "no answer within 2 s"),
             (ureq::Error::BodyExceedsLimit(7), Unclear, "larger than the limit of 7 bytes"),
+            #[cfg(feature = "rustls")]
+            (ureq::Error::Rustls(rustls::Error::DecryptError), Refused, "no secure connection"),
             (ureq::Error::BodyStalled, Unclear, "the answer is not valid HTTP"),
         ];
-        #[cfg(feature = "rustls")]
-        cases.push((ureq::Error::Rustls(rustls::Error::DecryptError), Refused, "no secure connection"));
         let http = http("http://localhost");
         for (error, failure, text) in cases {
             let shown = format!("{error:?}");
