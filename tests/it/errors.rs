@@ -106,6 +106,17 @@ fn the_environment_names_the_key_and_the_server() {
     assert_eq!(server.requests().len(), 1);
 }
 
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+#[test]
+fn what_needs_tls_is_refused_in_a_build_without_it() {
+    let builder = Client::builder().api_key("key").base_url("http://localhost");
+    assert!(builder.clone().build().is_ok());
+    let error = builder.clone().base_url("https://localhost").build().unwrap_err();
+    assert!(error.to_string().contains("needs TLS, which this build leaves out"), "{error}");
+    let error = builder.add_root_certificates("-----BEGIN CERTIFICATE-----").build().unwrap_err();
+    assert!(error.to_string().contains("of no use in this build"), "{error}");
+}
+
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[test]
 fn a_server_that_the_environment_leaves_empty_is_the_service() {
