@@ -30,7 +30,7 @@ fn authority_named(name: &str) -> Authority {
     Authority { issuer: Issuer::new(params, key), pem }
 }
 
-/// A server for this host, on 127.0.0.1.
+/// A server for this host, on 127.0.0.1. The job that it answers with is named by the connection.
 fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     if expired {
@@ -50,20 +50,20 @@ fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for (n, stream) in listener.incoming().flatten().enumerate() {
             let connection = ServerConnection::new(config.clone()).unwrap();
-            thread::spawn(move || serve(BufReader::new(StreamOwned::new(connection, stream))));
+            let body = job(format!("connection {n}"));
+            thread::spawn(move || serve(BufReader::new(StreamOwned::new(connection, stream)), &body));
         }
     });
     address
 }
 
-fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>) {
+fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>, body: &str) {
     let mut line = String::new();
     // A client that trusts nobody goes away in the middle of this.
     while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
         if line == "\r\n" {
-            let body = job("a");
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             if stream.get_mut().write_all(answer.as_bytes()).is_err() {
                 return;
@@ -82,13 +82,15 @@ fn a_server_of_an_authority_that_was_added_is_trusted() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
     let client = builder(address).add_root_certificates(authority.pem.as_bytes()).build().unwrap();
-    assert_eq!(client.get_job("a").unwrap().job_id, "a");
+    for _ in 0..3 {
+        assert_eq!(client.get_job("a").unwrap().job_id, "connection 0", "one for all calls");
+    }
     let both = builder(address)
         .add_root_certificates(authority_named("another").pem)
         .add_root_certificates(authority.pem)
         .build()
         .unwrap();
-    assert_eq!(both.get_job("a").unwrap().job_id, "a");
+    assert_eq!(both.get_job("a").unwrap().job_id, "connection 1");
 }
 
 /// Refused, at once and with words for it, before the key was sent.
