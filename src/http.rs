@@ -384,10 +384,9 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 }
 
 fn read(response: &mut Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
-    // A page of 50 jobs or so, where no length is given (chunks, gzip): less growing on the way.
-    const UNKNOWN: u64 = 32 * 1024;
-    let expected = response.body().content_length().unwrap_or(UNKNOWN).min(limit);
-    body.reserve(usize::try_from(expected).unwrap_or(0).min(1 << 20));
+    if let Some(length) = response.body().content_length() {
+        body.reserve(usize::try_from(length.min(limit)).unwrap_or(0).min(1 << 20));
+    }
     response.body_mut().with_config().limit(limit).reader().read_to_end(body)?;
     Ok(())
 }
