@@ -26,10 +26,8 @@
 //!     let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
 //!     for job in client.iter_jobs() {
 //!         let job = job?;
-//!         if job.created_at.to_jiff().is_some_and(|submitted| submitted < yesterday) {
-//!             break; // the rest is older
-//!         }
-//!         if job.state == JobState::Failed {
+//!         let is_new = job.created_at.to_jiff().is_some_and(|submitted| submitted >= yesterday);
+//!         if is_new && job.state == JobState::Failed {
 //!             println!("{} {}", job.job_id, job.name.as_deref().unwrap_or("-"));
 //!         }
 //!     }
