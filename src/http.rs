@@ -522,6 +522,7 @@ fn with_tls(config: Config, root_certificates: &[Vec<u8>]) -> Result<Config> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Client;
 
     fn retry_after_of(text: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -541,24 +542,9 @@ mod tests {
         }
     }
 
-    fn http(base_url: &str) -> Http {
-        let policy = Policy { max_retries: 0, ..Policy::default() };
-        Http::new(Settings {
-            api_key: Some("key".to_owned()),
-            base_url: base_url.to_owned(),
-            api_url: None,
-            allow_insecure_http: false,
-            timeout: Duration::from_secs(5),
-            attempt_timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(1),
-            max_response_bytes: 1000,
-            user_agent: "test".to_owned(),
-            proxy_from_env: false,
-            root_certificates: Vec::new(),
-            policy,
-            clock: Arc::new(crate::clock::SystemClock),
-        })
-        .unwrap()
+    fn client(base_url: &str) -> Client {
+        let builder = Client::builder().api_key("key").base_url(base_url).max_retries(0);
+        builder.timeout(Duration::from_secs(5)).connect_timeout(Duration::from_secs(1)).build().unwrap()
     }
 
     #[test]
@@ -589,7 +575,8 @@ mod tests {
             (ureq::Error::Rustls(rustls::Error::DecryptError), Refused, "no secure connection"),
             (ureq::Error::BodyStalled, Unclear, "the answer is not valid HTTP"),
         ];
-        let http = http("http://localhost");
+        let client = client("http://localhost");
+        let http = client.http();
         for (error, failure, text) in cases {
             let shown = format!("{error:?}");
             let failed = http.transport_failure(error, Duration::from_secs(2), false);
@@ -601,7 +588,8 @@ mod tests {
     #[test]
     fn an_address_that_does_not_answer_is_looked_up_anew() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = http(&format!("http://localhost:{}", listener.local_addr().unwrap().port()));
+        let client = client(&format!("http://localhost:{}", listener.local_addr().unwrap().port()));
+        let http = client.http();
         let get = || http.send(&crate::api::get("a").unwrap(), http.deadline()).unwrap_err();
         let server = std::thread::spawn(move || drop(listener.accept()));
         get();
@@ -613,7 +601,8 @@ mod tests {
 
     #[test]
     fn jitter_is_spread_over_its_range() {
-        let http = http("http://localhost");
+        let client = client("http://localhost");
+        let http = client.http();
         let jitters: Vec<f64> = (0..1000).map(|_| http.jitter()).collect();
         assert!(jitters.iter().all(|jitter| (0.0..1.0).contains(jitter)));
         for quarter in [0.0, 0.25, 0.5, 0.75] {
