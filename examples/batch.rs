@@ -29,7 +29,7 @@ fn run() -> Result<ExitCode> {
     let service = common::connect()?;
     let client = &service.client;
 
-    let answer = client.submit_batches(&payloads).inspect_err(|error| {
+    let answer = client.submit_batch(&payloads).inspect_err(|error| {
         if let Some(partial) = error.partial_batch() {
             eprintln!("These went out before the failure:");
             // The error itself is what counts.

@@ -1,133 +1,145 @@
-//! The HTTP contract: one function for each endpoint, and how its answers and errors are read. Pure.
+//! The HTTP contract: endpoint to request, response to value. Pure.
 //!
-//! The service's HTTP interface is not publicly documented: what stands here is this crate's stated
-//! assumption. Where the real interface differs, this file changes and no other.
+//! The service's HTTP API is not publicly documented. This file and `types` hold what this crate assumes.
+
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::error::{Cause, Error, Result, printable};
-use crate::listing::JobsPage;
-use crate::retry::Resend;
-use crate::submit::BatchSubmission;
-use crate::summary::{JobId, JobSummary, Submitted};
+use crate::error::{Context, Effect, Error, ErrorKind, Result, sanitize};
+use crate::retry::Idempotency;
+use crate::types::{BatchSubmission, JobId, JobState, JobSummary, JobsPage, Submitted};
 
-/// Where the service is, unless the user says otherwise.
+/// The default base URL.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
-/// Where the interface stands below the base URL, unless the user says otherwise.
+/// The default path of the API below the base URL.
 pub(crate) const API_PATH: &str = "/api/v1";
-/// Jobs on a page, unless the user says otherwise.
+/// The default number of jobs on a page.
 pub(crate) const PAGE_SIZE: u32 = 50;
 
 /// A request, described and not yet sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
-    /// What is to be done, as a user would say it.
+pub(crate) struct Request {
+    /// What the caller wants, such as "rename job".
     pub(crate) action: &'static str,
     pub(crate) job_id: Option<JobId>,
-    pub(crate) method: Method,
-    /// Below the root of the interface, with the query.
+    pub(crate) method: &'static str,
+    /// Below the API URL, encoded.
     pub(crate) path: String,
+    /// With its question mark, encoded; empty if there is none.
+    pub(crate) query: String,
     /// JSON.
     pub(crate) body: Option<Vec<u8>>,
-    pub(crate) resend: Resend,
-    /// Whether the answer is of use beyond its status.
-    pub(crate) reads_answer: bool,
+    pub(crate) idempotency: Idempotency,
+    /// The same for each attempt of a submission.
+    pub(crate) idempotency_key: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    Get,
-    Post,
-    Patch,
-    Delete,
-}
-
-impl Method {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Post => "POST",
-            Method::Patch => "PATCH",
-            Method::Delete => "DELETE",
+impl Request {
+    pub(crate) fn effect(&self) -> Effect {
+        match self.idempotency {
+            Idempotency::Safe => Effect::Read,
+            Idempotency::Idempotent => Effect::Change,
+            Idempotency::NonIdempotent => Effect::Submission,
         }
     }
 }
 
-pub(crate) fn list(limit: u32, cursor: Option<&str>) -> Call {
+pub(crate) fn list(limit: u32, cursor: Option<&str>) -> Request {
     let cursor = cursor.map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
-    Call {
+    Request {
         action: "list jobs",
         job_id: None,
-        method: Method::Get,
-        path: format!("/jobs?limit={limit}{cursor}"),
+        method: "GET",
+        path: "/jobs".to_owned(),
+        query: format!("?limit={limit}{cursor}"),
         body: None,
-        resend: Resend::Read,
-        reads_answer: true,
+        idempotency: Idempotency::Safe,
+        idempotency_key: None,
     }
 }
 
-pub(crate) fn get(id: &str) -> Result<Call> {
-    job("get job", Method::Get, id, "", Resend::Read)
+pub(crate) fn get(id: &JobId) -> Request {
+    on_job("get job", "GET", id, "", Idempotency::Safe)
 }
 
-pub(crate) fn rename(id: &str, name: &str) -> Result<Call> {
-    let call = job("rename job", Method::Patch, id, "", Resend::Idempotent)?;
+pub(crate) fn rename(id: &JobId, name: &str) -> Request {
     let body = serde_json::json!({ "name": name }).to_string().into_bytes();
-    Ok(Call { body: Some(body), ..call })
+    Request { body: Some(body), ..on_job("rename job", "PATCH", id, "", Idempotency::Idempotent) }
 }
 
-pub(crate) fn cancel(id: &str) -> Result<Call> {
-    job("cancel job", Method::Post, id, "/cancel", Resend::Idempotent)
+pub(crate) fn cancel(id: &JobId) -> Request {
+    on_job("cancel job", "POST", id, "/cancel", Idempotency::Idempotent)
 }
 
-pub(crate) fn delete(id: &str) -> Result<Call> {
-    job("delete job", Method::Delete, id, "", Resend::Idempotent)
+pub(crate) fn delete(id: &JobId) -> Request {
+    on_job("delete job", "DELETE", id, "", Idempotency::Idempotent)
 }
 
 /// The payload is JSON.
-pub(crate) fn submit(payload: Vec<u8>) -> Call {
-    submission("submit job", "/jobs", payload)
+pub(crate) fn submit(payload: Vec<u8>, idempotency_key: String) -> Request {
+    submission("submit job", "/jobs", payload, idempotency_key)
 }
 
 /// The payloads are JSON.
-pub(crate) fn submit_batch(payloads: &[Vec<u8>]) -> Call {
+pub(crate) fn submit_batch(payloads: &[Vec<u8>], idempotency_key: String) -> Request {
     let body = [br#"{"jobs":["#, payloads.join(&b',').as_slice(), b"]}"].concat();
-    submission("submit batch", "/jobs/batch", body)
+    submission("submit batch", "/jobs/batch", body, idempotency_key)
 }
 
-fn submission(action: &'static str, path: &str, body: Vec<u8>) -> Call {
-    Call {
+fn submission(action: &'static str, path: &str, body: Vec<u8>, idempotency_key: String) -> Request {
+    Request {
         action,
         job_id: None,
-        method: Method::Post,
+        method: "POST",
         path: path.to_owned(),
+        query: String::new(),
         body: Some(body),
-        resend: Resend::Never,
-        reads_answer: true,
+        idempotency: Idempotency::NonIdempotent,
+        idempotency_key: Some(idempotency_key),
     }
 }
 
-/// The dashboard's page for people, below the base URL.
-pub(crate) fn dashboard(id: &str) -> Result<String> {
-    Ok(format!("/job?job_id={}", segment(id)?))
+/// The path of the dashboard page for people, below the base URL.
+pub(crate) fn dashboard(id: &JobId) -> String {
+    format!("/job?job_id={}", encode(id.as_str()))
 }
 
-fn job(action: &'static str, method: Method, id: &str, rest: &str, resend: Resend) -> Result<Call> {
-    let path = format!("/jobs/{}{rest}", segment(id)?);
-    let reads_answer = resend == Resend::Read;
-    Ok(Call { action, job_id: Some(id.into()), method, path, body: None, resend, reads_answer })
-}
-
-/// The identifier as exactly one path segment, whatever it holds.
-fn segment(id: &str) -> Result<String> {
-    match id {
-        "" => Err(Error::input("the job id is empty; nothing was sent")),
-        // Encoded or not, these mean "this place" and "one up" to whoever normalises the path.
-        "." | ".." => Err(Error::input(format!("{id:?} cannot be a job id; nothing was sent"))),
-        _ => Ok(encode(id)),
+fn on_job(
+    action: &'static str,
+    method: &'static str,
+    id: &JobId,
+    rest: &str,
+    idempotency: Idempotency,
+) -> Request {
+    Request {
+        action,
+        job_id: Some(id.clone()),
+        method,
+        path: format!("/jobs/{}{rest}", encode(id.as_str())),
+        query: String::new(),
+        body: None,
+        idempotency,
+        idempotency_key: None,
     }
+}
+
+/// Checks an identifier from the caller, which becomes exactly one path segment.
+pub(crate) fn job_id(id: &str) -> Result<JobId> {
+    let problem = match id {
+        "" => "is empty",
+        // Encoded or not, whoever normalises the path takes these for "here" and "one up".
+        "." | ".." => "would change the path of the request",
+        _ if id.contains(char::is_control) => "contains a control character",
+        _ if id.trim() != id => "begins or ends with whitespace",
+        _ => return Ok(JobId::from(id)),
+    };
+    let shown: String = id.chars().take(80).collect();
+    let ellipsis = if shown.len() < id.len() { "…" } else { "" };
+    Err(Error::input(format!("the job id {shown:?}{ellipsis} {problem}; nothing was sent")))
 }
 
 fn encode(text: &str) -> String {
@@ -135,63 +147,161 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// An answer with a status of 2xx, not yet decoded.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
+/// What one attempt received.
+#[derive(Debug)]
+pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) content_type: Option<String>,
-    pub(crate) request_id: Option<String>,
-    /// How often the request was sent until it came.
-    pub(crate) attempts: u32,
+    /// The standard name of the status.
+    pub(crate) reason: &'static str,
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    pub(crate) fn page(&self) -> Result<JobsPage, Cause> {
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        headers.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn request_id(&self) -> Option<String> {
+        self.header("x-request-id").map(|id| sanitize(id, 200))
+    }
+
+    pub(crate) fn is_html(&self) -> bool {
+        is_html(self.header("content-type"), &self.body)
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Why the status is not a success.
+    pub(crate) fn error(&self, now: SystemTime) -> ErrorKind {
+        let status = self.status;
+        if (300..400).contains(&status) {
+            let location = self.header("location").map(|location| sanitize(location, 200));
+            return ErrorKind::Redirect { status, location };
+        }
+        ErrorKind::Status {
+            status,
+            reason: self.reason,
+            message: error_message(self.header("content-type"), &self.body),
+            retry_after: self.header("retry-after").and_then(|text| retry_after(text, now)),
+            is_html: self.is_html(),
+        }
+    }
+}
+
+/// `Retry-After`: seconds, or an HTTP date.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
+    }
+}
+
+/// A response with a success status, and the call that it belongs to: decoding it can fail with a
+/// complete error.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) reply: Reply,
+    pub(crate) context: Context,
+}
+
+impl Response {
+    pub(crate) fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, self.context.clone())
+    }
+
+    pub(crate) fn page(&self) -> Result<JobsPage> {
         self.decode("a page of jobs")
     }
 
-    pub(crate) fn summary(&self) -> Result<JobSummary, Cause> {
-        self.decode("a job")
+    /// The job that was asked for. Another one is an error: the response may belong to another request.
+    pub(crate) fn job(&self) -> Result<JobSummary> {
+        let job: JobSummary = self.decode("a job")?;
+        match &self.context.job_id {
+            Some(id) if *id != job.job_id => {
+                Err(self.error(ErrorKind::WrongJob(sanitize(job.job_id.as_str(), 80))))
+            }
+            _ => Ok(job),
+        }
     }
 
-    /// The new job, and what the answer says of it: all but the identifier may be missing or strange.
-    pub(crate) fn submitted(&self) -> Result<(JobId, Option<JobSummary>), Cause> {
+    pub(crate) fn submitted(&self) -> Result<Submitted> {
         let submitted: Submitted = self.decode("a submitted job")?;
-        match segment(submitted.job_id.as_str()) {
-            Ok(_) => Ok(submitted.into()),
-            Err(error) => Err(self.unreadable("a submitted job", error.to_string(), None)),
+        match job_id(submitted.job_id.as_str()) {
+            Ok(_) => Ok(submitted),
+            Err(error) => Err(self.unreadable("a submitted job", &error.to_string())),
         }
     }
 
-    pub(crate) fn batch(&self) -> Result<BatchSubmission, Cause> {
-        self.decode("the answer to a batch")
+    pub(crate) fn batch(&self) -> Result<BatchSubmission> {
+        self.decode("the response to a batch")
     }
 
-    fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T, Cause> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| self.unreadable(expected, error.to_string(), Some(error)))
+    /// Checks that the body of the response to a change does not contradict its success status. An empty
+    /// body does not. `name` is the new name of the job, if the change was a rename.
+    pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
+        let body = &self.reply.body;
+        let contradicted = |is_denial| {
+            let excerpt = excerpt(body, 120);
+            Err(self.error(ErrorKind::Contradicted { status: self.reply.status, excerpt, is_denial }))
+        };
+        if self.reply.is_html() {
+            return contradicted(false);
+        }
+        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Ok(()) };
+        if ["success", "ok", "deleted"]
+            .into_iter()
+            .any(|field| fields.get(field) == Some(&Value::Bool(false)))
+        {
+            return contradicted(true);
+        }
+        match (name, fields.get("name")) {
+            // The server may trim a name.
+            (Some(name), Some(Value::String(given))) if given.trim() == name.trim() => Ok(()),
+            (Some(_), Some(_)) => contradicted(false),
+            _ => Ok(()),
+        }
     }
 
-    fn unreadable(&self, expected: &'static str, reason: String, source: Option<serde_json::Error>) -> Cause {
-        Cause::Decode {
+    /// The state in the body, if it shows a job.
+    pub(crate) fn state(&self) -> Option<JobState> {
+        #[derive(Deserialize)]
+        struct Job {
+            state: JobState,
+        }
+        serde_json::from_slice(&self.reply.body).ok().map(|Job { state }| state)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T> {
+        serde_json::from_slice(&self.reply.body)
+            .map_err(|error| self.unreadable(expected, &error.to_string()))
+    }
+
+    fn unreadable(&self, expected: &'static str, reason: &str) -> Error {
+        let content_type = self.reply.header("content-type").unwrap_or("not given");
+        self.error(ErrorKind::Decode {
             expected,
-            content_type: self.content_type.clone(),
-            excerpt: excerpt(&self.body, 120),
-            reason: printable(&reason, 200),
-            status: self.status,
-            source,
-        }
+            reason: sanitize(reason, 200),
+            content_type: sanitize(content_type, 100),
+            excerpt: excerpt(&self.reply.body, 120),
+            status: self.reply.status,
+            is_html: self.reply.is_html(),
+            state: self.state(),
+        })
     }
 }
 
 fn excerpt(body: &[u8], max: usize) -> String {
     // A character has at most four bytes.
     let start = &body[..body.len().min(4 * max)];
-    printable(&String::from_utf8_lossy(start), max)
+    sanitize(&String::from_utf8_lossy(start), max)
 }
 
-/// The words of an error answer, in every form that the contract lists: FastAPI's `detail` as a text
+/// The message of an error response, in every form that the contract lists: FastAPI's `detail` as a string
 /// or as a list, RFC 9457, `error.message`, `message`, plain text, an HTML page, nothing.
 pub(crate) fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
     const LONGEST: usize = 500;
@@ -249,11 +359,11 @@ pub(crate) fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<S
         },
         _ => excerpt(body, LONGEST),
     };
-    let text = printable(&text, LONGEST);
+    let text = sanitize(&text, LONGEST);
     (!text.is_empty()).then_some(text)
 }
 
-/// `["body", "name"]` is the field `name`: where in the request it stood is no news to the user.
+/// `["body", "name"]` is the field `name`: the user need not know in which part of the request it was.
 fn location(loc: &[serde_json::Value]) -> Option<String> {
     let start = usize::from(loc.len() > 1 && ["body", "query", "path"].iter().any(|place| loc[0] == *place));
     let parts: Vec<String> = loc[start..].iter().map(plain).collect();
@@ -270,7 +380,7 @@ fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
 }
 
 fn title(page: &str) -> Option<&str> {
-    // ASCII case only, so that places stay the same.
+    // Only ASCII changes case here, so byte positions stay the same.
     let lower = page.to_ascii_lowercase();
     let from = lower.find("<title>")? + "<title>".len();
     let to = from + lower[from..].find("</title>")?;
@@ -322,6 +432,19 @@ mod tests {
         }
         assert_eq!(message(""), None);
         assert_eq!(message(" \r\n "), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let now = httpdate::parse_http_date("Sat, 02 May 2026 14:32:01 GMT").unwrap();
+        let read = |text| retry_after(text, now);
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("0"), Some(Duration::ZERO));
+        assert_eq!(read("Sat, 02 May 2026 14:32:11 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(read("Sat, 02 May 2026 14:00:00 GMT"), Some(Duration::ZERO));
+        for nonsense in ["soon", "-1", "1.5", ""] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Time, so that no logic reads it by itself.
+//! Clock abstraction, so tests can control time.
 
 use std::fmt::Debug;
 use std::thread;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) trait Clock: Debug + Send + Sync {
     fn now(&self) -> Instant;
     /// The time of day, to read a `Retry-After` that is a date.
-    fn wall(&self) -> SystemTime;
+    fn system_time(&self) -> SystemTime;
     fn sleep(&self, pause: Duration);
 }
 
-/// The computer's own.
+/// The clock of the operating system.
 #[derive(Debug)]
 pub(crate) struct SystemClock;
 
@@ -20,7 +20,7 @@ impl Clock for SystemClock {
         Instant::now()
     }
 
-    fn wall(&self) -> SystemTime {
+    fn system_time(&self) -> SystemTime {
         SystemTime::now()
     }
 
@@ -29,10 +29,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// A time from now, at most some decades: `Instant` cannot hold every sum.
-pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
-    const LONG: Duration = Duration::from_secs(30 * 365 * 86_400);
-    now + duration.min(LONG)
+/// As good as endless: `Instant` cannot hold every sum.
+pub(crate) const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// `now + duration`, at most some decades ahead.
+pub(crate) fn saturating_add(now: Instant, duration: Duration) -> Instant {
+    now + duration.min(DECADES)
 }
 
 #[cfg(test)]
@@ -40,9 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_from_now_is_exact_for_decades_and_never_overflows() {
+    fn a_sum_is_exact_for_decades_and_does_not_overflow() {
         let (now, years) = (Instant::now(), |years: u64| Duration::from_secs(years * 365 * 86_400));
-        assert_eq!(after(now, years(29)) - now, years(29));
-        assert_eq!(after(now, Duration::MAX) - now, years(30));
+        assert_eq!(saturating_add(now, years(29)) - now, years(29));
+        assert_eq!(saturating_add(now, Duration::MAX) - now, years(30));
     }
 }

@@ -1,33 +1,26 @@
-//! What went wrong, on which job, what the server said, and what the caller can do next.
+//! What failed, on which job, what the server said, and what the caller can do next.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
-use crate::retry::Failure;
-use crate::submit::PartialBatch;
-use crate::summary::{JobId, JobState};
+use crate::types::{JobId, JobState, PartialBatch};
 
-/// A result with this crate's [`Error`].
-///
-/// ```
-/// fn names(client: &atomiverse::Client) -> atomiverse::Result<Vec<Option<String>>> {
-///     client.iter_jobs().map(|job| Ok(job?.name)).collect()
-/// }
-/// ```
+/// A [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call did not do what it was asked for.
+/// An error of this crate.
 ///
-/// Its text is one line that says what failed, on which job, what the server said and what can be
-/// done; both `{}` and `{:?}` show it, so that it reads well from `fn main() -> Result<(), Error>`.
-/// Its questions let a program decide. It never holds the API key.
+/// Its text is one line that says what failed, on which job, what the server said and what can be done.
+/// Both `{}` and `{:?}` show it, so it reads well when it is returned from `main`. It does not contain the
+/// API key. There is no [`source`](std::error::Error::source): the text is complete.
+///
+/// # Examples
 ///
 /// ```no_run
 /// # let client = atomiverse::Client::from_env()?;
 /// match client.delete_job("9f2c") {
 ///     Ok(()) => println!("deleted"),
-///     Err(error) if error.is_not_found() => println!("gone already"),
+///     Err(error) if error.is_not_found() => println!("already gone"),
 ///     Err(error) if error.is_conflict() => println!("still {:?}: cancel it first", error.state()),
 ///     Err(error) => return Err(error),
 /// }
@@ -37,133 +30,271 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    cause: Cause,
-    exchange: Option<Exchange>,
+    kind: ErrorKind,
+    context: Option<Context>,
     partial_batch: Option<PartialBatch>,
 }
 
-/// The request behind an error.
+/// The call behind an error.
 #[derive(Debug, Clone)]
-pub(crate) struct Exchange {
-    /// What was to be done, as the user would say it: "rename job".
+pub(crate) struct Context {
+    /// What the caller wanted, such as "rename job".
     pub(crate) action: &'static str,
     pub(crate) job_id: Option<JobId>,
+    pub(crate) effect: Effect,
     pub(crate) method: &'static str,
+    /// Without the query, which may hold a cursor.
     pub(crate) url: String,
     pub(crate) request_id: Option<String>,
-    /// How often the request was sent.
+    /// How many times the request was sent.
     pub(crate) attempts: u32,
-    pub(crate) failure: Failure,
-    /// A submission of which the server may have taken more than it said.
-    pub(crate) may_have_been_submitted: bool,
+    /// From the start of the call to its end.
+    pub(crate) elapsed: Duration,
+    pub(crate) earlier: Earlier,
+    /// Whether this client has had a successful response below its API URL.
+    pub(crate) address_verified: bool,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Context {
+    /// Of a call that lists jobs.
+    pub(crate) fn for_tests() -> Self {
+        Context {
+            action: "list jobs",
+            job_id: None,
+            effect: Effect::Read,
+            method: "GET",
+            url: "http://localhost/jobs".to_owned(),
+            request_id: None,
+            attempts: 1,
+            elapsed: Duration::ZERO,
+            earlier: Earlier::default(),
+            address_verified: false,
+        }
+    }
+}
+
+/// What a request does on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Read,
+    /// Rename, cancel, delete.
+    Change,
+    /// Creates jobs.
+    Submission,
+}
+
+/// What the attempts before the last one of a call may have done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    pub(crate) may_have_been_processed: bool,
+    /// One of them may have deleted the job that is now not found.
+    pub(crate) explains_not_found: bool,
+}
+
+impl Earlier {
+    pub(crate) fn add(&mut self, kind: &ErrorKind) {
+        self.may_have_been_processed |= kind.may_have_been_processed();
+        self.explains_not_found |= kind.explains_not_found();
+    }
+}
+
+/// What happened. Whether it is transient, whether the server may have acted, and the message all derive
+/// from this one description. Every string in it was cut to a bounded length.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Cause {
-    /// Bad input or configuration: nothing was sent.
+pub(crate) enum ErrorKind {
+    /// Bad input or configuration. Nothing was sent.
     #[error("{0}")]
     Input(String),
-    #[error("{status} {reason}{}", said(message.as_deref()))]
-    Status { status: u16, reason: &'static str, message: Option<String>, retry_after: Option<Duration> },
-    /// A delete that met 409, and what a reload then showed.
-    #[error("409 Conflict{}. {}", said(message.as_deref()), reloaded.as_ref().map_or_else(reload_failed, not_terminal))]
-    NotTerminal { message: Option<String>, reloaded: Result<JobState> },
-    #[error("{status}: the server redirects to {}, which is not followed: the key goes to the configured address only, \
-             and a redirect may turn a change into a read. If the new address is right, set it as the base URL",
-            location.as_deref().unwrap_or("an address that it does not name"))]
-    Redirect { status: u16, location: Option<String> },
-    #[error("{what} within {}", seconds(within))]
-    Timeout { what: &'static str, within: Duration },
-    #[error("{text}")]
-    Connection { text: String, source: Option<io::Error> },
-    #[error("the answer is larger than the limit of {0} bytes (max_response_bytes)")]
+    /// No connection was made, so nothing was sent.
+    #[error("no connection{}: {reason}; nothing was sent", within(*timed_out))]
+    NotConnected { reason: String, timed_out: Option<Duration>, retryable: bool },
+    /// The connection is not secure. It was given up before anything was sent on it.
+    #[error(
+        "no secure connection: {0}; nothing was sent. If the server's certificate comes from a private \
+         certificate authority, pass that to add_root_certificates or enable the feature platform-verifier"
+    )]
+    Tls(String),
+    /// The deadline had passed before the request could be sent.
+    #[error("not tried: no time was left to send the request")]
+    OutOfTime,
+    #[error("the connection broke: {0}")]
+    ConnectionLost(String),
+    #[error("no response within {}", seconds(*within))]
+    Timeout { within: Duration },
+    /// A response came and is not HTTP, or its body is broken.
+    #[error("{0}")]
+    BadResponse(String),
+    #[error("the response is larger than the limit of {0} bytes (max_response_bytes)")]
     TooLarge(u64),
-    #[error("the answer cannot be read as {expected}: {reason}; content type {}, {}. \
-             Something else than the service (a proxy, say) may have answered, or the base URL is wrong",
-            content_type.as_deref().unwrap_or("not given"), begins(excerpt))]
+    #[error("{status} {reason}{}", server_said(message.as_deref()))]
+    Status {
+        status: u16,
+        reason: &'static str,
+        message: Option<String>,
+        retry_after: Option<Duration>,
+        is_html: bool,
+    },
+    #[error(
+        "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
+         address only. If the new address is right, set it as the base URL",
+        location.as_deref().unwrap_or("an address that it does not name")
+    )]
+    Redirect { status: u16, location: Option<String> },
+    #[error(
+        "the response cannot be read as {expected}: {reason}; content type {}, {}",
+        content_type,
+        begins(excerpt)
+    )]
     Decode {
         expected: &'static str,
-        content_type: Option<String>,
-        excerpt: String,
         reason: String,
+        content_type: String,
+        excerpt: String,
         status: u16,
-        source: Option<serde_json::Error>,
+        is_html: bool,
+        /// The state of a job that is otherwise unreadable.
+        state: Option<JobState>,
     },
+    #[error("the server responded with another job, {0}")]
+    WrongJob(String),
+    /// A change met a success status and a body that contradicts it.
+    #[error("{status}, but the body of the response does not confirm it: {}", begins(excerpt))]
+    Contradicted {
+        status: u16,
+        excerpt: String,
+        /// The body says that nothing was done.
+        is_denial: bool,
+    },
+    /// A delete met a success status, and the job is still there.
+    #[error("{status}, but the job is still there and is {}", sanitize(state.as_str(), 40))]
+    NotDeleted { status: u16, state: JobState },
     #[error("the server says that there are more jobs, but sent no cursor for the next page")]
     MissingCursor,
-    #[error("the server sent the cursor {0:?} a second time: its pages go round in a circle")]
+    #[error("the server sent the cursor {0:?} a second time: its pages repeat")]
     RepeatedCursor(String),
     #[error(
-        "the server answered {entries} entries for {payloads} payloads, so that it cannot be said which belongs \
-             to which; what it answered is in Error::partial_batch"
+        "the response has {entries} entries for {payloads} payloads, so it is not known which entry belongs to \
+         which payload; Error::partial_batch holds the entries"
     )]
     EntryCount { payloads: usize, entries: usize },
-    #[error("wait for job {}: {} after {}{}{}", printable(job_id.as_str(), 80), last_seen(state.as_ref()), seconds(waited),
-            last_failure.as_ref().map(|error| format!(" (the last look failed: {error})")).unwrap_or_default(),
-            runs_on(cancellation.as_ref()))]
+    /// A change that the state of the job does not allow (409 or 400), and what a reload then showed.
+    #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
+    WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
+    /// A 404 from an address that could not be verified.
+    #[error("404 Not Found, but it is not known whether the job is gone: {0}")]
+    UnverifiedNotFound(String),
+    #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
+            seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
     WaitTimedOut {
         job_id: JobId,
         state: Option<JobState>,
         waited: Duration,
-        /// Why the last look saw nothing.
+        /// Why the last poll could not read the job.
         last_failure: Option<String>,
-        cancellation: Option<Result<()>>,
+        cancellation: Option<Result<(), String>>,
     },
 }
 
-fn last_seen(state: Option<&JobState>) -> String {
-    match state {
-        Some(state) => format!("it was still {}", printable(state.as_str(), 40)),
-        None => "its state was never seen".to_owned(),
-    }
-}
-
-fn runs_on(cancellation: Option<&Result<()>>) -> String {
-    match cancellation {
-        None => ". It runs on, and may cost more: wait again, or cancel it".to_owned(),
-        Some(Ok(())) => {
-            ". The server accepted the request to cancel it, which is best effort: look at it again to see what came of it"
-                .to_owned()
+impl ErrorKind {
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            ErrorKind::NotConnected { retryable, .. } => *retryable,
+            ErrorKind::ConnectionLost(_) | ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => true,
+            ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            _ => false,
         }
-        Some(Err(error)) => format!(". It could not be cancelled, runs on, and may cost more: {error}"),
+    }
+
+    /// Whether the server may have done what was asked. Only meaningful for a change or a submission.
+    pub(crate) fn may_have_been_processed(&self) -> bool {
+        match self {
+            ErrorKind::Input(_)
+            | ErrorKind::NotConnected { .. }
+            | ErrorKind::Tls(_)
+            | ErrorKind::OutOfTime
+            | ErrorKind::WrongState { .. }
+            | ErrorKind::UnverifiedNotFound(_)
+            | ErrorKind::WaitTimedOut { .. } => false,
+            ErrorKind::Status { status, .. } => matches!(status, 408 | 500..),
+            // Other redirects may be the response to a change that was made.
+            ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
+            ErrorKind::Contradicted { is_denial, .. } => !is_denial,
+            _ => true,
+        }
+    }
+
+    /// Whether the server had no time to respond. What was asked may still be under way.
+    pub(crate) fn is_response_timeout(&self) -> bool {
+        matches!(self, ErrorKind::Timeout { .. } | ErrorKind::Status { status: 408 | 504, .. })
+    }
+
+    /// Whether a delete that failed like this may be the reason why the job is not found later. A 503 is
+    /// not: most of these come from a gateway that passed nothing on.
+    fn explains_not_found(&self) -> bool {
+        self.may_have_been_processed() && !matches!(self, ErrorKind::Status { status: 503, .. })
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            ErrorKind::Status { status, .. }
+            | ErrorKind::Redirect { status, .. }
+            | ErrorKind::Decode { status, .. }
+            | ErrorKind::Contradicted { status, .. }
+            | ErrorKind::NotDeleted { status, .. }
+            | ErrorKind::WrongState { status, .. } => Some(*status),
+            ErrorKind::UnverifiedNotFound(_) => Some(404),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ErrorKind::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 }
 
-fn said(message: Option<&str>) -> String {
+fn within(timed_out: Option<Duration>) -> String {
+    timed_out.map(|within| format!(" within {}", seconds(within))).unwrap_or_default()
+}
+
+fn server_said(message: Option<&str>) -> String {
     message.map(|message| format!(": the server said: {message}")).unwrap_or_default()
 }
 
 fn begins(excerpt: &str) -> String {
-    if excerpt.is_empty() { "an empty body".to_owned() } else { format!("the body begins with {excerpt:?}") }
-}
-
-fn not_terminal(state: &JobState) -> String {
-    let state_text = printable(state.as_str(), 40);
-    if state.is_terminal() {
-        format!("The job has become {state_text} in the meantime: delete it again")
+    if excerpt.is_empty() {
+        "the body is empty".to_owned()
     } else {
-        format!(
-            "The job is {state_text}, and only a done, failed or cancelled job can be deleted. \
-             Cancel it first, wait until it has stopped, then delete it"
-        )
+        format!("the body begins with {excerpt:?}")
     }
 }
 
-fn reload_failed(error: &Error) -> String {
-    format!(
-        "Only a done, failed or cancelled job can be deleted. Cancel it first, wait until it has stopped, \
-         then delete it (its state could not be loaded: {error})"
-    )
+fn status_name(status: u16) -> &'static str {
+    if status == 409 { "Conflict" } else { "Bad Request" }
+}
+
+fn last_seen(state: Option<&JobState>) -> String {
+    match state {
+        Some(JobState::Unknown(state)) => {
+            format!("it was in the state {:?}, which this version does not know,", sanitize(state, 40))
+        }
+        Some(state) => format!("it was still {state}"),
+        None => "its state could not be read".to_owned(),
+    }
 }
 
 /// `30 s`, `0.25 s`
-pub(crate) fn seconds(duration: &Duration) -> String {
+fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_millis() as f64 / 1000.0)
 }
 
-/// Text from elsewhere, fit for a terminal and a log: one line, no control characters and none that
-/// reorder what stands around them, not longer than `max` characters.
-pub(crate) fn printable(text: &str, max: usize) -> String {
+/// Makes text from elsewhere fit for a terminal and a log: one line, without control characters and those
+/// that reorder text, of at most `max` characters.
+pub(crate) fn sanitize(text: &str, max: usize) -> String {
     let is_unsafe = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -185,26 +316,28 @@ pub(crate) fn printable(text: &str, max: usize) -> String {
 }
 
 impl Error {
-    pub(crate) fn new(cause: Cause, exchange: Option<Exchange>) -> Self {
-        Error(Box::new(Inner { cause, exchange, partial_batch: None }))
+    pub(crate) fn new(kind: ErrorKind, context: Context) -> Self {
+        Error(Box::new(Inner { kind, context: Some(context), partial_batch: None }))
+    }
+
+    /// An error without a request.
+    pub(crate) fn without_request(kind: ErrorKind) -> Self {
+        Error(Box::new(Inner { kind, context: None, partial_batch: None }))
     }
 
     /// Bad input or configuration, found before anything was sent.
     pub(crate) fn input(text: impl Into<String>) -> Self {
-        Error::new(Cause::Input(text.into()), None)
+        Error::without_request(ErrorKind::Input(text.into()))
     }
 
-    pub(crate) fn cause(&self) -> &Cause {
-        &self.0.cause
+    pub(crate) fn kind(&self) -> &ErrorKind {
+        &self.0.kind
     }
 
-    /// A delete that met 409, with what a reload of the job then showed.
-    pub(crate) fn with_reloaded_state(self, reloaded: Result<JobState>) -> Self {
-        let Inner { cause, exchange, .. } = *self.0;
-        match cause {
-            Cause::Status { message, .. } => Error::new(Cause::NotTerminal { message, reloaded }, exchange),
-            cause => Error::new(cause, exchange),
-        }
+    /// The same call, with a better description of what happened.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
     }
 
     pub(crate) fn with_partial_batch(mut self, partial_batch: PartialBatch) -> Self {
@@ -212,114 +345,84 @@ impl Error {
         self
     }
 
-    /// Whether the same call may well do better later: `Some(false)` for what was refused, `None` where
-    /// it cannot be told from what came (an answer that makes no sense may be a proxy's).
-    pub(crate) fn is_passing(&self) -> Option<bool> {
-        let exchange = self.0.exchange.as_ref()?;
-        match (exchange.failure, self.status()) {
-            (failure, _) if failure.is_transient() => Some(true),
-            (_, Some(300..500)) => Some(false),
-            _ => None,
-        }
+    /// The same error status for another job, which was not asked for because of it.
+    pub(crate) fn status_for(&self, id: &JobId) -> Option<Error> {
+        let ErrorKind::Status { status, reason, message, is_html, .. } = self.kind() else { return None };
+        let (status, reason, is_html) = (*status, *reason, *is_html);
+        let kind = ErrorKind::Status { status, reason, message: message.clone(), retry_after: None, is_html };
+        let context = Context { action: "wait for job", job_id: Some(id.clone()), ..self.0.context.clone()? };
+        Some(Error::new(kind, context))
     }
 
-    /// The HTTP status of the server's answer, or `None` where there was none.
+    pub(crate) fn into_kind(self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the earlier attempts of the same call may have done.
+    pub(crate) fn earlier(&self) -> Earlier {
+        self.context().map(|context| context.earlier).unwrap_or_default()
+    }
+
+    pub(crate) fn address_verified(&self) -> bool {
+        self.context().is_some_and(|context| context.address_verified)
+    }
+
+    fn context(&self) -> Option<&Context> {
+        self.0.context.as_ref()
+    }
+
+    /// Returns the HTTP status of the server's response.
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let error = client.rename_job("9f2c", "").unwrap_err();
-    /// assert_eq!(error.status(), Some(422));
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// `None` if there was no response, if it was not HTTP, or if the error is about something else than
+    /// one response, such as a repeated cursor or a wait that timed out.
     pub fn status(&self) -> Option<u16> {
-        match self.cause() {
-            Cause::Status { status, .. } | Cause::Redirect { status, .. } | Cause::Decode { status, .. } => {
-                Some(*status)
-            }
-            Cause::NotTerminal { .. } => Some(409),
-            _ => None,
-        }
+        self.kind().status()
     }
 
-    /// The server's own number for the request (`x-request-id`): give it to the service's support.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if let Err(error) = client.cancel_job("9f2c") {
-    ///     eprintln!("{error} (request {})", error.request_id().unwrap_or("unknown"));
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns the server's identifier of the request (`x-request-id`), which the service's support can look up.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.exchange.as_ref()?.request_id.as_deref()
+        self.context()?.request_id.as_deref()
     }
 
-    /// The job that the call was about.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let error = client.get_job("nope").unwrap_err();
-    /// assert_eq!(error.job_id().unwrap(), &"nope");
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns the job that the call was about.
     pub fn job_id(&self) -> Option<&JobId> {
-        match self.cause() {
-            Cause::WaitTimedOut { job_id, .. } => Some(job_id),
-            _ => self.0.exchange.as_ref()?.job_id.as_ref(),
+        match self.kind() {
+            ErrorKind::WaitTimedOut { job_id, .. } => Some(job_id),
+            _ => self.context()?.job_id.as_ref(),
         }
     }
 
-    /// The state of the job where the call depended on it: for a delete that was refused with 409, the
-    /// state that the job was in; for a wait whose time was up, the last one seen.
+    /// Returns the state of the job if the call depended on it.
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if let Err(error) = client.delete_job("9f2c") {
-    ///     println!("state: {:?}", error.state());
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// For a change that was refused because of the job's state, this is the state that a reload showed. For
+    /// a wait that timed out, it is the last state seen. For a job that could not be read, it is its state if
+    /// that could be read.
     pub fn state(&self) -> Option<&JobState> {
-        match self.cause() {
-            Cause::NotTerminal { reloaded: Ok(state), .. } => Some(state),
-            Cause::WaitTimedOut { state, .. } => state.as_ref(),
+        match self.kind() {
+            ErrorKind::WrongState { reloaded: Ok(state), .. } | ErrorKind::NotDeleted { state, .. } => {
+                Some(state)
+            }
+            ErrorKind::WaitTimedOut { state, .. } | ErrorKind::Decode { state, .. } => state.as_ref(),
             _ => None,
         }
     }
 
-    /// The server's words, made fit for a terminal and cut to a sane length. Of a 422, each field's.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if let Err(error) = client.rename_job("9f2c", " ") {
-    ///     println!("{}", error.server_message().unwrap_or("no reason given"));
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns the server's message, on one line and of a bounded length. For a 422 it names each field.
     pub fn server_message(&self) -> Option<&str> {
-        match self.cause() {
-            Cause::Status { message, .. } | Cause::NotTerminal { message, .. } => message.as_deref(),
+        match self.kind() {
+            ErrorKind::Status { message, .. } | ErrorKind::WrongState { message, .. } => message.as_deref(),
             _ => None,
         }
     }
 
-    /// How long the server asked to wait before another try (`Retry-After`).
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if let Err(error) = client.get_job("9f2c") {
-    ///     println!("try again in {:?}", error.retry_after());
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns how long the server asked to wait before another attempt (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.cause() {
-            Cause::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        self.kind().retry_after()
     }
 
-    /// How often the request was sent; 0 where the call was refused before.
+    /// Returns how many times the request was sent, or tried to be sent. 0 if the call was refused before.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let client = atomiverse::Client::new("key")?;
@@ -327,80 +430,94 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn attempts(&self) -> u32 {
-        self.0.exchange.as_ref().map_or(0, |exchange| exchange.attempts)
+        self.context().map_or(0, |context| context.attempts)
     }
 
-    /// No such job (404): it never was, is deleted already, or is another account's.
+    /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs
+    /// to another account.
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// assert!(client.get_job("nope").unwrap_err().is_not_found());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// An HTML page with this status does not count: it comes from something else than the service.
     pub fn is_not_found(&self) -> bool {
-        self.status() == Some(404)
+        matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_html: false, .. })
     }
 
-    /// The state of the job forbids it (409): a pending or running job cannot be deleted.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let running = "9f2c";
-    /// assert!(client.delete_job(running).unwrap_err().is_conflict());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns whether the state of the job does not allow the change (409): a pending or running job
+    /// cannot be deleted.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)
     }
 
-    /// The server refused a value (422), a job's name for one; [`server_message`](Error::server_message) says why.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// assert!(client.rename_job("9f2c", "").unwrap_err().is_validation());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns whether the server refused a value (422), such as the name of a job.
+    /// [`server_message`](Error::server_message) says why.
     pub fn is_validation(&self) -> bool {
         self.status() == Some(422)
     }
 
-    /// The API key is wrong or revoked (401).
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::new("wrong-key")?;
-    /// assert!(client.list_jobs().send().unwrap_err().is_unauthorized());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns whether the server did not accept the API key (401).
     pub fn is_unauthorized(&self) -> bool {
         self.status() == Some(401)
     }
 
-    /// Too many requests (429); [`retry_after`](Error::retry_after) may say how long to wait.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let limited = client.list_jobs().send().is_err_and(|error| error.is_rate_limited());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns whether there were too many requests (429). [`retry_after`](Error::retry_after) may say how
+    /// long to wait.
     pub fn is_rate_limited(&self) -> bool {
         self.status() == Some(429)
     }
 
-    /// The time was up before there was an answer. What was asked for may have been done all the same.
+    /// Returns whether the time ran out before there was a response or a connection.
+    ///
+    /// [`may_have_been_processed`](Error::may_have_been_processed) says whether a change may have been made
+    /// all the same.
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Timeout { .. }
+                | ErrorKind::OutOfTime
+                | ErrorKind::NotConnected { timed_out: Some(_), .. }
+                | ErrorKind::WaitTimedOut { .. }
+        )
+    }
+
+    /// Returns whether the same call may succeed later: the connection failed or broke, the time ran out, or
+    /// the server responded with 408, 425, 429, 500, 502, 503 or 504.
+    pub fn is_transient(&self) -> bool {
+        self.kind().is_transient() || matches!(self.kind(), ErrorKind::WaitTimedOut { .. })
+    }
+
+    /// Returns whether a response could not be read as what was expected.
+    pub fn is_decode(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Decode { .. })
+    }
+
+    /// Returns whether the server may have done what was asked, although the call failed.
+    ///
+    /// This is true if a request of the call may have reached the server and its outcome is unknown: the
+    /// connection broke, the time ran out, or the response was a server error (5xx), was broken or did not
+    /// confirm the change. It is false for calls that only read.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
-    /// if client.get_job("9f2c").is_err_and(|error| error.is_timeout()) {
-    ///     println!("the service is slow today");
+    /// if let Err(error) = client.cancel_job("9f2c") {
+    ///     if error.may_have_been_processed() {
+    ///         println!("{}", client.get_job("9f2c")?.state);
+    ///     }
     /// }
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
-    pub fn is_timeout(&self) -> bool {
-        matches!(self.cause(), Cause::Timeout { .. } | Cause::WaitTimedOut { .. })
+    pub fn may_have_been_processed(&self) -> bool {
+        self.context().is_some_and(|context| {
+            let is_change = context.effect != Effect::Read;
+            is_change && (self.kind().may_have_been_processed() || context.earlier.may_have_been_processed)
+        })
     }
 
-    /// Whether a submission that failed may all the same have made a job (or several): the server may have
-    /// taken it and its answer was lost or cannot be read. Look at the newest jobs before submitting again.
+    /// Returns whether a submission that failed may have created jobs all the same: the server may have
+    /// accepted it, and its response was lost or cannot be read. Check the newest jobs before submitting
+    /// again.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
@@ -417,15 +534,19 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn may_have_been_submitted(&self) -> bool {
-        self.0.exchange.as_ref().is_some_and(|exchange| exchange.may_have_been_submitted)
+        let is_submission = self.context().is_some_and(|context| context.effect == Effect::Submission);
+        is_submission && self.may_have_been_processed()
     }
 
-    /// Which payloads of a batch went out and what was answered, where a submission of several broke.
+    /// Returns which payloads of a batch were submitted before it failed, and what the server returned for
+    /// them.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
     /// # let payloads: Vec<serde_json::Value> = Vec::new();
-    /// if let Err(error) = client.submit_batches(&payloads) {
+    /// if let Err(error) = client.submit_batch(&payloads) {
     ///     if let Some(partial) = error.partial_batch() {
     ///         println!("not sent: payloads {:?}", partial.not_sent);
     ///     }
@@ -436,111 +557,147 @@ impl Error {
         self.0.partial_batch.as_ref()
     }
 
-    /// Whether a wait whose time was up cancelled the job: `None` where it was not asked to (or this is
-    /// another error), `Some(true)` where the server accepted the request to cancel.
-    ///
-    /// ```no_run
-    /// use atomiverse::WaitOptions;
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let options = WaitOptions::new().cancel_on_timeout(true);
-    /// if let Err(error) = client.wait_for_job("9f2c", &options) {
-    ///     println!("cancelled: {:?}", error.cancellation_accepted());
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns whether a wait that timed out cancelled the job: `Some(true)` if the server accepted the
+    /// request, `Some(false)` if it did not or if none was sent, and `None` if the wait was not asked to
+    /// cancel or the error is another one.
     pub fn cancellation_accepted(&self) -> Option<bool> {
-        match self.cause() {
-            Cause::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
+        match self.kind() {
+            ErrorKind::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
             _ => None,
         }
     }
 
-    /// What the user can do next, where the status says it.
+    /// What the user can do next.
     fn advice(&self) -> Option<String> {
-        let on_a_job = self.job_id().is_some();
-        match self.cause() {
-            Cause::Status { retry_after: Some(pause), .. } => {
-                Some(format!("The server asks to wait {} before another try", seconds(pause)))
+        let fixed = match self.kind() {
+            ErrorKind::Status { retry_after: Some(pause), .. } => {
+                return Some(format!("the server asks to wait {} before another attempt", seconds(*pause)));
             }
-            Cause::Status { status, .. } => match status {
-                401 => Some("Check the API key: a revoked key stops working at once"),
-                403 => Some("The API key does not allow this: a workspace key is needed, not a runner key"),
-                404 if on_a_job => {
-                    Some("There is no such job: it may be deleted already, or be another account's")
+            ErrorKind::Status { is_html: true, status: 400..500, .. }
+            | ErrorKind::Decode { is_html: true, .. } => {
+                "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the base \
+                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
+            }
+            ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
+            ErrorKind::Decode { .. } => "the service differs from what this version expects",
+            ErrorKind::WrongJob(_) => {
+                "an earlier response on the same connection may have been taken for this one"
+            }
+            ErrorKind::WrongState { reloaded: Ok(state), .. } if state.is_terminal() => {
+                return Some(format!("the job is {state} now: try again"));
+            }
+            ErrorKind::WrongState { reloaded: Ok(state), .. } if self.is_about_deleting() => {
+                return Some(format!(
+                    "the job is {}. Only a done, failed or cancelled job can be deleted: cancel it, wait \
+                     until it has stopped, then delete it",
+                    sanitize(state.as_str(), 40)
+                ));
+            }
+            ErrorKind::WrongState { reloaded: Ok(state), .. } => {
+                return Some(format!("the job is {}", sanitize(state.as_str(), 40)));
+            }
+            ErrorKind::WrongState { reloaded: Err(error), .. } => {
+                return Some(format!("the state of the job could not be loaded: {error}"));
+            }
+            ErrorKind::WaitTimedOut { cancellation, .. } => match cancellation {
+                None => "the job was not cancelled and may cost more: wait again, or cancel it",
+                Some(Ok(())) => {
+                    "the server accepted the request to cancel it; load the job to see whether it stopped"
                 }
-                404 => Some("Check the base URL: nothing answers there"),
-                429 => Some("Ask less often"),
-                500.. => Some("The fault is the server's: try again later"),
-                _ => None,
-            }
-            .map(str::to_owned),
-            _ => None,
-        }
+                Some(Err(error)) => {
+                    return Some(format!("the job could not be cancelled and may cost more: {error}"));
+                }
+            },
+            _ => return None,
+        };
+        Some(fixed.to_owned())
     }
+
+    fn is_about_deleting(&self) -> bool {
+        self.context().is_some_and(|context| context.method == "DELETE")
+    }
+
+    fn status_advice(&self, status: u16, message: Option<&str>) -> Option<&'static str> {
+        let on_a_job = self.job_id().is_some();
+        Some(match status {
+            401 if message.is_some_and(says_no_credentials_came) => {
+                "no API key seems to have reached the service: a proxy or gateway may have removed the \
+                 Authorization header"
+            }
+            401 => "check the API key (ATOMIVERSE_API_KEY): it may be mistyped or revoked",
+            404 | 410 if on_a_job && self.address_verified() => {
+                "the job may have been deleted or belong to another account"
+            }
+            404 | 410 if on_a_job => {
+                "the job may have been deleted or belong to another account, or the base URL (base_url, \
+                 ATOMIVERSE_BASE_URL) may be wrong: no call of this client has succeeded yet"
+            }
+            404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
+            429 => "send fewer requests",
+            500.. => "the error is the server's: try again later",
+            _ => return None,
+        })
+    }
+}
+
+/// FastAPI and gateways use such messages when a request carries no key at all.
+fn says_no_credentials_came(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["not authenticated", "missing", "no credentials", "not provided", "required"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(exchange) = &self.0.exchange else {
-            return self.cause().fmt(f);
-        };
-        f.write_str(exchange.action)?;
-        if let Some(id) = &exchange.job_id {
-            write!(f, " {}", printable(id.as_str(), 80))?;
+        let context = self.context();
+        if let Some(Context { action, job_id, .. }) = context {
+            f.write_str(action)?;
+            if let Some(id) = job_id {
+                write!(f, " {}", sanitize(id.as_str(), 80))?;
+            }
+            f.write_str(": ")?;
         }
-        write!(f, ": {}", self.cause())?;
+        self.kind().fmt(f)?;
         if let Some(advice) = self.advice() {
-            write!(f, ". {advice}")?;
+            write!(f, "; {advice}")?;
         }
         if let Some(PartialBatch { answered, failed, not_sent, .. }) = self.partial_batch() {
             write!(
                 f,
-                ". Of {} payloads the first {} went out and were answered, the next {} were in this request, \
-                 the last {} were not sent",
+                "; of {} payloads, the first {} were submitted, the next {} were in the request that failed, \
+                 and the last {} were not sent",
                 not_sent.end,
                 answered.len(),
                 failed.len(),
                 not_sent.len()
             )?;
         }
-        if exchange.may_have_been_submitted {
+        if self.may_have_been_submitted() {
             f.write_str(
-                ". What was in this request may have been submitted: look at the newest jobs (list_jobs) \
-                 before you submit it again",
+                "; the payloads of this request may have been submitted: check the newest jobs (list_jobs) \
+                 before you submit them again",
             )?;
+        } else if self.may_have_been_processed() {
+            f.write_str("; the change may have been made all the same: load the job to see")?;
         }
-        write!(f, " ({} {}", exchange.method, exchange.url)?;
-        if let Some(id) = &exchange.request_id {
+        let Some(Context { method, url, request_id, attempts, elapsed, .. }) = context else { return Ok(()) };
+        write!(f, " ({method} {url}")?;
+        if let Some(id) = request_id {
             write!(f, ", request id {id}")?;
         }
-        if exchange.attempts > 1 {
-            write!(f, ", tried {} times", exchange.attempts)?;
+        if *attempts > 1 {
+            write!(f, ", tried {attempts} times in {}", seconds(*elapsed))?;
         }
         f.write_str(")")
     }
 }
 
+/// The same as [`Display`](fmt::Display).
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            let Inner { cause, exchange, partial_batch } = &*self.0;
-            return f
-                .debug_struct("Error")
-                .field("cause", cause)
-                .field("exchange", exchange)
-                .field("partial_batch", partial_batch)
-                .finish();
-        }
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self.cause() {
-            Cause::Connection { source: Some(source), .. } => Some(source),
-            Cause::Decode { source: Some(source), .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for Error {}

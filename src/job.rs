@@ -1,21 +1,22 @@
-//! One job as a handle.
+//! A handle to one job.
 
-use crate::api;
 use crate::client::Client;
 use crate::dashboard::{self, VisualizeMode};
 use crate::error::Result;
-use crate::summary::{JobId, JobSummary};
+use crate::types::{JobId, JobState, JobSummary, Submitted};
 use crate::wait::WaitOptions;
 
-/// A handle on one job: its identifier, the client, and what was last seen of it.
+/// A handle to one job: its identifier, a client, and what was last seen of it.
 ///
-/// Made by [`Client::job`], which sends nothing.
+/// Made by [`Client::job`] and [`Client::submit_job`].
+///
+/// # Examples
 ///
 /// ```no_run
 /// # let client = atomiverse::Client::from_env()?;
 /// let mut job = client.job("9f2c")?;
 /// job.cancel()?;
-/// println!("{}", job.refresh()?.state); // cancelled, if it was not finished already
+/// println!("{}", job.refresh()?.state); // cancelled, if it had not finished before
 /// # Ok::<(), atomiverse::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -23,164 +24,109 @@ pub struct Job {
     client: Client,
     id: JobId,
     dashboard_url: String,
+    state: Option<JobState>,
     summary: Option<JobSummary>,
 }
 
 impl Job {
-    pub(crate) fn new(client: &Client, id: &str) -> Result<Self> {
-        let dashboard_url = client.job_dashboard_url(id)?;
-        // Whatever the handle is asked to do later, the identifier will be in a path.
-        api::get(id)?;
-        Ok(Job { client: client.clone(), id: id.into(), dashboard_url, summary: None })
+    pub(crate) fn new(client: &Client, id: JobId) -> Result<Self> {
+        let dashboard_url = client.job_dashboard_url(&id)?;
+        Ok(Job { client: client.clone(), id, dashboard_url, state: None, summary: None })
     }
 
-    pub(crate) fn with_summary(self, summary: Option<JobSummary>) -> Self {
-        Job { summary, ..self }
+    pub(crate) fn from_submission(client: &Client, submitted: Submitted) -> Result<Self> {
+        let job = Job::new(client, submitted.job_id.clone())?;
+        Ok(Job { state: submitted.state.clone(), summary: submitted.into_summary(), ..job })
     }
 
-    /// The identifier of the job.
-    ///
-    /// ```
-    /// let job = atomiverse::Client::new("key")?.job("9f2c")?;
-    /// assert_eq!(job.id(), &"9f2c");
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns the identifier of the job.
     pub fn id(&self) -> &JobId {
         &self.id
     }
 
-    /// The job as last seen; `None` before the first [`refresh`](Job::refresh) or [`wait`](Job::wait).
+    /// Returns the state of the job as last seen. `None` if no call of this handle has returned one.
+    pub fn state(&self) -> Option<&JobState> {
+        self.state.as_ref()
+    }
+
+    /// Returns the summary of the job as last seen. `None` before the first [`refresh`](Job::refresh) or
+    /// [`wait`](Job::wait).
     ///
-    /// The other verbs do not change it: `refresh` shows their outcome. After
-    /// [`Client::submit_job`] it is what the answer said.
-    ///
-    /// ```
-    /// let job = atomiverse::Client::new("key")?.job("9f2c")?;
-    /// assert!(job.summary().is_none());
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Other methods do not change it: `refresh` shows their outcome. After [`Client::submit_job`] it is there
+    /// if the response described the job completely.
     pub fn summary(&self) -> Option<&JobSummary> {
         self.summary.as_ref()
     }
 
-    /// Loads the job anew.
+    /// Loads the job and returns its summary.
     ///
     /// # Errors
     ///
-    /// As [`Client::get_job`]. The last seen summary is kept then.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let mut job = client.job("9f2c")?;
-    /// println!("{}", job.refresh()?.state);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`Client::get_job`]. The last summary seen is kept then.
     pub fn refresh(&mut self) -> Result<&JobSummary> {
         let summary = self.client.get_job(&self.id)?;
-        Ok(self.summary.insert(summary))
+        Ok(self.seen(summary))
     }
 
     /// Waits until the job is done, failed or cancelled.
     ///
     /// # Errors
     ///
-    /// As [`Client::wait_for_job`]. The last seen summary is kept then.
-    ///
-    /// ```no_run
-    /// use atomiverse::WaitOptions;
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let mut job = client.job("9f2c")?;
-    /// println!("{}", job.wait(&WaitOptions::new())?.state);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`Client::wait_for_job`]. The last summary seen is kept then.
     pub fn wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
         let summary = self.client.wait_for_job(&self.id, options)?;
-        Ok(self.summary.insert(summary))
+        Ok(self.seen(summary))
     }
 
-    /// Gives the job another name.
+    /// Renames the job.
     ///
     /// # Errors
     ///
-    /// As [`Client::rename_job`].
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// client.job("9f2c")?.rename("benchmark-water-b3lyp")?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`Client::rename_job`].
     pub fn rename(&self, name: impl AsRef<str>) -> Result<()> {
         self.client.rename_job(&self.id, name)
     }
 
-    /// Asks the service to stop the job.
+    /// Asks the service to cancel the job.
     ///
     /// # Errors
     ///
-    /// As [`Client::cancel_job`].
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let mut job = client.job("9f2c")?;
-    /// job.cancel()?;
-    /// println!("{}", job.refresh()?.state);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`Client::cancel_job`].
     pub fn cancel(&self) -> Result<()> {
         self.client.cancel_job(&self.id)
     }
 
-    /// Removes the job from the history.
+    /// Deletes the job from the history.
     ///
     /// # Errors
     ///
-    /// As [`Client::delete_job`].
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// client.job("9f2c")?.delete()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`Client::delete_job`].
     pub fn delete(&self) -> Result<()> {
         self.client.delete_job(&self.id)
     }
 
-    /// The link to the job's dashboard. Nothing is opened and nothing is sent.
-    ///
-    /// ```
-    /// let job = atomiverse::Client::new("key")?.job("9f2c")?;
-    /// assert_eq!(job.job_dashboard_url(), "https://atomiverse.com/job?job_id=9f2c");
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns the link to the job's dashboard. Opens nothing and sends nothing.
     pub fn job_dashboard_url(&self) -> String {
         self.dashboard_url.clone()
     }
 
     /// Opens the job's dashboard in a new browser tab and returns its link.
     ///
-    /// Never fails, and never takes longer than about two seconds. Where no browser opens (on a
-    /// machine without a display, say) the link is printed on standard error: the only text that this
-    /// crate ever prints. A text browser never gets the terminal.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let link = client.job("9f2c")?.visualize();
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// This does not fail and takes at most about two seconds. If no browser opens, for example on a machine
+    /// without a display, the link is printed on standard error. That is the only text that this crate prints. A
+    /// text browser does not get the terminal.
     pub fn visualize(&self) -> String {
         self.visualize_with(VisualizeMode::Auto)
     }
 
-    /// As [`visualize`](Job::visualize), in the mode that the caller names.
-    ///
-    /// ```no_run
-    /// use atomiverse::VisualizeMode;
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let link = client.job("9f2c")?.visualize_with(VisualizeMode::Link);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// The same as [`visualize`](Job::visualize), in the given mode.
     pub fn visualize_with(&self, mode: impl Into<VisualizeMode>) -> String {
         dashboard::show(&self.dashboard_url, mode.into());
         self.job_dashboard_url()
+    }
+
+    fn seen(&mut self, summary: JobSummary) -> &JobSummary {
+        self.state = Some(summary.state.clone());
+        self.summary.insert(summary)
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! # From the top
 //!
-//! - A [`Client`] is the way to the service. Its verbs block until they are done, and never without a bound.
-//! - A [`JobSummary`] is what the service says of a job: id, name, [state](JobState), type, time, charge,
-//!   and the molecule. [`Client::iter_jobs`] gives all of them, page by page.
+//! - A [`Client`] talks to the service. Its methods block until they are done, for a bounded time.
+//! - A [`JobSummary`] describes a job: id, name, [state](JobState), type, time, charge, and the molecule.
+//!   [`Client::iter_jobs`] iterates over all of them, page by page.
 //! - An [`Error`] says what failed, on which job, what the server said, and what can be done.
 //!
 //! # By need
@@ -15,18 +15,16 @@
 //!
 //! ## Failed jobs since yesterday
 //!
-//! With the feature `jiff` a [`Timestamp`] converts to a moment.
-//!
 //! ```no_run
 //! use atomiverse::{Client, JobState};
-//! use jiff::{SignedDuration, Timestamp};
+//! use std::time::{Duration, SystemTime};
 //!
 //! fn main() -> atomiverse::Result<()> {
 //!     let client = Client::from_env()?; // ATOMIVERSE_API_KEY
-//!     let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
+//!     let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
 //!     for job in client.iter_jobs() {
 //!         let job = job?;
-//!         let is_new = job.created_at.to_jiff().is_some_and(|submitted| submitted >= yesterday);
+//!         let is_new = job.created_at.to_system_time().is_some_and(|submitted| submitted >= yesterday);
 //!         if is_new && job.state == JobState::Failed {
 //!             println!("{} {}", job.job_id, job.name.as_deref().unwrap_or("-"));
 //!         }
@@ -41,40 +39,48 @@
 //! use std::collections::BTreeMap;
 //! # let client = atomiverse::Client::from_env()?;
 //!
+//! let first: jiff::Timestamp = "2026-05-01T00:00:00Z".parse()?;
 //! let mut billed: BTreeMap<String, f64> = BTreeMap::new();
 //! for job in client.iter_jobs().limit(200).prefetch(true) {
 //!     let job = job?;
-//!     if job.created_at.as_str().starts_with("2026-05") {
+//!     if job.created_at.to_jiff().is_some_and(|submitted| submitted >= first) {
 //!         *billed.entry(job.job_type).or_default() += job.billed_core_seconds.unwrap_or(0.0);
 //!     }
 //! }
 //! for (job_type, core_seconds) in billed {
 //!     println!("{job_type:<24} {core_seconds:>12.1}");
 //! }
-//! # Ok::<(), atomiverse::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! ## Clean up old cancelled jobs, with a dry run
 //!
-//! A job that is gone already is no error; one that runs again is, and says so.
+//! The ids are collected before the first job is deleted: on a server that counts positions, deleting while
+//! iterating skips jobs. A job whose time cannot be read is kept.
 //!
 //! ```no_run
-//! use atomiverse::JobState;
+//! use atomiverse::{JobId, JobState};
+//! use std::time::{Duration, SystemTime};
 //! # let client = atomiverse::Client::from_env()?;
 //!
-//! let dry_run = true;
+//! let limit = SystemTime::now() - Duration::from_secs(30 * 86_400);
+//! let mut old: Vec<JobId> = Vec::new();
 //! for job in client.iter_jobs() {
 //!     let job = job?;
-//!     if job.state != JobState::Cancelled || job.created_at.as_str() >= "2026-01-01" {
-//!         continue;
+//!     let is_old = job.created_at.to_system_time().is_some_and(|submitted| submitted < limit);
+//!     if is_old && job.state == JobState::Cancelled {
+//!         old.push(job.job_id);
 //!     }
+//! }
+//! let dry_run = true;
+//! for id in &old {
 //!     if dry_run {
-//!         println!("would delete {}", job.job_id);
+//!         println!("would delete {id}");
 //!         continue;
 //!     }
-//!     match client.delete_job_if_exists(&job.job_id) {
-//!         Ok(true) => println!("deleted {}", job.job_id),
-//!         Ok(false) => println!("{} was gone already", job.job_id),
+//!     match client.delete_job_if_exists(id) {
+//!         Ok(true) => println!("deleted {id}"),
+//!         Ok(false) => println!("{id} was already gone"),
 //!         Err(error) if error.is_conflict() => eprintln!("{error}"),
 //!         Err(error) => return Err(error),
 //!     }
@@ -101,12 +107,10 @@
 //! use atomiverse::JobState;
 //! # let client = atomiverse::Client::from_env()?;
 //!
-//! for job in client.iter_jobs() {
-//!     let job = job?;
-//!     if job.state == JobState::Pending {
-//!         client.cancel_job(&job.job_id)?; // best effort
-//!         println!("{} is {}", job.job_id, client.get_job(&job.job_id)?.state);
-//!     }
+//! let jobs: Vec<_> = client.iter_jobs().collect::<Result<_, _>>()?;
+//! for job in jobs.iter().filter(|job| job.state == JobState::Pending) {
+//!     client.cancel_job(&job.job_id)?; // best effort
+//!     println!("{} is {}", job.job_id, client.get_job(&job.job_id)?.state);
 //! }
 //! # Ok::<(), atomiverse::Error>(())
 //! ```
@@ -142,7 +146,7 @@
 //!
 //! ## From submission to done
 //!
-//! The payload is any value that serialises to a JSON object. A wait always has a deadline: one hour unless
+//! The payload is any value that serialises to a JSON object. A wait takes at most one hour, unless
 //! [`WaitOptions`] say otherwise.
 //!
 //! ```no_run
@@ -163,8 +167,8 @@
 //!
 //! ## Behind a proxy
 //!
-//! The variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are used. A proxy that looks into TLS has an authority of its
-//! own: turn on the feature `platform-verifier` where the operating system knows it, or give it:
+//! The variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are used. A proxy that inspects TLS has a certificate
+//! authority of its own: enable the feature `platform-verifier` if the operating system trusts it, or add it:
 //!
 //! ```no_run
 //! let client = atomiverse::Client::builder()
@@ -208,29 +212,39 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+mod builder;
 mod client;
 mod clock;
+mod config;
+mod connector;
 mod dashboard;
 mod error;
 mod http;
 mod job;
 mod listing;
+mod operations;
+mod pages;
+mod parallel;
 mod resolver;
 mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
 mod submit;
-mod summary;
+mod transport;
+mod types;
 mod wait;
 
-pub use client::{Client, ClientBuilder};
+pub use builder::ClientBuilder;
+pub use client::Client;
 pub use dashboard::VisualizeMode;
 pub use error::{Error, Result};
 pub use job::Job;
-pub use listing::{JobsIter, JobsPage, ListJobs};
-pub use submit::{BatchEntry, BatchSubmission, PartialBatch, SubmissionStatus};
-pub use summary::{Atom, Element, JobId, JobState, JobSummary, MoleculePreview, Timestamp};
+pub use listing::{JobsIter, ListJobs};
+pub use types::{
+    Atom, BatchEntry, BatchSubmission, Element, JobId, JobState, JobSummary, JobsPage, MoleculePreview,
+    PartialBatch, SubmissionStatus, Timestamp,
+};
 pub use wait::{WaitForJobs, WaitOptions};
 
 /// The README's programs are compiled with the tests.
@@ -242,7 +256,7 @@ struct Readme;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::listing::scan;
+    pub use crate::pages::fuzzing::scan;
 
     pub fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
         crate::api::error_message(content_type, body)

@@ -1,151 +1,92 @@
-//! Pages of jobs, and the iterator that goes through them. The logic of cursors and limits knows no network.
+//! Listing jobs: one page, and the iterator over all pages.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::iter::FusedIterator;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 use std::{thread, vec};
 
-use serde::{Deserialize, Serialize};
+use crate::api;
+use crate::error::Result;
+use crate::http::Http;
+use crate::pages::{self, Fetched, Pages};
+use crate::types::{JobSummary, JobsPage};
 
-use crate::api::{self, Call};
-use crate::client::Client;
-use crate::error::{Cause, Error, Result};
-use crate::http::Attempt;
-use crate::summary::JobSummary;
-
-/// One page of the job history, newest jobs first as far as the service keeps to that.
-///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let page = client.list_jobs().limit(20).send()?;
-/// for job in &page.jobs {
-///     println!("{} {}", job.job_id, job.state);
-/// }
-/// if let Some(cursor) = page.next_cursor.filter(|_| page.has_more) {
-///     let _next = client.list_jobs().limit(20).cursor(cursor).send()?;
-/// }
-/// # Ok::<(), atomiverse::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct JobsPage {
-    /// The jobs of this page.
-    pub jobs: Vec<JobSummary>,
-    /// Whether there is a next page. This alone decides: some servers send a cursor on the last page too.
-    pub has_more: bool,
-    /// Names the next page; always there when `has_more` is.
-    pub next_cursor: Option<String>,
+/// Fetches one page of jobs.
+pub(crate) fn fetch(http: &Http, limit: u32, cursor: Option<&str>, deadline: Instant) -> Result<Fetched> {
+    let response = http.send(&api::list(limit, cursor), deadline)?;
+    Ok(Fetched { page: response.page()?, context: response.context })
 }
 
-impl JobsPage {
-    /// The cursor of the page after this one: `Ok(None)` on the last page.
-    fn next(&self) -> Result<Option<&str>, Cause> {
-        match self.next_cursor.as_deref() {
-            _ if !self.has_more => Ok(None),
-            None | Some("") => Err(Cause::MissingCursor),
-            cursor => Ok(cursor),
-        }
-    }
-}
-
-/// One page of jobs, asked for with [`send`](ListJobs::send). Made by [`Client::list_jobs`].
-///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let page = client.list_jobs().limit(10).send()?;
-/// println!("{} jobs, more: {}", page.jobs.len(), page.has_more);
-/// # Ok::<(), atomiverse::Error>(())
-/// ```
+/// A request for one page of jobs, sent by [`send`](ListJobs::send). Made by
+/// [`Client::list_jobs`](crate::Client::list_jobs).
 #[derive(Debug, Clone)]
-#[must_use = "nothing is asked for before `send`"]
+#[must_use = "nothing is sent before `send`"]
 pub struct ListJobs {
-    client: Client,
+    http: Arc<Http>,
     limit: u32,
     cursor: Option<String>,
 }
 
 impl ListJobs {
-    pub(crate) fn new(client: Client) -> Self {
-        ListJobs { client, limit: api::PAGE_SIZE, cursor: None }
+    pub(crate) fn new(http: Arc<Http>) -> Self {
+        ListJobs { http, limit: api::PAGE_SIZE, cursor: None }
     }
 
-    /// At most this many jobs; 50 unless set. The server may have a ceiling of its own.
+    /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower ceiling.
     ///
     /// 0 is refused by [`send`](ListJobs::send) before any request.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let newest = client.list_jobs().limit(1).send()?.jobs.pop();
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Ask for the page that an earlier page's [`next_cursor`](JobsPage::next_cursor) names.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let cursor = "c2";
-    /// let page = client.list_jobs().cursor(cursor).send()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Sets which page to ask for: the [`next_cursor`](JobsPage::next_cursor) of an earlier page. Defaults
+    /// to the first page.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
         self
     }
 
-    /// Sends the request. A page larger than asked for is handed over whole.
+    /// Sends the request. A page that is larger than the limit is returned whole.
     ///
     /// # Errors
     ///
-    /// A limit of 0; a request that fails; an answer that is no page of jobs, or that says
-    /// `has_more` without a cursor or with the cursor that was asked with.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// for job in client.list_jobs().send()?.jobs {
-    ///     println!("{} {}", job.job_id, job.state);
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns an error if the limit is 0 or the cursor is empty (nothing is sent then), if the request
+    /// fails, if the response cannot be read as a page of jobs, or if it says `has_more` without a cursor or
+    /// with the cursor of the request.
     pub fn send(self) -> Result<JobsPage> {
-        check(self.limit, self.cursor.as_deref())?;
-        let http = self.client.http();
-        let call = api::list(self.limit, self.cursor.as_deref());
-        let answer = http.send(&call, http.deadline())?;
-        let page = answer.page().map_err(|cause| http.error(cause, &call, &answer))?;
-        match page.next() {
+        pages::check(self.limit, self.cursor.as_deref())?;
+        let response =
+            self.http.send(&api::list(self.limit, self.cursor.as_deref()), self.http.deadline())?;
+        let page = response.page()?;
+        match pages::next_cursor(&page) {
             Ok(Some(next)) if self.cursor.as_deref() == Some(next) => {
-                Err(http.error(Cause::RepeatedCursor(next.to_owned()), &call, &answer))
+                Err(response.error(pages::repeated(next)))
             }
             Ok(_) => Ok(page),
-            Err(cause) => Err(http.error(cause, &call, &answer)),
+            Err(kind) => Err(response.error(kind)),
         }
     }
 }
 
-fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
-    if limit == 0 {
-        return Err(Error::input("limit is 0: a page has at least one job; nothing was sent"));
-    }
-    if cursor == Some("") {
-        return Err(Error::input("the cursor is empty: leave it out for the first page; nothing was sent"));
-    }
-    Ok(())
-}
-
-/// All jobs, page by page: the settings and the iterator in one. Made by [`Client::iter_jobs`].
+/// An iterator over the jobs of the history, page by page. Made by
+/// [`Client::iter_jobs`](crate::Client::iter_jobs).
 ///
-/// Nothing is asked for before the first `next`; then one page at a time is fetched and held, however
-/// long the history is (and eight bytes or so for each cursor seen). An empty page is passed over. A
-/// server that sends no cursor for the next page, or one that it sent before, ends the iteration with
-/// an error after the jobs of that page, never silently and never in an endless loop.
+/// Nothing is requested before the first `next`. Then one page at a time is fetched and held, however long
+/// the history is; besides that, each page leaves a hash of eight bytes behind. Empty pages are passed over.
 ///
-/// After an `Err` the iterator ends. [`cursor`](JobsIter::cursor) then says where to go on:
+/// A server that sends no cursor for the next page, or one that it sent before, ends the iteration with an
+/// error after the jobs of that page. After an `Err` the iterator ends.
+///
+/// # Changes during a scan
+///
+/// A job that the server lists once comes once; one that it lists on two pages comes twice. Whether jobs that
+/// are added or deleted during a scan shift the later pages depends on the server. On one that counts
+/// positions, **deleting while iterating skips jobs**: collect the ids first and delete then.
+///
+/// # Examples
+///
+/// [`cursor`](JobsIter::cursor) says where to continue after an error:
 ///
 /// ```no_run
 /// # let client = atomiverse::Client::from_env()?;
@@ -157,109 +98,73 @@ fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
 ///     }
 /// }
 /// if let Some(cursor) = jobs.cursor() {
-///     println!("go on with client.iter_jobs().resume_from({cursor:?})");
+///     println!("continue with client.iter_jobs().resume_from({cursor:?})");
 /// }
 /// # Ok::<(), atomiverse::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "iterators are lazy: nothing is asked for before the first `next`"]
+#[must_use = "iterators are lazy: nothing is requested before the first `next`"]
 pub struct JobsIter {
-    client: Client,
-    pager: Pager,
-    page: vec::IntoIter<JobSummary>,
-    /// Found on the page that is being handed out; reported after its jobs.
-    fault: Option<Error>,
+    http: Arc<Http>,
+    pages: Pages,
+    buffered: vec::IntoIter<JobSummary>,
     prefetch: bool,
-    ahead: Option<Ahead>,
-}
-
-/// A page that is being fetched on a thread of its own.
-#[derive(Debug)]
-struct Ahead {
-    call: Call,
-    attempt: mpsc::Receiver<Attempt>,
+    /// The next page, which is being fetched on a thread of its own.
+    prefetched: Option<mpsc::Receiver<Result<Fetched>>>,
 }
 
 impl JobsIter {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(http: Arc<Http>) -> Self {
         JobsIter {
-            client,
-            pager: Pager::new(),
-            page: Vec::new().into_iter(),
-            fault: None,
+            http,
+            pages: Pages::new(),
+            buffered: Vec::new().into_iter(),
             prefetch: false,
-            ahead: None,
+            prefetched: None,
         }
     }
 
-    /// Jobs on a page; 50 unless set. The last page asks for no more than is still wanted.
+    /// Sets the number of jobs on a page. Defaults to 50. The last page asks for no more than are still
+    /// wanted: `limit(50).max_jobs(120)` asks for 50, 50 and 20.
     ///
-    /// 0 gives one error and no request.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let jobs = client.iter_jobs().limit(50).max_jobs(120); // asks for 50, 50, 20
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// 0 gives one error and sends no request.
     pub fn limit(mut self, limit: u32) -> Self {
-        self.pager.limit = limit;
+        self.pages.limit = limit;
         self
     }
 
-    /// At most this many jobs in all; without it, every job. 0 sends nothing.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let newest: Vec<_> = client.iter_jobs().max_jobs(200).collect::<Result<_, _>>()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Sets the maximum number of jobs in all. Defaults to every job. 0 sends no request.
     pub fn max_jobs(mut self, max_jobs: usize) -> Self {
-        self.pager.left = Some(max_jobs);
+        self.pages.remaining = Some(max_jobs);
         self
     }
 
-    /// Start at the page that [`cursor`](JobsIter::cursor) of an earlier iteration named.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let saved = String::new();
-    /// for job in client.iter_jobs().resume_from(saved) {
-    ///     println!("{}", job?.job_id);
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Starts at the page that [`cursor`](JobsIter::cursor) of an earlier iteration returned.
     pub fn resume_from(mut self, cursor: impl Into<String>) -> Self {
-        self.pager.cursor = Some(cursor.into());
+        self.pages.start_at(cursor.into());
         self
     }
 
-    /// Fetch the next page while the caller works on this one. Off unless set.
+    /// Sets whether to fetch the next page while the caller works on this one. Disabled by default.
     ///
-    /// For a caller who does some work on each job: the server's time and the caller's then pass together. Jobs,
-    /// their order, errors, [`cursor`](JobsIter::cursor) and requests stay those of the plain iterator, but for one
-    /// page more that may have been asked for when the caller stops early. Two pages are held at a time. Each page is
-    /// asked for on a thread of its own, which ends with that one request; nothing is sent again by it.
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # fn write_report(_: atomiverse::JobSummary) {}
-    /// for job in client.iter_jobs().prefetch(true) {
-    ///     write_report(job?);
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// This helps a caller who does some work for each job: the server's time and the caller's then overlap.
+    /// Jobs, their order, errors and [`cursor`](JobsIter::cursor) are the same as without. If the caller
+    /// stops early, one page more may have been requested. Two pages are held at a time. Each page is
+    /// fetched on a thread of its own, which ends with that page.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
     }
 
-    /// The page from which [`resume_from`](JobsIter::resume_from) goes on.
+    /// Returns the page from which [`resume_from`](JobsIter::resume_from) continues.
     ///
-    /// - While jobs of a page are left, that page: to resume repeats some of it and loses nothing.
-    /// - Once its last job was handed out, the next page. So it is after a request that failed:
-    ///   nothing is lost and nothing comes twice.
-    /// - After an error about the cursor itself, the page that carried the faulty cursor.
-    /// - `None` stands for the first page. It is also what remains after the last one.
+    /// - While jobs of a page are left, this is that page: resuming repeats some of its jobs and loses none.
+    /// - After the last job of a page, or after a request that failed, it is the next page: resuming loses
+    ///   and repeats nothing.
+    /// - After an error about the cursor itself, it is the page that carried that cursor.
+    /// - `None` stands for the first page. It is also what remains after the last page.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// # let client = atomiverse::Client::from_env()?;
@@ -269,63 +174,33 @@ impl JobsIter {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn cursor(&self) -> Option<&str> {
-        let page = if self.page.len() == 0 { &self.pager.cursor } else { &self.pager.current };
-        page.as_deref()
+        if self.buffered.len() == 0 { self.pages.next_cursor() } else { self.pages.current() }
     }
 
-    /// Fetches pages until one has jobs or there are no more.
-    fn fetch(&mut self) -> Result<()> {
-        // One deadline over all: a server with nothing but empty pages cannot hold the caller.
-        let deadline = self.client.http().deadline();
-        while self.page.len() == 0 && self.fault.is_none() {
-            let Some(jobs) = self.next_page(deadline)? else { return Ok(()) };
-            self.page = jobs.into_iter();
+    fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<JobSummary>>> {
+        let prefetched = self.prefetched.take();
+        let jobs = self.pages.next_page(|limit, cursor| {
+            // Bounded as every call is.
+            let fetched = prefetched.and_then(|page| page.recv().ok());
+            fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, deadline))
+        })?;
+        if self.prefetch {
+            self.start_prefetch(jobs.as_ref().map_or(0, Vec::len));
         }
-        if self.prefetch && self.fault.is_none() {
-            self.fetch_ahead();
-        }
-        Ok(())
+        Ok(jobs)
     }
 
-    /// Asks for the page after the one at hand. Where no thread can be had it is asked for later.
-    fn fetch_ahead(&mut self) {
-        let Ok(Some((limit, cursor))) = self.pager.ask(self.page.len()) else { return };
-        let call = api::list(limit, cursor);
-        let (sender, attempt) = mpsc::channel();
-        let fetch = {
-            let (client, call) = (self.client.clone(), call.clone());
-            move || {
-                let attempt = client.http().first_attempt(&call, client.http().deadline());
-                // Nobody waits for it any more where the iterator was dropped.
-                let _ = sender.send(attempt);
-            }
-        };
+    /// Starts to fetch the page after this one. If no thread can be had, it is fetched later.
+    fn start_prefetch(&mut self, buffered: usize) {
+        let Ok(Some((limit, cursor))) = self.pages.next_request(buffered) else { return };
+        let (sender, page) = mpsc::channel();
+        let (http, cursor) = (self.http.clone(), cursor.map(str::to_owned));
         let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned());
-        if thread.spawn(fetch).is_ok() {
-            self.ahead = Some(Ahead { call, attempt });
-        }
-    }
-
-    /// The next page as it comes, or `None` where there is none to ask for.
-    pub(crate) fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<JobSummary>>> {
-        if let Some(error) = self.fault.take() {
-            return Err(error);
-        }
-        let (call, first) = match self.ahead.take() {
-            // Bounded as every attempt is.
-            Some(Ahead { call, attempt }) => (call, attempt.recv().ok()),
-            None => match self.pager.ask(0)? {
-                Some((limit, cursor)) => (api::list(limit, cursor), None),
-                None => return Ok(None),
-            },
-        };
-        let http = self.client.http();
-        let answer = http.go_on(&call, first, deadline)?;
-        let page = answer.page().map_err(|cause| http.error(cause, &call, &answer))?;
-        if let Err(cause) = self.pager.turn(&page) {
-            self.fault = Some(http.error(cause, &call, &answer));
-        }
-        Ok(Some(page.jobs))
+        let started = thread.spawn(move || {
+            // Nobody receives it if the iterator was dropped.
+            let _ = sender.send(fetch(&http, limit, cursor.as_deref(), http.deadline()));
+        });
+        self.prefetched = started.is_ok().then_some(page);
     }
 }
 
@@ -333,143 +208,30 @@ impl Iterator for JobsIter {
     type Item = Result<JobSummary>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.pager.left == Some(0) {
-            return None;
-        }
-        if self.page.len() == 0 && self.fault.is_none() {
-            if let Err(error) = self.fetch() {
-                self.pager.done = true;
-                return Some(Err(error));
+        // One deadline for all: a server with nothing but empty pages cannot hold the caller.
+        let mut deadline = None;
+        while self.pages.remaining != Some(0) {
+            if let Some(job) = self.buffered.next() {
+                self.pages.remaining = self.pages.remaining.map(|remaining| remaining - 1);
+                return Some(Ok(job));
+            }
+            let deadline = *deadline.get_or_insert_with(|| self.http.deadline());
+            match self.next_page(deadline) {
+                Ok(Some(jobs)) => self.buffered = jobs.into_iter(),
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
-        if let Some(job) = self.page.next() {
-            self.pager.left = self.pager.left.map(|left| left - 1);
-            return Some(Ok(job));
-        }
-        self.fault.take().map(Err)
+        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let at_hand = self.page.len();
-        match self.pager.left {
-            Some(left) => (at_hand.min(left), Some(left)),
-            None => (at_hand, None),
+        let buffered = self.buffered.len();
+        match self.pages.remaining {
+            Some(remaining) => (buffered.min(remaining), Some(remaining)),
+            None => (buffered, None),
         }
     }
 }
 
 impl FusedIterator for JobsIter {}
-
-/// Which page comes next, and how much of it is wanted.
-#[derive(Debug)]
-struct Pager {
-    limit: u32,
-    /// Jobs still wanted; `None` is all.
-    left: Option<usize>,
-    /// The page to ask for next; `None` is the first.
-    cursor: Option<String>,
-    /// The page before it, which may still be in the caller's hands.
-    current: Option<String>,
-    /// Cursors that were asked with, by hash: a long scan is to hold no texts.
-    used: HashSet<u64>,
-    hasher: RandomState,
-    /// No page is to be asked for any more.
-    done: bool,
-}
-
-impl Pager {
-    fn new() -> Self {
-        Pager {
-            limit: api::PAGE_SIZE,
-            left: None,
-            cursor: None,
-            current: None,
-            used: HashSet::new(),
-            hasher: RandomState::new(),
-            done: false,
-        }
-    }
-
-    /// Limit and cursor of the next page when so many jobs are at hand, or `None` where there is none to ask for.
-    fn ask(&self, at_hand: usize) -> Result<Option<(u32, Option<&str>)>> {
-        let left = self.left.map(|left| left.saturating_sub(at_hand));
-        if self.done || left == Some(0) {
-            return Ok(None);
-        }
-        check(self.limit, self.cursor.as_deref())?;
-        let wanted = left.map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX));
-        Ok(Some((self.limit.min(wanted), self.cursor.as_deref())))
-    }
-
-    /// Takes note of the page that was asked for. After an `Err` its jobs are still good.
-    fn turn(&mut self, page: &JobsPage) -> Result<(), Cause> {
-        if let Some(cursor) = &self.cursor {
-            self.used.insert(self.hasher.hash_one(cursor.as_str()));
-        }
-        self.current.clone_from(&self.cursor);
-        self.done = true;
-        match page.next()? {
-            Some(next) if self.used.contains(&self.hasher.hash_one(next)) => {
-                return Err(Cause::RepeatedCursor(next.to_owned()));
-            }
-            next => {
-                self.done = next.is_none();
-                self.cursor = next.map(str::to_owned);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Runs the logic of cursors and limits over what `answer` says: whether there are more, the next cursor, the
-/// number of jobs; `None` is a request that failed.
-#[cfg(fuzzing)]
-#[doc(hidden)]
-#[allow(missing_docs)]
-pub fn scan(
-    limit: u32,
-    max_jobs: Option<usize>,
-    mut answer: impl FnMut(u32, Option<&str>) -> Option<(bool, Option<String>, usize)>,
-) {
-    let mut pager = Pager::new();
-    pager.limit = limit;
-    pager.left = max_jobs;
-    while pager.left != Some(0) {
-        let Ok(Some((limit, cursor))) = pager.ask(0) else { return };
-        let Some((has_more, next_cursor, jobs)) = answer(limit, cursor) else { return };
-        pager.left = pager.left.map(|left| left.saturating_sub(jobs));
-        if pager.turn(&JobsPage { jobs: Vec::new(), has_more, next_cursor }).is_err() {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(has_more: bool, next_cursor: Option<&str>) -> JobsPage {
-        JobsPage { jobs: Vec::new(), has_more, next_cursor: next_cursor.map(str::to_owned) }
-    }
-
-    #[test]
-    fn a_cursor_is_remembered_over_a_long_scan() {
-        let mut pager = Pager::new();
-        for n in 0..10_000 {
-            pager.turn(&page(true, Some(&format!("c{n}")))).unwrap();
-        }
-        let error = pager.turn(&page(true, Some("c17"))).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            r#"the server sent the cursor "c17" a second time: its pages go round in a circle"#
-        );
-        assert!(pager.ask(0).unwrap().is_none());
-    }
-
-    #[test]
-    fn more_jobs_than_a_u32_can_be_wanted() {
-        let mut pager = Pager::new();
-        pager.left = Some(usize::MAX);
-        assert_eq!(pager.ask(0).unwrap(), Some((50, None)));
-    }
-}

@@ -1,11 +1,16 @@
-//! Finding the address of the server. ureq looks it up for every request and, under a time limit, on a thread of
-//! its own for each; a client has one server, so that this is remembered for a short while.
+//! Looks up the address of the server and keeps it for a short while.
 //!
-//! With `http`, the only file that names ureq. It is of the part that ureq does not hold stable between its minor
-//! versions: hence the upper bound in `Cargo.toml`.
+//! ureq asks its resolver for every request, before it looks for a pooled connection, and its own resolver
+//! starts a thread for every look-up with a time limit. This one starts at most one look-up at a time, and
+//! keeps what arrives after its caller has left.
+//!
+//! Like `connector`, this uses a part of ureq that may change in a minor version: hence the upper bound in
+//! `Cargo.toml`.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -13,103 +18,260 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, DECADES};
 
-/// As long as a server's addresses may be relied on; a connection that cannot be made ends it earlier.
-const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+/// Marks an error from before the connection stood: nothing was sent.
+#[derive(Debug)]
+pub(crate) struct NotConnected(pub(crate) ureq::Error);
 
-#[derive(Debug, Clone)]
-pub(crate) struct RememberingResolver {
-    default: Arc<DefaultResolver>,
-    last: Arc<Mutex<Option<Lookup>>>,
+impl NotConnected {
+    pub(crate) fn wrap(error: ureq::Error) -> ureq::Error {
+        match error {
+            ureq::Error::Other(inner) if inner.is::<NotConnected>() => ureq::Error::Other(inner),
+            error => ureq::Error::Other(Box::new(NotConnected(error))),
+        }
+    }
+}
+
+impl std::fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NotConnected {}
+
+/// How long addresses are used. A connection that cannot be made ends it earlier.
+const MAX_AGE: Duration = Duration::from_secs(30);
+
+/// ureq's list of addresses has no room for more.
+const MAX_ADDRESSES: usize = 16;
+
+type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+#[derive(Clone)]
+pub(crate) struct CachingResolver {
+    look_up: Arc<LookUp>,
+    state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug)]
-struct Lookup {
-    uri: Uri,
-    addresses: Vec<SocketAddr>,
-    made: Instant,
+#[derive(Default)]
+struct State {
+    addresses: Option<Addresses>,
+    pending: Option<Pending>,
+    /// The address of the last connection that was made. It is tried first.
+    preferred: Option<SocketAddr>,
 }
 
-impl RememberingResolver {
+struct Addresses {
+    host: String,
+    found: Vec<SocketAddr>,
+    found_at: Instant,
+}
+
+/// A look-up under way, on a thread of its own.
+#[derive(Clone)]
+struct Pending {
+    host: String,
+    /// After a fork the thread is not there.
+    process: u32,
+    outcome: Arc<Outcome>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    result: Mutex<Option<Result<Vec<SocketAddr>, String>>>,
+    arrived: Condvar,
+}
+
+impl CachingResolver {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        RememberingResolver { default: Arc::default(), last: Arc::default(), clock }
+        CachingResolver::with_look_up(clock, |host| Ok(host.to_socket_addrs()?.collect()))
     }
 
-    /// The addresses did not answer: they are looked up anew.
-    pub(crate) fn forget(&self) {
-        *self.last() = None;
+    fn with_look_up(
+        clock: Arc<dyn Clock>,
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        CachingResolver { look_up: Arc::new(look_up), state: Arc::default(), clock }
+    }
+
+    /// Forgets the addresses, because none of them accepted a connection.
+    pub(crate) fn invalidate(&self) {
+        self.state().addresses = None;
+    }
+
+    /// Remembers an address that accepted a connection.
+    pub(crate) fn prefer(&self, address: SocketAddr) {
+        self.state().preferred = Some(address);
     }
 
     #[cfg(test)]
-    pub(crate) fn remembers(&self) -> bool {
-        self.last().is_some()
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.state().addresses.is_some()
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Lookup>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn find(&self, host: &str, within: Duration) -> Result<Vec<SocketAddr>, Failure> {
+        let deadline = Instant::now() + within.min(DECADES);
+        let outcome = {
+            let mut state = self.state();
+            if let Some(Addresses { host: known, found, found_at }) = &state.addresses {
+                let age = self.clock.now().saturating_duration_since(*found_at);
+                if known == host && age < MAX_AGE {
+                    return Ok(found.clone());
+                }
+            }
+            let process = std::process::id();
+            match &state.pending {
+                Some(pending) if pending.host == host && pending.process == process => {
+                    pending.outcome.clone()
+                }
+                _ => self.start(&mut state, host, process)?,
+            }
+        };
+        let mut result = lock(&outcome.result);
+        loop {
+            match &*result {
+                Some(Ok(found)) => return Ok(found.clone()),
+                Some(Err(reason)) => return Err(Failure::NotFound(reason.clone())),
+                None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::TimedOut);
+            }
+            let waited = outcome.arrived.wait_timeout(result, left);
+            result = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn start(&self, state: &mut State, host: &str, process: u32) -> Result<Arc<Outcome>, Failure> {
+        let outcome = Arc::new(Outcome::default());
+        let (resolver, host) = (self.clone(), host.to_owned());
+        let pending = Pending { host: host.clone(), process, outcome: outcome.clone() };
+        let look_up = {
+            let outcome = outcome.clone();
+            move || {
+                let result = (resolver.look_up)(&host).map_err(|error| error.to_string());
+                let mut state = resolver.state();
+                if let Ok(found) = &result {
+                    let (found, found_at) = (found.clone(), resolver.clock.now());
+                    state.addresses = Some(Addresses { host, found, found_at });
+                }
+                state.pending = None;
+                drop(state);
+                *lock(&outcome.result) = Some(result);
+                outcome.arrived.notify_all();
+            }
+        };
+        let thread = thread::Builder::new().name("atomiverse-resolver".to_owned());
+        thread
+            .spawn(look_up)
+            .map_err(|error| Failure::NotFound(format!("cannot start a thread: {error}")))?;
+        state.pending = Some(pending);
+        Ok(outcome)
+    }
+
+    /// At most as many as fit, the preferred one first.
+    fn in_order(&self, mut addresses: Vec<SocketAddr>) -> ResolvedSocketAddrs {
+        if let Some(preferred) = self.state().preferred {
+            // The sort is stable.
+            addresses.sort_by_key(|address| *address != preferred);
+        }
+        let mut list = self.empty();
+        addresses.into_iter().take(MAX_ADDRESSES).for_each(|address| list.push(address));
+        list
     }
 }
 
-impl Resolver for RememberingResolver {
+enum Failure {
+    TimedOut,
+    NotFound(String),
+}
+
+impl Resolver for CachingResolver {
     fn resolve(
         &self,
         uri: &Uri,
-        config: &Config,
+        _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let mut addresses = self.empty();
         if let Some(address) = literal(uri) {
-            addresses.push(address);
-            return Ok(addresses);
+            return Ok(self.in_order(vec![address]));
         }
-        if let Some(lookup) = &*self.last() {
-            let is_same = lookup.uri.authority() == uri.authority() && lookup.uri.scheme() == uri.scheme();
-            let age = self.clock.now().saturating_duration_since(lookup.made);
-            if is_same && age < REMEMBERED_FOR {
-                lookup.addresses.iter().for_each(|address| addresses.push(*address));
-                return Ok(addresses);
+        let authority = uri.scheme().zip(uri.authority());
+        let host =
+            authority.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+        let host = host.ok_or(ureq::Error::HostNotFound)?;
+        match self.find(&host, *timeout.after) {
+            Ok(addresses) if addresses.is_empty() => Err(NotConnected::wrap(ureq::Error::HostNotFound)),
+            Ok(addresses) => Ok(self.in_order(addresses)),
+            Err(Failure::TimedOut) => Err(NotConnected::wrap(ureq::Error::Timeout(timeout.reason))),
+            Err(Failure::NotFound(reason)) => {
+                Err(NotConnected::wrap(ureq::Error::Io(io::Error::other(reason))))
             }
         }
-        let found = self.default.resolve(uri, config, timeout)?;
-        let (uri, addresses, made) = (uri.clone(), found.to_vec(), self.clock.now());
-        *self.last() = Some(Lookup { uri, addresses, made });
-        Ok(found)
     }
 }
 
-/// A host that is an address needs no look-up.
+impl std::fmt::Debug for CachingResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachingResolver").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The address that the URL itself holds, if it names none by a host name.
 fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let authority = uri.authority()?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    let address: IpAddr = host.parse().ok()?;
-    Some(SocketAddr::new(address, authority.port_u16().unwrap_or(default_port)))
+    Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, uri.port_u16().unwrap_or(default_port)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use std::time::SystemTime;
 
     use super::*;
 
     #[derive(Debug)]
-    struct Clockwork {
+    struct ManualClock {
         start: Instant,
         elapsed: Mutex<Duration>,
     }
 
-    impl Clock for Clockwork {
-        fn now(&self) -> Instant {
-            self.start + *self.elapsed.lock().unwrap()
+    impl ManualClock {
+        fn new() -> Arc<Self> {
+            Arc::new(ManualClock { start: Instant::now(), elapsed: Mutex::default() })
         }
-        fn wall(&self) -> SystemTime {
+    }
+
+    impl Clock for ManualClock {
+        fn now(&self) -> Instant {
+            self.start + *lock(&self.elapsed)
+        }
+        fn system_time(&self) -> SystemTime {
             SystemTime::UNIX_EPOCH
         }
         fn sleep(&self, pause: Duration) {
-            *self.elapsed.lock().unwrap() += pause;
+            *lock(&self.elapsed) += pause;
         }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
     }
 
     fn uri(text: &str) -> Uri {
@@ -117,39 +279,89 @@ mod tests {
     }
 
     #[test]
-    fn a_look_up_is_remembered_for_its_server_and_for_a_while() {
-        let clock = Arc::new(Clockwork { start: Instant::now(), elapsed: Mutex::default() });
-        let resolver = RememberingResolver::new(clock.clone());
-        let config = Config::default();
-        let look_up = |text| resolver.resolve(&uri(text), &config, NextTimeout::default()).unwrap().to_vec();
-        let made = || resolver.last().as_ref().map(|lookup| lookup.made);
-
-        let addresses = look_up("http://localhost:80/a");
-        assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
-        let first = made().unwrap();
+    fn addresses_are_kept_for_one_host_and_for_a_while() {
+        let clock = ManualClock::new();
+        let count = Arc::new(AtomicUsize::new(0));
+        let resolver = {
+            let count = count.clone();
+            CachingResolver::with_look_up(clock.clone(), move |host| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(host.to_socket_addrs()?.collect())
+            })
+        };
+        let find = |host| {
+            let found = resolver.find(host, LONG).unwrap_or_default();
+            assert!(!found.is_empty() && found.iter().all(|found| found.ip().is_loopback()));
+            count.load(Ordering::SeqCst)
+        };
+        assert_eq!(find("localhost:80"), 1);
         clock.sleep(Duration::from_secs(29));
-        assert_eq!(look_up("http://localhost:80/b"), addresses);
-        assert_eq!(made(), Some(first));
+        assert_eq!(find("localhost:80"), 1);
         clock.sleep(Duration::from_secs(1));
-        look_up("http://localhost:80/c");
-        assert_eq!(made(), Some(first + Duration::from_secs(30)), "looked up anew");
-        clock.sleep(Duration::from_secs(1));
-        assert_eq!(look_up("http://localhost:81/")[0].port(), 81, "another server");
-        assert_eq!(made(), Some(first + Duration::from_secs(31)));
-        resolver.forget();
-        assert_eq!(made(), None);
+        assert_eq!(find("localhost:80"), 2, "too old");
+        assert_eq!(find("localhost:81"), 3, "another host");
+        resolver.invalidate();
+        assert_eq!(find("localhost:81"), 4, "invalidated");
+    }
+
+    #[test]
+    fn a_late_look_up_is_kept_and_is_the_only_one() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let resolver = {
+            let count = count.clone();
+            CachingResolver::with_look_up(ManualClock::new(), move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = lock(&released).recv();
+                Ok(vec![address("127.0.0.1:80")])
+            })
+        };
+        for _ in 0..3 {
+            let outcome = resolver.find("slow.test:80", Duration::from_millis(5));
+            assert!(matches!(outcome, Err(Failure::TimedOut)));
+        }
+        release.send(()).unwrap();
+        assert!(resolver.find("slow.test:80", LONG).is_ok());
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert!(resolver.has_addresses());
+    }
+
+    #[test]
+    fn a_failed_look_up_is_not_kept() {
+        let answers =
+            Mutex::new(vec![Ok(vec![address("127.0.0.1:80")]), Err(io::Error::other("no such name"))]);
+        let resolver = CachingResolver::with_look_up(ManualClock::new(), move |_| {
+            lock(&answers).pop().unwrap_or_else(|| Ok(Vec::new()))
+        });
+        let failed = resolver.find("host.test:80", LONG);
+        assert!(matches!(failed, Err(Failure::NotFound(reason)) if reason == "no such name"));
+        assert!(resolver.find("host.test:80", LONG).is_ok());
+    }
+
+    #[test]
+    fn the_address_that_worked_is_tried_first() {
+        let resolver = CachingResolver::new(ManualClock::new());
+        let (black_hole, good) = (address("[::1]:80"), address("127.0.0.1:80"));
+        let order = || resolver.in_order(vec![black_hole, good]).to_vec();
+        assert_eq!(order(), [black_hole, good]);
+        resolver.prefer(good);
+        assert_eq!(order(), [good, black_hole]);
+        resolver.prefer(address("127.0.0.2:80"));
+        assert_eq!(order(), [black_hole, good]);
+        assert_eq!(resolver.in_order(vec![good; 40]).len(), MAX_ADDRESSES);
     }
 
     #[test]
     fn an_address_is_not_looked_up() {
-        for (text, address) in [
+        for (text, expected) in [
             ("http://127.0.0.1", "127.0.0.1:80"),
             ("https://127.0.0.1", "127.0.0.1:443"),
             ("http://127.0.0.1:8080", "127.0.0.1:8080"),
             ("http://[::1]:8080", "[::1]:8080"),
             ("https://[::1]", "[::1]:443"),
         ] {
-            assert_eq!(literal(&uri(text)), Some(address.parse().unwrap()), "{text}");
+            assert_eq!(literal(&uri(text)), Some(address(expected)), "{text}");
         }
         assert_eq!(literal(&uri("http://localhost")), None);
         assert_eq!(literal(&uri("http://127.0.0.1.example")), None);

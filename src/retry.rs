@@ -1,206 +1,201 @@
-//! Whether a request that failed is sent again, and after what pause. Pure: no clock, no network.
+//! Whether a request is retried, and after what delay. Pure: no clock, no network.
 
 use std::time::Duration;
 
+use crate::clock::DECADES;
+use crate::error::ErrorKind;
+
 /// What sending a request a second time can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resend {
-    /// Nothing changes on the server.
-    Read,
-    /// Done twice is done once: rename, cancel, delete.
+pub(crate) enum Idempotency {
+    /// Nothing changes on the server: list, get.
+    Safe,
+    /// Twice has the same effect as once: rename, cancel, delete.
     Idempotent,
-    /// Done twice is two jobs: only where the server surely did not take the first.
-    Never,
+    /// Twice may create two jobs: submissions.
+    NonIdempotent,
 }
 
-/// Why an attempt failed, as far as the policy cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// No connection was made: the server saw nothing.
-    NotConnected,
-    /// The connection broke under the request or the answer.
-    ConnectionLost,
-    /// Time was up.
-    Timeout,
-    /// The server answered with an error status.
-    Status(u16),
-    /// The connection was made and then refused by this side, before anything was sent on it.
-    Refused,
-    /// Something else that another try would meet again.
-    Unclear,
-}
-
-impl Failure {
-    /// Whether the same request may do better a little later.
-    pub(crate) fn is_transient(self) -> bool {
-        match self {
-            Failure::NotConnected | Failure::ConnectionLost | Failure::Timeout => true,
-            Failure::Status(status) => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
-            Failure::Refused | Failure::Unclear => false,
-        }
-    }
-
-    /// Whether the server may have done what was asked, for all that is known.
-    pub(crate) fn may_have_been_taken(self) -> bool {
-        match self {
-            Failure::NotConnected | Failure::Refused => false,
-            Failure::ConnectionLost | Failure::Timeout | Failure::Unclear => true,
-            // A redirect may be the answer to what was done; 307 and 308 ask for it elsewhere.
-            Failure::Status(status) => matches!(status, 300..=306 | 408 | 500..=502 | 504..),
-        }
-    }
-
-    fn allows(self, resend: Resend) -> bool {
-        self.is_transient()
-            && match resend {
-                Resend::Read => true,
-                Resend::Idempotent => self != Failure::Timeout,
-                Resend::Never => !self.may_have_been_taken(),
+impl Idempotency {
+    fn allows_retry_after(self, kind: &ErrorKind) -> bool {
+        kind.is_transient()
+            && match self {
+                Idempotency::Safe => true,
+                // The server may still be at it: a second rename could undo a later one.
+                Idempotency::Idempotent => !kind.is_response_timeout(),
+                // A 503 does not count: Varnish was seen to send it after the backend had accepted the job.
+                Idempotency::NonIdempotent => {
+                    matches!(kind, ErrorKind::NotConnected { .. } | ErrorKind::Status { status: 429, .. })
+                }
             }
     }
 }
 
-/// How often and how patiently; every part can be set in the builder.
+/// How many times a request is retried and how long the delays are.
 #[derive(Debug, Clone)]
-pub(crate) struct Policy {
+pub(crate) struct RetryPolicy {
     pub(crate) max_retries: u32,
     pub(crate) first_pause: Duration,
-    pub(crate) longest_pause: Duration,
-    /// The longest `Retry-After` that is obeyed; beyond it the error goes to the caller at once.
-    pub(crate) longest_retry_after: Duration,
+    pub(crate) max_pause: Duration,
+    /// The longest `Retry-After` that is honoured. Beyond it the error is returned at once.
+    pub(crate) max_retry_after: Duration,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Policy {
+        RetryPolicy {
             max_retries: 2,
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(8),
-            longest_retry_after: Duration::from_secs(30),
+            max_pause: Duration::from_secs(8),
+            max_retry_after: Duration::from_secs(30),
         }
     }
 }
 
-impl Policy {
-    /// The pause before the next attempt, or `None` where there is to be none.
+impl RetryPolicy {
+    /// The delay before the next attempt, or `None` if there is to be none.
     ///
-    /// `attempts` were made so far, `left` is the time before the deadline, `jitter` is in `0.0..1.0`.
-    pub(crate) fn pause(
+    /// `attempts` is the number of attempts so far, `remaining` the time before the deadline, and `jitter` is
+    /// in `0.0..1.0`.
+    pub(crate) fn delay(
         &self,
-        resend: Resend,
-        failure: Failure,
+        idempotency: Idempotency,
+        kind: &ErrorKind,
         attempts: u32,
-        retry_after: Option<Duration>,
-        left: Duration,
+        remaining: Duration,
         jitter: f64,
     ) -> Option<Duration> {
-        if attempts > self.max_retries || !failure.allows(resend) {
+        if attempts > self.max_retries || !idempotency.allows_retry_after(kind) {
             return None;
         }
-        let pause = match retry_after {
-            Some(asked) if asked > self.longest_retry_after => return None,
+        let delay = match kind.retry_after() {
+            Some(asked) if asked > self.max_retry_after => return None,
             Some(asked) => asked,
             None => {
-                let doubled = 2u32.saturating_pow(attempts.saturating_sub(1));
-                let full = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
-                // Many clients that failed together must not come back together.
+                let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
+                let full = self.first_pause.saturating_mul(factor).min(self.max_pause).min(DECADES);
+                // Clients that failed together must not all come back together.
                 full.mul_f64(1.0 - jitter / 4.0)
             }
         };
-        (pause < left).then_some(pause)
+        (delay < remaining).then_some(delay)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Idempotency::{Idempotent, NonIdempotent, Safe};
 
     const LONG: Duration = Duration::from_secs(3600);
+    const TIMEOUT: ErrorKind = ErrorKind::Timeout { within: LONG };
 
-    fn pause(resend: Resend, failure: Failure) -> Option<Duration> {
-        Policy::default().pause(resend, failure, 1, None, LONG, 0.0)
+    fn status(status: u16) -> ErrorKind {
+        status_with(status, None)
+    }
+
+    fn status_with(status: u16, retry_after: Option<Duration>) -> ErrorKind {
+        ErrorKind::Status { status, reason: "", message: None, retry_after, is_html: false }
+    }
+
+    fn not_connected() -> ErrorKind {
+        ErrorKind::NotConnected { reason: String::new(), timed_out: None, retryable: true }
+    }
+
+    fn lost() -> ErrorKind {
+        ErrorKind::ConnectionLost(String::new())
+    }
+
+    fn is_retried(idempotency: Idempotency, kind: &ErrorKind) -> bool {
+        RetryPolicy::default().delay(idempotency, kind, 1, LONG, 0.0).is_some()
     }
 
     #[test]
-    fn reads_are_sent_again_after_every_transient_failure() {
-        for failure in [Failure::NotConnected, Failure::ConnectionLost, Failure::Timeout] {
-            assert!(pause(Resend::Read, failure).is_some(), "{failure:?}");
+    fn reads_are_retried_after_every_transient_error() {
+        for kind in [not_connected(), lost(), TIMEOUT] {
+            assert!(is_retried(Safe, &kind), "{kind:?}");
         }
-        for status in 100..600 {
-            let again = [408, 425, 429, 500, 502, 503, 504].contains(&status);
-            assert_eq!(pause(Resend::Read, Failure::Status(status)).is_some(), again, "{status}");
+        for code in 100..600 {
+            let transient = [408, 425, 429, 500, 502, 503, 504].contains(&code);
+            assert_eq!(is_retried(Safe, &status(code)), transient, "{code}");
         }
-        assert_eq!(pause(Resend::Read, Failure::Refused), None);
-        assert_eq!(pause(Resend::Read, Failure::Unclear), None);
+        assert!(!is_retried(Safe, &ErrorKind::Tls(String::new())));
+        assert!(!is_retried(Safe, &ErrorKind::BadResponse(String::new())));
+        assert!(!is_retried(
+            Safe,
+            &ErrorKind::NotConnected { reason: String::new(), timed_out: None, retryable: false }
+        ));
     }
 
     #[test]
-    fn changes_are_not_sent_again_after_a_timeout() {
-        assert_eq!(pause(Resend::Idempotent, Failure::Timeout), None);
-        assert!(pause(Resend::Idempotent, Failure::ConnectionLost).is_some());
-        assert!(pause(Resend::Idempotent, Failure::Status(502)).is_some());
-        assert_eq!(pause(Resend::Idempotent, Failure::Status(409)), None);
-    }
-
-    #[test]
-    fn a_submission_is_sent_again_only_when_the_server_surely_did_not_take_it() {
-        for failure in [Failure::NotConnected, Failure::Status(429), Failure::Status(503)] {
-            assert!(pause(Resend::Never, failure).is_some(), "{failure:?}");
+    fn changes_are_not_retried_after_a_timeout() {
+        for kind in [TIMEOUT, status(408), status(504), status(409)] {
+            assert!(!is_retried(Idempotent, &kind), "{kind:?}");
         }
-        for failure in [Failure::ConnectionLost, Failure::Timeout, Failure::Status(408), Failure::Status(500)]
-        {
-            assert_eq!(pause(Resend::Never, failure), None, "{failure:?}");
+        for kind in [not_connected(), lost(), status(429), status(500), status(502), status(503)] {
+            assert!(is_retried(Idempotent, &kind), "{kind:?}");
         }
     }
 
     #[test]
-    fn pauses_double_from_half_a_second_to_eight_and_end_with_the_retries() {
-        let policy = Policy { max_retries: 6, ..Policy::default() };
-        let pauses: Vec<_> = (1..=7)
-            .map(|attempts| policy.pause(Resend::Read, Failure::Timeout, attempts, None, LONG, 0.0))
-            .map(|pause| pause.map(|pause| pause.as_secs_f64()))
+    fn a_submission_is_retried_only_if_the_server_cannot_have_accepted_it() {
+        assert!(is_retried(NonIdempotent, &not_connected()));
+        assert!(is_retried(NonIdempotent, &status(429)));
+        for kind in [lost(), TIMEOUT, status(408), status(425), status(500), status(502), status(503)] {
+            assert!(!is_retried(NonIdempotent, &kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn delays_double_from_half_a_second_to_eight_and_end_with_the_retries() {
+        let policy = RetryPolicy { max_retries: 6, ..RetryPolicy::default() };
+        let delays: Vec<_> = (1..=7)
+            .map(|attempts| policy.delay(Safe, &TIMEOUT, attempts, LONG, 0.0))
+            .map(|delay| delay.map(|delay| delay.as_secs_f64()))
             .collect();
-        assert_eq!(pauses, [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), Some(8.0), None]);
+        assert_eq!(delays, [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(8.0), Some(8.0), None]);
     }
 
     #[test]
-    fn jitter_shortens_a_pause_by_at_most_a_quarter() {
-        let pause = |jitter| Policy::default().pause(Resend::Read, Failure::Timeout, 1, None, LONG, jitter);
-        assert_eq!(pause(0.0), Some(Duration::from_millis(500)));
-        assert_eq!(pause(0.5), Some(Duration::from_micros(437_500)));
-        assert_eq!(pause(1.0), Some(Duration::from_millis(375)));
+    fn jitter_shortens_a_delay_by_at_most_a_quarter() {
+        let delay = |jitter| RetryPolicy::default().delay(Safe, &TIMEOUT, 1, LONG, jitter);
+        assert_eq!(delay(0.0), Some(Duration::from_millis(500)));
+        assert_eq!(delay(0.5), Some(Duration::from_micros(437_500)));
+        assert_eq!(delay(1.0), Some(Duration::from_millis(375)));
     }
 
     #[test]
-    fn retry_after_is_obeyed_up_to_its_ceiling() {
-        let pause = |asked| {
-            let asked = Some(Duration::from_secs(asked));
-            Policy::default().pause(Resend::Read, Failure::Status(429), 1, asked, LONG, 0.7)
+    fn retry_after_is_honoured_up_to_its_ceiling() {
+        let delay = |asked| {
+            let kind = status_with(429, Some(Duration::from_secs(asked)));
+            RetryPolicy::default().delay(Safe, &kind, 1, LONG, 0.7)
         };
-        assert_eq!(pause(0), Some(Duration::ZERO));
-        assert_eq!(pause(30), Some(Duration::from_secs(30)));
-        assert_eq!(pause(31), None);
+        assert_eq!(delay(0), Some(Duration::ZERO));
+        assert_eq!(delay(30), Some(Duration::from_secs(30)));
+        assert_eq!(delay(31), None);
     }
 
     #[test]
-    fn there_is_no_pause_that_reaches_the_deadline() {
-        let pause = |left| {
-            Policy::default().pause(Resend::Read, Failure::Timeout, 1, None, Duration::from_millis(left), 0.0)
+    fn no_delay_reaches_the_deadline() {
+        let delay = |remaining| {
+            RetryPolicy::default().delay(Safe, &TIMEOUT, 1, Duration::from_millis(remaining), 0.0)
         };
-        assert_eq!(pause(500), None);
-        assert!(pause(501).is_some());
+        assert_eq!(delay(500), None);
+        assert!(delay(501).is_some());
     }
 
     #[test]
     fn no_retries_means_one_attempt() {
-        let policy = Policy { max_retries: 0, ..Policy::default() };
-        assert_eq!(policy.pause(Resend::Read, Failure::NotConnected, 1, None, LONG, 0.0), None);
+        let policy = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
+        assert_eq!(policy.delay(Safe, &not_connected(), 1, LONG, 0.0), None);
     }
 
     #[test]
-    fn a_huge_number_of_attempts_does_not_overflow() {
-        let policy = Policy { max_retries: u32::MAX, ..Policy::default() };
-        let pause = policy.pause(Resend::Read, Failure::Timeout, u32::MAX - 1, None, LONG, 0.0);
-        assert_eq!(pause, Some(Duration::from_secs(8)));
+    fn huge_numbers_do_not_overflow() {
+        let policy = RetryPolicy { max_retries: u32::MAX, ..RetryPolicy::default() };
+        let delay = policy.delay(Safe, &TIMEOUT, u32::MAX - 1, LONG, 0.0);
+        assert_eq!(delay, Some(Duration::from_secs(8)));
+        let endless = RetryPolicy { first_pause: Duration::MAX, max_pause: Duration::MAX, ..policy };
+        assert_eq!(endless.delay(Safe, &TIMEOUT, 1, LONG, 0.0), None);
     }
 }

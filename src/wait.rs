@@ -1,18 +1,25 @@
-//! Waiting for jobs: look, pause, look again, under one deadline.
+//! Waiting for jobs: poll, pause, poll again, under one deadline.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api;
-use crate::client::Client;
-use crate::clock::after;
-use crate::error::{Cause, Error, Result};
-use crate::summary::{JobId, JobState, JobSummary};
+use crate::clock::{DECADES, saturating_add};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Http;
+use crate::pages::Pages;
+use crate::types::{JobId, JobState, JobSummary};
+use crate::{listing, operations, parallel};
 
-/// How to wait for a job: how long, how often to look, and whom to tell.
+/// How many jobs are looked up by id before those that have ended are handed out.
+const CHUNK: usize = 16;
+
+/// Options of a wait: how long it takes at most, how often it polls, and what is called on updates.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use atomiverse::WaitOptions;
@@ -29,7 +36,7 @@ use crate::summary::{JobId, JobState, JobSummary};
 #[derive(Clone)]
 #[must_use]
 pub struct WaitOptions<'a> {
-    /// `None` is for ever.
+    /// `None` is without a limit.
     timeout: Option<Duration>,
     min_interval: Duration,
     max_interval: Duration,
@@ -40,11 +47,7 @@ pub struct WaitOptions<'a> {
 type OnUpdate<'a> = Arc<Mutex<dyn FnMut(&JobSummary) + Send + 'a>>;
 
 impl<'a> WaitOptions<'a> {
-    /// One hour at most, with pauses that grow from 1 to 15 seconds.
-    ///
-    /// ```
-    /// let options = atomiverse::WaitOptions::new();
-    /// ```
+    /// Returns the default options: at most one hour, with polling intervals that grow from 1 to 15 seconds.
     pub fn new() -> Self {
         WaitOptions {
             timeout: Some(Duration::from_secs(3600)),
@@ -55,67 +58,52 @@ impl<'a> WaitOptions<'a> {
         }
     }
 
-    /// The longest that the wait may take, with everything in it: requests, retries, pauses. One hour
-    /// unless set.
+    /// Sets the maximum duration of the wait, including requests, retries and pauses. Defaults to one hour.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// let options = atomiverse::WaitOptions::new().timeout(Duration::from_secs(600));
-    /// ```
+    /// If the process was suspended past that time, the wait polls once more, for at most 10 seconds, before
+    /// it reports a job as unfinished.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Wait for ever: a job that never ends, or that is in a state which this version does not know,
-    /// then holds the caller until the process ends. Each single request stays bounded.
+    /// Removes the limit on the duration.
     ///
-    /// ```
-    /// let options = atomiverse::WaitOptions::new().for_ever();
-    /// ```
+    /// A job that does not end, or that stays in a state which this version does not know, then blocks the
+    /// caller until the process ends. Each request remains bounded.
     pub fn for_ever(mut self) -> Self {
         self.timeout = None;
         self
     }
 
-    /// The first pause between two looks; each further one is half as long again. 1 second unless set.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let options = atomiverse::WaitOptions::new().min_interval(Duration::from_millis(200));
-    /// ```
+    /// Sets the initial polling interval. Each later interval is 1.5 times the previous one. Defaults to 1
+    /// second.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval;
         self
     }
 
-    /// The ceiling of the pauses. 15 seconds unless set. Each pause is shortened by up to a quarter, at
-    /// random.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let options = atomiverse::WaitOptions::new().max_interval(Duration::from_secs(60));
-    /// ```
+    /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a
+    /// quarter, at random.
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = interval;
         self
     }
 
-    /// Whether a job is cancelled when the time is up, since a job that runs on costs money. It is not
-    /// unless set.
+    /// Sets whether to cancel the jobs that are left when the time is up, since a job that runs on costs
+    /// money. Disabled by default.
     ///
-    /// The last tenth of the timeout, at most ten seconds, is kept for it: the timeout bounds this too. The
-    /// [error](Error::cancellation_accepted) says whether the server accepted the request.
-    ///
-    /// ```
-    /// let options = atomiverse::WaitOptions::new().cancel_on_timeout(true);
-    /// ```
+    /// The last tenth of the timeout, at most 10 seconds, is reserved for this. The jobs are cancelled four
+    /// at a time. The [error](Error::cancellation_accepted) of each job says whether the server accepted the
+    /// request, and its text if no time was left to send it.
     pub fn cancel_on_timeout(mut self, cancel: bool) -> Self {
         self.cancel_on_timeout = cancel;
         self
     }
 
-    /// Called with each job at the first look and at each change of its state.
+    /// Sets a function that is called with each job at its first poll and at each change of its state.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let mut states = Vec::new();
@@ -134,10 +122,10 @@ impl<'a> WaitOptions<'a> {
     fn check(&self) -> Result<()> {
         let refuse = |text: &str| Err(Error::input(format!("{text}; nothing was sent")));
         if self.timeout == Some(Duration::ZERO) {
-            return refuse("the timeout is zero: use get_job for a single look");
+            return refuse("timeout is zero: use get_job to load a job once");
         }
         if self.min_interval.is_zero() {
-            return refuse("min_interval is zero: the server would be asked without a pause");
+            return refuse("min_interval is zero: the server would be polled without a pause");
         }
         if self.max_interval < self.min_interval {
             return refuse("max_interval is shorter than min_interval");
@@ -163,37 +151,311 @@ impl fmt::Debug for WaitOptions<'_> {
     }
 }
 
-/// Jobs as they finish. Made by [`Client::wait_for_jobs`], which says how it looks at them.
-///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let ids = ["9f2c", "77ab"];
-/// for job in client.wait_for_jobs(ids, &atomiverse::WaitOptions::new()) {
-///     println!("{}", job?.job_id);
-/// }
-/// # Ok::<(), atomiverse::Error>(())
-/// ```
+/// An iterator over jobs as they finish. Made by [`Client::wait_for_jobs`](crate::Client::wait_for_jobs).
 #[derive(Debug)]
-#[must_use = "iterators are lazy: nothing is asked for before the first `next`"]
+#[must_use = "iterators are lazy: nothing is requested before the first `next`"]
 pub struct WaitForJobs<'a> {
-    client: Client,
+    http: Arc<Http>,
     options: WaitOptions<'a>,
-    /// In the order of the caller.
-    pending: Vec<Pending>,
+    /// All jobs, in the order of the caller.
+    ids: Vec<JobId>,
+    pending: HashMap<JobId, Pending>,
     ready: VecDeque<Result<JobSummary>>,
     schedule: Option<Schedule>,
-    /// Whether listing pages are worth a try.
-    by_listing: bool,
-    /// Whether any look has succeeded.
+    round: Option<Round>,
+    listing: Listing,
+    /// Whether any poll has succeeded.
     has_seen: bool,
+}
+
+/// A job that has not ended, as far as is known.
+#[derive(Debug, Default)]
+struct Pending {
+    /// As last seen.
+    state: Option<JobState>,
+    /// Why the last poll could not read the job.
     last_failure: Option<String>,
 }
 
+/// Whether jobs are looked up on listing pages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Listing {
+    Useful,
+    /// The last listing failed for a reason that may pass. After a second time it is given up.
+    FailedOnce,
+    GivenUp,
+}
+
+/// One poll of all pending jobs: first on listing pages, if that takes fewer requests, then by id.
 #[derive(Debug)]
-struct Pending {
-    id: JobId,
-    /// As last seen.
-    state: Option<JobState>,
+struct Round {
+    pages: Option<Pages>,
+    /// What the listing has not shown.
+    unseen: HashSet<JobId>,
+    pages_asked: usize,
+    /// Pages in a row that showed none of the jobs.
+    fruitless: usize,
+    by_id: VecDeque<JobId>,
+    pending_at_start: usize,
+    started: Instant,
+    deadline: Option<Instant>,
+    is_last: bool,
+    /// The longest `Retry-After` that the server sent.
+    asked_pause: Duration,
+}
+
+impl<'a> WaitForJobs<'a> {
+    pub(crate) fn new(
+        http: Arc<Http>,
+        ids: impl IntoIterator<Item = impl AsRef<str>>,
+        options: &WaitOptions<'a>,
+    ) -> Self {
+        let mut wait = WaitForJobs {
+            http,
+            options: options.clone(),
+            ids: Vec::new(),
+            pending: HashMap::new(),
+            ready: VecDeque::new(),
+            schedule: None,
+            round: None,
+            listing: Listing::Useful,
+            has_seen: false,
+        };
+        if let Err(error) = options.check() {
+            wait.ready.push_back(Err(error));
+            return wait;
+        }
+        let mut refused = HashSet::new();
+        for id in ids {
+            match api::job_id(id.as_ref()) {
+                Ok(id) => {
+                    if wait.pending.insert(id.clone(), Pending::default()).is_none() {
+                        wait.ids.push(id);
+                    }
+                }
+                Err(error) if refused.insert(id.as_ref().to_owned()) => wait.ready.push_back(Err(error)),
+                Err(_) => {}
+            }
+        }
+        wait
+    }
+
+    /// Makes some progress: pauses and starts a round, fetches one page, looks up some jobs by id, or ends
+    /// the round.
+    fn step(&mut self) {
+        let Some(mut round) = self.round.take() else {
+            self.round = Some(self.start_round());
+            return;
+        };
+        if let Some(pages) = round.pages.take() {
+            round.pages = self.poll_page(&mut round, pages);
+            if round.pages.is_none() {
+                let unseen = &round.unseen;
+                round.by_id = self.ids.iter().filter(|id| unseen.contains(*id)).cloned().collect();
+            }
+            self.round = Some(round);
+        } else if !round.by_id.is_empty() && round.deadline.is_none_or(|deadline| self.now() < deadline) {
+            self.poll_by_id(&mut round);
+            self.round = Some(round);
+        } else {
+            self.end_round(&round);
+        }
+    }
+
+    fn start_round(&mut self) -> Round {
+        let http = self.http.clone();
+        let clock = http.clock();
+        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(clock.now(), &self.options));
+        let pause = schedule.next_poll.saturating_duration_since(clock.now());
+        if !pause.is_zero() {
+            clock.sleep(pause);
+        }
+        let started = clock.now();
+        let overslept = schedule.end_of_polls.is_some_and(|end| started >= end);
+        let pending = &self.pending;
+        self.ids.retain(|id| pending.contains_key(id));
+        let use_listing = self.ids.len() > 1 && self.listing != Listing::GivenUp;
+        Round {
+            pages: use_listing.then(Pages::new),
+            unseen: self.ids.iter().cloned().collect(),
+            pages_asked: 0,
+            fruitless: 0,
+            by_id: if use_listing { VecDeque::new() } else { self.ids.iter().cloned().collect() },
+            pending_at_start: self.ids.len(),
+            started,
+            deadline: if overslept { Some(started + GRACE) } else { schedule.end_of_polls },
+            is_last: schedule.next_is_last || overslept,
+            asked_pause: Duration::ZERO,
+        }
+    }
+
+    /// Fetches one listing page. Returns the pages if it is worth fetching another one.
+    fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
+        // A listing that hangs must leave time to look the jobs up by id.
+        let quarter = round.deadline.map(|end| self.now() + end.saturating_duration_since(self.now()) / 4);
+        let deadline = earlier(self.http.deadline(), quarter);
+        let jobs = match pages.next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, deadline))
+        {
+            Ok(Some(jobs)) => jobs,
+            Ok(None) => return None,
+            Err(error) => {
+                self.listing_failed(round, &error);
+                return None;
+            }
+        };
+        round.pages_asked += 1;
+        round.fruitless += 1;
+        self.listing = Listing::Useful;
+        for job in jobs {
+            if let Some(id) = round.unseen.take(&job.job_id) {
+                round.fruitless = 0;
+                self.seen(&id, job);
+            }
+        }
+        // A page that shows a job saves a request for it. The jobs that are left may be far down, so only a
+        // few pages are spent on looking for them, and none for the last one.
+        let patience = round.unseen.len().div_ceil(10);
+        (round.unseen.len() > 1 && round.fruitless < patience).then_some(pages)
+    }
+
+    fn listing_failed(&mut self, round: &mut Round, error: &Error) {
+        if error.is_unauthorized() {
+            self.key_was_refused(round, error);
+            return;
+        }
+        log::debug!("a listing failed and does not end the wait: {error}");
+        round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
+        self.listing = match self.listing {
+            Listing::Useful if error.is_transient() => Listing::FailedOnce,
+            _ => Listing::GivenUp,
+        };
+        // A server in trouble is not asked for each job at once: the round ends here.
+        if self.listing == Listing::FailedOnce && !round.is_last {
+            for id in round.unseen.drain() {
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.last_failure = Some(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Looks up some jobs by id, several at a time.
+    fn poll_by_id(&mut self, round: &mut Round) {
+        let chunk: Vec<JobId> = round.by_id.drain(..round.by_id.len().min(CHUNK)).collect();
+        let http = &self.http;
+        let outcomes = parallel::map(&chunk, parallel::DEFAULT_PARALLEL, |id| {
+            operations::get(http, id, earlier(http.deadline(), round.deadline))
+        });
+        for (id, outcome) in chunk.iter().zip(outcomes) {
+            match outcome {
+                Ok(job) => self.seen(id, job),
+                Err(error) => self.lookup_failed(round, id, error),
+            }
+        }
+    }
+
+    /// A failed look-up is the job's own affair, unless the key was refused.
+    fn lookup_failed(&mut self, round: &mut Round, id: &JobId, error: Error) {
+        let Some(pending) = self.pending.get_mut(id) else { return };
+        if matches!(error.kind(), ErrorKind::OutOfTime) {
+            return;
+        }
+        let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
+        // All that a wait needs to know of a job that cannot be read.
+        let has_ended = error.is_decode() && error.state().is_some_and(JobState::is_terminal);
+        // A gateway may respond with nonsense for a while. Before the first success the address may be wrong.
+        if error.is_transient() || (!is_refused && !has_ended && self.has_seen) {
+            log::debug!("a poll failed and does not end the wait: {error}");
+            round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
+            pending.last_failure = Some(error.to_string());
+            return;
+        }
+        if error.is_unauthorized() {
+            self.key_was_refused(round, &error);
+        } else {
+            self.pending.remove(id);
+            self.ready.push_back(Err(error));
+        }
+    }
+
+    /// The same key would be refused for each of the jobs.
+    fn key_was_refused(&mut self, round: &mut Round, error: &Error) {
+        let pending = &self.pending;
+        let left = self.ids.iter().filter(|id| pending.contains_key(*id));
+        self.ready.extend(left.filter_map(|id| error.status_for(id)).map(Err));
+        self.pending.clear();
+        round.unseen.clear();
+        round.by_id.clear();
+    }
+
+    fn seen(&mut self, id: &JobId, job: JobSummary) {
+        self.has_seen = true;
+        let Some(pending) = self.pending.get_mut(id) else { return };
+        pending.last_failure = None;
+        if pending.state.as_ref() != Some(&job.state) {
+            pending.state = Some(job.state.clone());
+            if let Some(on_update) = &self.options.on_update {
+                (on_update.lock().unwrap_or_else(PoisonError::into_inner))(&job);
+            }
+        }
+        if job.state.is_terminal() {
+            self.pending.remove(id);
+            self.ready.push_back(Ok(job));
+        }
+    }
+
+    fn end_round(&mut self, round: &Round) {
+        // The listing is left once it takes as many requests as looking each job up.
+        let looked_up = round.unseen.len();
+        if round.pages_asked > 0 && round.pages_asked + looked_up >= round.pending_at_start {
+            self.listing = Listing::GivenUp;
+        }
+        let now = self.now();
+        let Some(schedule) = &mut self.schedule else { return };
+        let late = schedule.end_of_polls.map(|end| now.saturating_duration_since(end));
+        let is_over = schedule.end_of_polls.is_some_and(|end| now >= end);
+        // No request takes longer than the deadline allows, so a clock that is far beyond it shows that the
+        // process was suspended.
+        let was_suspended = late.is_some_and(|late| late > Duration::from_secs(1));
+        if round.is_last || (is_over && !was_suspended) {
+            self.time_out(now);
+        } else {
+            let took = now.saturating_duration_since(round.started);
+            schedule.plan(now, took, round.asked_pause, self.http.jitter(), self.options.max_interval);
+        }
+    }
+
+    /// Reports an error for each job that is left.
+    fn time_out(&mut self, now: Instant) {
+        let Some(Schedule { started, deadline: Some(deadline), .. }) = self.schedule else { return };
+        let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
+        let cancellations = self.options.cancel_on_timeout.then(|| {
+            // After a suspension there is nothing left of the reserve.
+            let deadline = if now >= deadline { now + GRACE } else { deadline };
+            parallel::map(&ids, parallel::DEFAULT_PARALLEL, |id| {
+                operations::cancel(&self.http, id, deadline).map_err(|error| error.to_string())
+            })
+        });
+        let mut cancellations = cancellations.into_iter().flatten();
+        for job_id in ids {
+            let Pending { state, last_failure } = self.pending.remove(&job_id).unwrap_or_default();
+            let waited = now.saturating_duration_since(started);
+            let cancellation = cancellations.next();
+            let kind = ErrorKind::WaitTimedOut { job_id, state, waited, last_failure, cancellation };
+            self.ready.push_back(Err(Error::without_request(kind)));
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.http.clock().now()
+    }
+}
+
+/// How long the last poll and the cancelling may take if the process was suspended past the deadline.
+const GRACE: Duration = Duration::from_secs(10);
+
+fn earlier(deadline: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(deadline, |other| deadline.min(other))
 }
 
 #[derive(Debug)]
@@ -201,180 +463,51 @@ struct Schedule {
     started: Instant,
     /// When the whole wait has to be over.
     deadline: Option<Instant>,
-    /// When the looks have to be over; what is left is for cancelling.
-    last_look: Option<Instant>,
-    next_look: Instant,
+    /// When polling has to be over. The time after it is for cancelling.
+    end_of_polls: Option<Instant>,
+    next_poll: Instant,
+    next_is_last: bool,
     interval: Duration,
-    /// The next look is the last.
-    is_last: bool,
-}
-
-impl<'a> WaitForJobs<'a> {
-    pub(crate) fn new(
-        client: &Client,
-        ids: impl IntoIterator<Item = impl AsRef<str>>,
-        options: &WaitOptions<'a>,
-    ) -> Self {
-        let mut wait = WaitForJobs {
-            client: client.clone(),
-            options: options.clone(),
-            pending: Vec::new(),
-            ready: VecDeque::new(),
-            schedule: None,
-            by_listing: true,
-            has_seen: false,
-            last_failure: None,
-        };
-        let mut known = HashSet::new();
-        let mut checked = options.check();
-        for id in ids {
-            let id = JobId::from(id.as_ref());
-            checked = checked.and_then(|()| api::get(id.as_str()).map(drop));
-            if known.insert(id.clone()) {
-                wait.pending.push(Pending { id, state: None });
-            }
-        }
-        if let Err(error) = checked {
-            wait.pending.clear();
-            wait.ready.push_back(Err(error));
-        }
-        wait
-    }
-
-    /// One round: pauses until it is time, looks at all jobs that are still pending, and puts what is
-    /// finished into `ready`. An error ends the wait.
-    fn round(&mut self) -> Result<()> {
-        let client = self.client.clone();
-        let clock = client.http().clock();
-        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(clock.now(), &self.options));
-        let pause = schedule.next_look.saturating_duration_since(clock.now());
-        if !pause.is_zero() {
-            clock.sleep(pause);
-        }
-        let last_look = schedule.last_look;
-        let is_last = schedule.is_last;
-        let within_call = client.http().deadline();
-        let mut asked_pause = None;
-        if last_look.is_none_or(|last_look| clock.now() < last_look) {
-            match self.look(last_look.map_or(within_call, |last_look| last_look.min(within_call))) {
-                Ok(()) => self.last_failure = None,
-                // A proxy may answer nonsense for a while; before the first success the address may be wrong.
-                Err(error) if error.is_passing().unwrap_or(self.has_seen) => {
-                    log::debug!("a look failed and does not end the wait: {error}");
-                    asked_pause = error.retry_after();
-                    self.last_failure = Some(error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let now = clock.now();
-        if is_last || last_look.is_some_and(|last_look| now >= last_look) {
-            self.give_up(now);
-        } else if let Some(schedule) = &mut self.schedule {
-            schedule.plan(now, asked_pause, client.http().jitter(), self.options.max_interval);
-        }
-        Ok(())
-    }
-
-    /// Looks at every pending job: on listing pages as long as these are fewer requests, one by one else.
-    fn look(&mut self, deadline: Instant) -> Result<()> {
-        let client = self.client.clone();
-        let count = self.pending.len();
-        let mut missing: Vec<JobId> = self.pending.iter().map(|job| job.id.clone()).collect();
-        if self.by_listing && count > 1 {
-            let mut unseen: HashSet<JobId> = missing.iter().cloned().collect();
-            let mut pages = client.iter_jobs();
-            let mut asked = 0;
-            while asked < unseen.len() {
-                let Some(jobs) = pages.next_page(deadline)? else { break };
-                asked += 1;
-                for job in jobs {
-                    if let Some(id) = unseen.take(&job.job_id) {
-                        self.seen(&id, job);
-                    }
-                }
-            }
-            missing.retain(|id| unseen.contains(id));
-            self.by_listing = asked + missing.len() < count;
-        }
-        for id in missing {
-            match client.get_job_before(id.as_str(), deadline) {
-                Ok(job) => self.seen(&id, job),
-                Err(error) if error.is_not_found() => {
-                    self.pending.retain(|job| job.id != id);
-                    self.ready.push_back(Err(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn seen(&mut self, id: &JobId, job: JobSummary) {
-        self.has_seen = true;
-        let Some(index) = self.pending.iter().position(|pending| pending.id == *id) else { return };
-        if self.pending[index].state.as_ref() != Some(&job.state) {
-            self.pending[index].state = Some(job.state.clone());
-            if let Some(on_update) = &self.options.on_update {
-                (on_update.lock().unwrap_or_else(PoisonError::into_inner))(&job);
-            }
-        }
-        if job.state.is_terminal() {
-            self.pending.remove(index);
-            self.ready.push_back(Ok(job));
-        }
-    }
-
-    /// The time is up: an error for each job that is left.
-    fn give_up(&mut self, now: Instant) {
-        let Some(Schedule { started, deadline: Some(deadline), .. }) = self.schedule else { return };
-        for Pending { id, state } in self.pending.drain(..) {
-            let cancellation =
-                self.options.cancel_on_timeout.then(|| self.client.cancel_job_before(id.as_str(), deadline));
-            let cause = Cause::WaitTimedOut {
-                job_id: id,
-                state,
-                waited: now.saturating_duration_since(started),
-                last_failure: self.last_failure.clone(),
-                cancellation,
-            };
-            self.ready.push_back(Err(Error::new(cause, None)));
-        }
-    }
 }
 
 impl Schedule {
     fn new(now: Instant, options: &WaitOptions<'_>) -> Self {
-        const LONGEST_RESERVE: Duration = Duration::from_secs(10);
-        let deadline = options.timeout.map(|timeout| after(now, timeout));
-        let last_look = options.timeout.map(|timeout| {
+        const MAX_RESERVE: Duration = Duration::from_secs(10);
+        let deadline = options.timeout.map(|timeout| saturating_add(now, timeout));
+        let end_of_polls = options.timeout.map(|timeout| {
             let reserve =
-                if options.cancel_on_timeout { (timeout / 10).min(LONGEST_RESERVE) } else { Duration::ZERO };
-            after(now, timeout - reserve)
+                if options.cancel_on_timeout { (timeout / 10).min(MAX_RESERVE) } else { Duration::ZERO };
+            saturating_add(now, timeout - reserve)
         });
         Schedule {
             started: now,
             deadline,
-            last_look,
-            next_look: now,
+            end_of_polls,
+            next_poll: now,
+            next_is_last: false,
             interval: options.min_interval,
-            is_last: false,
         }
     }
 
-    /// Sets the next look. The last one stands shortly before the end, so that it is worth something.
-    fn plan(&mut self, now: Instant, asked_pause: Option<Duration>, jitter: f64, max_interval: Duration) {
-        const TIME_FOR_A_LOOK: Duration = Duration::from_secs(1);
+    /// Sets the next poll. The last one is placed shortly before the end, so that it can finish.
+    fn plan(
+        &mut self,
+        now: Instant,
+        last_round_took: Duration,
+        asked_pause: Duration,
+        jitter: f64,
+        max_interval: Duration,
+    ) {
         // A server whose clock is wrong may ask for years.
-        const LONGEST_ASKED: Duration = Duration::from_secs(86_400);
-        let asked = asked_pause.unwrap_or_default().min(LONGEST_ASKED);
-        let pause = self.interval.mul_f64(1.0 - jitter / 4.0).max(asked);
+        const MAX_ASKED: Duration = Duration::from_secs(86_400);
+        let pause = self.interval.min(DECADES).mul_f64(1.0 - jitter / 4.0).max(asked_pause.min(MAX_ASKED));
         self.interval = self.interval.saturating_mul(3).min(max_interval.saturating_mul(2)) / 2;
-        self.next_look = after(now, pause);
-        if let Some(end) = self.last_look.filter(|end| self.next_look >= *end) {
+        self.next_poll = saturating_add(now, pause);
+        if let Some(end) = self.end_of_polls.filter(|end| self.next_poll >= *end) {
             let left = end.saturating_duration_since(now);
-            self.next_look = now + left.saturating_sub(TIME_FOR_A_LOOK.min(left / 4));
-            self.is_last = true;
+            let needed = last_round_took.max(Duration::from_secs(1)).min(left / 4);
+            self.next_poll = now + (left - needed);
+            self.next_is_last = true;
         }
     }
 }
@@ -390,10 +523,7 @@ impl Iterator for WaitForJobs<'_> {
             if self.pending.is_empty() {
                 return None;
             }
-            if let Err(error) = self.round() {
-                self.pending.clear();
-                self.ready.push_back(Err(error));
-            }
+            self.step();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, DECADES};
 
 #[derive(Debug)]
 pub(super) struct SimulatedClock {
@@ -23,7 +23,8 @@ struct State {
 
 impl State {
     fn elapsed(&self) -> Duration {
-        self.elapsed + self.running_since.map(|since| since.elapsed()).unwrap_or_default()
+        let running = self.running_since.map(|since| since.elapsed()).unwrap_or_default();
+        self.elapsed.saturating_add(running).min(DECADES)
     }
 }
 
@@ -34,7 +35,8 @@ impl SimulatedClock {
     }
 
     pub(super) fn advance(&self, time: Duration) {
-        self.state().elapsed += time;
+        let mut state = self.state();
+        state.elapsed = state.elapsed.saturating_add(time).min(DECADES);
     }
 
     pub(super) fn set_wall(&self, wall: SystemTime) {
@@ -66,7 +68,7 @@ impl Clock for SimulatedClock {
         self.started + self.elapsed()
     }
 
-    fn wall(&self) -> SystemTime {
+    fn system_time(&self) -> SystemTime {
         let state = self.state();
         state.wall + state.elapsed()
     }
@@ -74,7 +76,7 @@ impl Clock for SimulatedClock {
     fn sleep(&self, pause: Duration) {
         let mut state = self.state();
         if state.running_since.is_none() {
-            state.elapsed += pause;
+            state.elapsed = state.elapsed.saturating_add(pause).min(DECADES);
             return;
         }
         drop(state);

@@ -2,26 +2,14 @@
 
 use std::fmt::Write;
 
-use super::service::StoredJob;
-use crate::summary::{Atom, JobState, MoleculePreview};
+use crate::types::{Atom, MoleculePreview};
 
-pub(super) fn page(stored: &StoredJob, state: &JobState, charge: Option<f64>) -> String {
-    let job = &stored.job;
-    let title = job.name.as_deref().unwrap_or(stored.id.as_str());
-    let charge =
-        charge.map_or_else(|| "nothing yet".to_owned(), |charge| format!("{charge:.1} core-seconds"));
-    let facts = [
-        ("Job", stored.id.as_str()),
-        ("State", state.as_str()),
-        ("Type", job.job_type.as_str()),
-        ("Charge", charge.as_str()),
-        ("Formula", job.molecule_preview.as_ref().map_or("unknown", |preview| preview.formula.as_str())),
-    ];
+pub(super) fn page(title: &str, facts: &[(&str, &str)], preview: Option<&MoleculePreview>) -> String {
     let rows: String = facts
         .iter()
         .map(|(name, value)| format!("<tr><th>{name}</th><td>{}</td></tr>\n", escape(value)))
         .collect();
-    let picture = job.molecule_preview.as_ref().map(picture).unwrap_or_default();
+    let picture = preview.map(picture).unwrap_or_default();
     document(title, &format!("<table>\n{rows}</table>\n{picture}"))
 }
 

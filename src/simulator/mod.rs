@@ -34,9 +34,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::client::{Client, ClientBuilder};
+use crate::builder::ClientBuilder;
+use crate::client::Client;
 use crate::error::Result;
-use crate::summary::{JobId, JobState, MoleculePreview};
+use crate::types::{JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
 use service::Service;

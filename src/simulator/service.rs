@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use super::clock::SimulatedClock;
 use super::{Fault, ReceivedRequest, SimulatedJob, dashboard};
-use crate::summary::{JobId, JobState};
+use crate::types::{JobId, JobState};
 
 #[derive(Debug)]
 pub(super) struct Service {
     clock: Arc<SimulatedClock>,
     api_key: &'static str,
-    /// Oldest first; the serial number grows.
+    /// By time of submission, the oldest first.
     jobs: Vec<StoredJob>,
+    /// Of every job that ever was, by its serial number.
+    submission_times: Vec<i128>,
     /// The job of each payload that was submitted.
     submitted: HashMap<String, JobId>,
     serial: u64,
@@ -94,6 +96,7 @@ impl Service {
             clock,
             api_key,
             jobs: Vec::new(),
+            submission_times: Vec::new(),
             submitted: HashMap::new(),
             serial: 0,
             answers: 0,
@@ -107,7 +110,10 @@ impl Service {
         self.serial += 1;
         let id = JobId::from(format!("job-{:06}", self.serial));
         let submitted = self.now() - nanoseconds(job.age);
-        self.jobs.push(StoredJob { serial: self.serial, id: id.clone(), job, submitted, cancelled: None });
+        self.submission_times.push(submitted);
+        let place = self.jobs.partition_point(|other| other.submitted <= submitted);
+        let job = StoredJob { serial: self.serial, id: id.clone(), job, submitted, cancelled: None };
+        self.jobs.insert(place, job);
         id
     }
 
@@ -179,18 +185,27 @@ impl Service {
             Ok(limit @ 1..=LARGEST_PAGE) => limit,
             _ => return Reply::invalid(&["query", "limit"], "Input should be from 1 to 1000", "int_range"),
         };
-        // The serial number of the last job that was seen: jobs that come or go do not move it.
-        let before = match cursor.map(|cursor| cursor.strip_prefix("before-").map(str::parse::<u64>)) {
-            None => u64::MAX,
-            Some(Some(Ok(serial))) => serial,
-            Some(_) => return Reply::invalid(&["query", "cursor"], "Invalid cursor", "value_error"),
+        // A cursor names the last job that was listed. Jobs that are added or deleted do not move it.
+        let before = match cursor {
+            None => None,
+            Some(cursor) => match self.place_before(cursor) {
+                None => return Reply::invalid(&["query", "cursor"], "Invalid cursor", "value_error"),
+                place => place,
+            },
         };
-        let mut older = self.jobs.iter().rev().filter(|job| job.serial < before).peekable();
+        let is_older = |job: &&StoredJob| before.is_none_or(|before| (job.submitted, job.serial) < before);
+        let mut older = self.jobs.iter().rev().filter(is_older).peekable();
         let page: Vec<&StoredJob> = older.by_ref().take(limit).collect();
         let has_more = older.peek().is_some();
         let next_cursor = page.last().filter(|_| has_more).map(|job| format!("before-{}", job.serial));
         let jobs: Vec<Value> = page.into_iter().map(|job| self.summary(job)).collect();
         Reply::json(200, &json!({ "jobs": jobs, "has_more": has_more, "next_cursor": next_cursor }))
+    }
+
+    fn place_before(&self, cursor: &str) -> Option<(i128, u64)> {
+        let serial: u64 = cursor.strip_prefix("before-")?.parse().ok()?;
+        let submitted = self.submission_times.get(usize::try_from(serial).ok()?.checked_sub(1)?)?;
+        Some((*submitted, serial))
     }
 
     fn get(&mut self, index: usize) -> Reply {
@@ -339,7 +354,17 @@ impl Service {
         let body = match job {
             Some(stored) => {
                 let (state, charge) = stored.at(self.now());
-                dashboard::page(stored, &state, charge)
+                let charge = charge
+                    .map_or_else(|| "nothing yet".to_owned(), |charge| format!("{charge:.1} core-seconds"));
+                let preview = stored.job.molecule_preview.as_ref();
+                let facts = [
+                    ("Job", stored.id.as_str()),
+                    ("State", state.as_str()),
+                    ("Type", stored.job.job_type.as_str()),
+                    ("Charge", charge.as_str()),
+                    ("Formula", preview.map_or("unknown", |preview| preview.formula.as_str())),
+                ];
+                dashboard::page(stored.job.name.as_deref().unwrap_or(stored.id.as_str()), &facts, preview)
             }
             None => dashboard::not_found(),
         };

@@ -7,7 +7,7 @@ use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Error, JobSummary, JobsIter};
 
 use crate::contract::Service;
-use crate::support::{RawServer, answer, json, page};
+use crate::support::{RawServer, json, page};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
@@ -342,20 +342,20 @@ fn prefetching_asks_for_nothing_beyond_max_jobs() {
 }
 
 #[test]
-fn a_prefetching_iterator_that_is_dropped_sends_nothing_more() {
+fn a_prefetching_iterator_that_is_dropped_asks_for_no_further_page() {
     let server = RawServer::script(vec![
         json(&page(&["a"], true, Some("c1"))),
-        answer(503, &["retry-after: 0"], ""),
-        json(&page(&["b"], false, None)),
+        json(&page(&["b"], true, Some("c2"))),
+        json(&page(&["c"], false, None)),
     ]);
     let client = server.client();
     let mut jobs = client.iter_jobs().prefetch(true);
     jobs.next().unwrap().unwrap();
     wait_for_requests(&server, 2);
     drop(jobs);
-    assert_eq!(ids(client.iter_jobs()), ["b"]);
-    let cursors: Vec<bool> = server.lines().iter().map(|line| line.contains("cursor=c1")).collect();
-    assert_eq!(cursors, [false, true, false], "the page ahead was not asked for again");
+    assert_eq!(ids(client.iter_jobs()), ["c"]);
+    let cursors: Vec<bool> = server.lines().iter().map(|line| line.contains("cursor")).collect();
+    assert_eq!(cursors, [false, true, false], "the page after the next was not asked for");
 }
 
 #[test]

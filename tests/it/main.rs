@@ -1,14 +1,18 @@
 //! What users do, over real sockets: against the simulator, and against raw sockets where HTTP is broken.
 
+mod changes;
 mod contract;
 mod errors;
 mod faults;
 mod identifiers;
 mod listing;
+mod messages;
+mod network;
 mod proxy;
 mod random;
 mod retries;
 mod secrets;
+mod settings;
 mod simulator;
 mod submit;
 mod summaries;
@@ -19,3 +23,4 @@ mod verbs;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;
 mod wait;
+mod waiting;

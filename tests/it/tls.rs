@@ -77,6 +77,7 @@ fn builder(address: SocketAddr) -> ClientBuilder {
     Client::builder().api_key("av_key").base_url(format!("https://{address}")).proxy_from_env(false)
 }
 
+#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_of_an_authority_that_was_added_is_trusted() {
     let authority = authority();
@@ -103,6 +104,7 @@ fn assert_refused(builder: ClientBuilder) {
     assert_eq!(error, None);
 }
 
+#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_of_an_unknown_authority_is_refused() {
     let address = server(&authority(), "127.0.0.1", false);
@@ -110,6 +112,7 @@ fn a_server_of_an_unknown_authority_is_refused() {
     assert_refused(builder(address).add_root_certificates(authority().pem));
 }
 
+#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_with_another_host_name_is_refused() {
     let authority = authority();
@@ -117,6 +120,7 @@ fn a_server_with_another_host_name_is_refused() {
     assert_refused(builder(address).add_root_certificates(authority.pem));
 }
 
+#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_whose_certificate_has_expired_is_refused() {
     let authority = authority();
@@ -131,11 +135,23 @@ fn a_submission_that_met_a_server_without_trust_was_surely_not_taken() {
     assert!(!error.may_have_been_submitted(), "{error}");
 }
 
+#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn root_certificates_that_are_none_are_refused_when_the_client_is_built() {
     let key = KeyPair::generate().unwrap().serialize_pem();
     for pem in ["", "nonsense", &key, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
         let error = Client::builder().api_key("av_key").add_root_certificates(pem).build().unwrap_err();
-        assert!(error.to_string().contains("root certificates"), "{error}");
+        assert!(error.to_string().contains("add_root_certificates"), "{error}");
     }
+}
+
+/// The verifier of the operating system takes no further authorities, so these would be dropped.
+#[cfg(feature = "platform-verifier")]
+#[test]
+fn root_certificates_are_refused_if_the_operating_system_decides_what_is_trusted() {
+    let authority = authority();
+    let address = server(&authority, "127.0.0.1", false);
+    assert_refused(builder(address));
+    let error = builder(address).add_root_certificates(authority.pem).build().unwrap_err();
+    assert!(error.to_string().contains("platform-verifier"), "{error}");
 }

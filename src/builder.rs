@@ -1,0 +1,234 @@
+//! The settings of a client.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::config::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, Settings, shown};
+use crate::error::{Error, Result};
+use crate::http::Http;
+
+/// A builder for a [`Client`]. Made by [`Client::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let client = atomiverse::Client::builder()
+///     .api_key("av_0123456789")
+///     .base_url("http://127.0.0.1:8080")
+///     .timeout(Duration::from_secs(20))
+///     .max_retries(0)
+///     .build()?;
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct ClientBuilder {
+    settings: Settings,
+}
+
+impl ClientBuilder {
+    /// Returns a builder with the settings of [`Client::from_env`], to which others can be added.
+    ///
+    /// Reads `ATOMIVERSE_API_KEY`, and `ATOMIVERSE_BASE_URL` and `ATOMIVERSE_API_URL` if they are set. An empty
+    /// variable counts as not set.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode. Their values are
+    /// checked by [`build`](ClientBuilder::build).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// let client = atomiverse::ClientBuilder::from_env()?.timeout(Duration::from_secs(10)).build()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn from_env() -> Result<Self> {
+        let Some(api_key) = Setting::from_env(API_KEY_VARIABLE)? else {
+            return Err(Error::input(format!(
+                "the environment variable {API_KEY_VARIABLE} is not set: create a key in the settings of the \
+                 dashboard and set the variable to it"
+            )));
+        };
+        let mut settings = Settings { api_key: Some(api_key), ..Settings::default() };
+        if let Some(base_url) = Setting::from_env(BASE_URL_VARIABLE)? {
+            settings.base_url = base_url;
+        }
+        settings.api_url = Setting::from_env(API_URL_VARIABLE)?;
+        Ok(ClientBuilder { settings })
+    }
+
+    /// Sets the API key. Use a workspace key; its prefix is not checked.
+    pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.settings.api_key = Some(Setting { name: "api_key", value: api_key.into() });
+        self
+    }
+
+    /// Sets the address of the service. Defaults to `https://atomiverse.com`. Dashboard links begin with it.
+    ///
+    /// Plain `http://` is accepted for a server on this machine only; see
+    /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
+    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
+        self.settings.base_url = Setting { name: "base_url", value: base_url.into() };
+        self
+    }
+
+    /// Sets the address of the HTTP API. Defaults to `{base_url}/api/v1`.
+    ///
+    /// The service does not document this address, so it can be corrected here without a new release.
+    pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
+        self.settings.api_url = Some(Setting { name: "api_url", value: api_url.into() });
+        self
+    }
+
+    /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response.
+    /// Defaults to 60 seconds.
+    ///
+    /// For an iterator it bounds each `next`.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds, and is never longer than
+    /// what is left of the [`timeout`](ClientBuilder::timeout).
+    ///
+    /// Submissions are never retried after a timeout, so their attempts get all the remaining time.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.attempt_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum duration of connecting, including the name look-up, a proxy and TLS. Defaults to 10
+    /// seconds.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how many times a request is retried after a transient failure. Defaults to 2. 0 means one attempt.
+    ///
+    /// - Calls that only read are retried if the connection fails or breaks, if an attempt times out, or if the
+    ///   server responds with 408, 425, 429, 500, 502, 503 or 504.
+    /// - Rename, cancel and delete are retried in the same cases, except after a timeout, 408 and 504.
+    /// - Submissions are retried only if no connection was made or the server responded with 429.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.settings.retry_policy.max_retries = max_retries;
+        self
+    }
+
+    /// Sets the pause before the first retry and the longest pause. Each pause is twice the previous one.
+    /// Defaults to 0.5 and 8 seconds. Each pause is shortened by up to a quarter, at random.
+    pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
+        self.settings.retry_policy.first_pause = first;
+        self.settings.retry_policy.max_pause = longest;
+        self
+    }
+
+    /// Sets the longest pause that the server may ask for with `Retry-After`. Defaults to 30 seconds.
+    ///
+    /// If the server asks for more, the request is not retried, and the error says how long it
+    /// [asked to wait](Error::retry_after).
+    pub fn max_retry_after(mut self, longest: Duration) -> Self {
+        self.settings.retry_policy.max_retry_after = longest;
+        self
+    }
+
+    /// Sets the size of the largest response that is read, in bytes after decompression. Defaults to 64 MiB.
+    pub fn max_response_bytes(mut self, bytes: u64) -> Self {
+        self.settings.max_response_bytes = bytes;
+        self
+    }
+
+    /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then
+    /// crosses the network unencrypted.
+    pub fn allow_insecure_http(mut self, allow: bool) -> Self {
+        self.settings.allow_insecure_http = allow;
+        self
+    }
+
+    /// Sets the `User-Agent` header. Defaults to `atomiverse-rust/<version>`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.settings.user_agent = user_agent.into();
+        self
+    }
+
+    /// Sets whether to use the proxy configured in the environment. Enabled by default; a server on this
+    /// machine is always reached directly.
+    ///
+    /// The first of the variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set, in upper or lower
+    /// case, names the proxy, unless `NO_PROXY` exempts the host of the API. SOCKS proxies are not supported.
+    pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
+        self.settings.proxy_from_env = proxy_from_env;
+        self
+    }
+
+    /// Adds trusted certificate authorities, as PEM. Can be called more than once.
+    ///
+    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. The
+    /// authorities are trusted in addition to Mozilla's. This cannot be combined with the feature
+    /// `platform-verifier`, with which the operating system decides what is trusted.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = atomiverse::ClientBuilder::from_env()?
+    ///     .add_root_certificates(std::fs::read("our-authority.pem")?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.root_certificates.push(pem.into());
+        self
+    }
+
+    #[cfg(feature = "simulator")]
+    pub(crate) fn clock(mut self, clock: Arc<dyn crate::clock::Clock>) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Builds the client. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if
+    ///
+    /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible
+    ///   ASCII (the error does not show it);
+    /// - a URL is not valid, contains a user name or a query, or is plain http to another machine;
+    /// - the URL is https and this build leaves TLS out;
+    /// - the proxy in the environment cannot be used;
+    /// - the added certificates are not valid PEM, or the feature `platform-verifier` is enabled;
+    /// - a timeout is zero, or the user agent is not printable ASCII.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = atomiverse::Client::builder().api_key("key\n").build().unwrap_err();
+    /// assert!(error.to_string().contains("line break"));
+    /// ```
+    pub fn build(self) -> Result<Client> {
+        Ok(Client::new_with(Arc::new(Http::new(self.settings)?)))
+    }
+}
+
+/// Shows the settings, but not the API key.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { api_key, base_url, api_url, timeout, retry_policy, .. } = &self.settings;
+        f.debug_struct("ClientBuilder")
+            .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
+            .field("base_url", &shown(&base_url.value))
+            .field("api_url", &api_url.as_ref().map(|api_url| shown(&api_url.value)))
+            .field("timeout", timeout)
+            .field("retry_policy", retry_policy)
+            .finish_non_exhaustive()
+    }
+}

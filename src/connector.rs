@@ -1,0 +1,235 @@
+//! Makes connections, and bounds what happens on them.
+//!
+//! ureq's own TCP transport renews its time limit for each part of a request that the server takes, so a
+//! server that reads slowly holds the caller far beyond it. It also does not read what a server said before
+//! it closed the connection under a long request. The transport here does both, and tells connections that
+//! may be dead from those that are known to live.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+};
+use ureq::{Agent, Error};
+
+use crate::clock::DECADES;
+use crate::resolver::{CachingResolver, NotConnected};
+
+/// Builds the agent that sends all requests of a client.
+pub(crate) fn agent(config: Config, resolver: CachingResolver, pool_health: PoolHealth) -> Agent {
+    let tcp = TcpConnector { resolver: resolver.clone(), pool_health };
+    let connector = ().chain(ConnectProxyConnector::default()).chain(tcp);
+    #[cfg(feature = "rustls")]
+    let connector = connector.chain(ureq::unversioned::transport::RustlsConnector::default());
+    #[cfg(all(feature = "native-tls", not(feature = "rustls")))]
+    let connector = connector.chain(ureq::unversioned::transport::NativeTlsConnector::default());
+    Agent::with_parts(config, MarkingConnector(connector), resolver)
+}
+
+/// Marks every error from before the connection stands, a proxy's tunnel and TLS included.
+#[derive(Debug)]
+struct MarkingConnector<C>(C);
+
+impl<C: Connector> Connector for MarkingConnector<C> {
+    type Out = C::Out;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<C::Out>, Error> {
+        let details = ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config: details.config,
+            // All requests have the TLS settings of the agent. Without this, ureq would prepare them anew
+            // for each connection.
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: details.current_time.clone(),
+            run_connector: details.run_connector.clone(),
+            register_shutdown: details.register_shutdown.clone(),
+        };
+        let outer = SETUP_DEADLINE.replace(Some(deadline(details.timeout)));
+        let connection = self.0.connect(&details, chained).map_err(NotConnected::wrap);
+        SETUP_DEADLINE.set(outer);
+        connection
+    }
+}
+
+thread_local! {
+    /// When the connection that this thread makes has to stand. ureq gives a proxy that long for each part
+    /// of its response.
+    static SETUP_DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Which idle connections may be used.
+///
+/// When the network dies silently, all idle connections die, and each of them would cost an attempt. After a
+/// time-out or a loss, only connections on which something arrived later are used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolHealth(Arc<Mutex<Option<Instant>>>);
+
+impl PoolHealth {
+    /// No connection that is idle now is used again.
+    pub(crate) fn distrust_idle_connections(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn trusts(&self, last_input: Instant) -> bool {
+        let distrusted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        distrusted.is_none_or(|distrusted| last_input > distrusted)
+    }
+}
+
+#[derive(Debug)]
+struct TcpConnector {
+    resolver: CachingResolver,
+    pool_health: PoolHealth,
+}
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, TcpTransport>;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
+        // A proxy's tunnel.
+        if let Some(chained) = chained {
+            return Ok(Some(Either::A(chained)));
+        }
+        let stream = self.connect_to_any(&details.addrs, details.timeout)?;
+        stream.set_nodelay(true)?;
+        let config = details.config;
+        Ok(Some(Either::B(TcpTransport {
+            stream,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            send_error: None,
+            process: process::id(),
+            last_input: Instant::now(),
+            pool_health: self.pool_health.clone(),
+        })))
+    }
+}
+
+impl TcpConnector {
+    /// Tries the addresses in their order. Each gets its share of the time that is left.
+    fn connect_to_any(&self, addresses: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, Error> {
+        let deadline = deadline(timeout);
+        let mut failure = Error::HostNotFound;
+        for (n, address) in addresses.iter().enumerate() {
+            let untried = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / untried;
+            if share.is_zero() {
+                failure = Error::Timeout(timeout.reason);
+                break;
+            }
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => {
+                    self.resolver.prefer(*address);
+                    return Ok(stream);
+                }
+                Err(error) if is_timeout(&error) => failure = Error::Timeout(timeout.reason),
+                Err(error) => failure = Error::Io(error),
+            }
+        }
+        self.resolver.invalidate();
+        Err(failure)
+    }
+}
+
+struct TcpTransport {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    /// The connection broke while a request was being sent. The server may have responded before.
+    send_error: Option<io::Error>,
+    /// A connection that was made before a fork belongs to the parent.
+    process: u32,
+    last_input: Instant,
+    pool_health: PoolHealth,
+}
+
+impl Transport for TcpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let deadline = deadline(timeout);
+        let mut output = &self.buffers.output()[..amount];
+        while !output.is_empty() && self.send_error.is_none() {
+            let left = time_left(deadline, timeout)?;
+            self.stream.set_write_timeout(Some(left))?;
+            match self.stream.write(output) {
+                Ok(0) => self.send_error = Some(ErrorKind::WriteZero.into()),
+                Ok(sent) => output = &output[sent..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                Err(error) => self.send_error = Some(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let deadline = deadline(timeout);
+        loop {
+            let left = time_left(deadline, timeout)?;
+            self.stream.set_read_timeout(Some(left))?;
+            let received = self.stream.read(self.buffers.input_append_buf());
+            match (received, self.send_error.take()) {
+                (Ok(0) | Err(_), Some(send_error)) => return Err(Error::Io(send_error)),
+                (Ok(amount), send_error) => {
+                    self.send_error = send_error;
+                    self.last_input = Instant::now();
+                    self.buffers.input_appended(amount);
+                    return Ok(amount > 0);
+                }
+                (Err(error), None) if error.kind() == ErrorKind::Interrupted => {}
+                (Err(error), None) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                (Err(error), None) => return Err(Error::Io(error)),
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.send_error.is_none()
+            && self.process == process::id()
+            && self.pool_health.trusts(self.last_input)
+            && is_silent_and_open(&self.stream).unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for TcpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransport").field("peer", &self.stream.peer_addr().ok()).finish_non_exhaustive()
+    }
+}
+
+/// Whether nothing has come that nobody asked for, and the server has not closed the connection.
+fn is_silent_and_open(mut stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let received = stream.read(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(received.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+}
+
+fn deadline(timeout: NextTimeout) -> Instant {
+    let deadline = Instant::now() + (*timeout.after).min(DECADES);
+    SETUP_DEADLINE.get().map_or(deadline, |setup| setup.min(deadline))
+}
+
+fn time_left(deadline: Instant, timeout: NextTimeout) -> Result<Duration, Error> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Error::Timeout(timeout.reason)),
+        left => Ok(left),
+    }
+}
+
+/// A socket with a time limit reports it in one of two ways.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
+}

@@ -1,0 +1,93 @@
+//! What the outcome of a call on one job is: get, rename, cancel, delete.
+
+use std::time::Instant;
+
+use crate::api;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Http;
+use crate::types::{JobId, JobState, JobSummary};
+
+pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
+    let job = http.send(&api::get(id), deadline)?.job();
+    if job.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::WrongJob(_))) {
+        // The response may be that of an earlier request on the same connection.
+        http.distrust_idle_connections();
+    }
+    job
+}
+
+pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> Result<()> {
+    http.send(&api::rename(id, name), deadline)?.confirm(Some(name))
+}
+
+/// A job that has ended already is no error.
+pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
+    match http.send(&api::cancel(id), deadline) {
+        Ok(response) => response.confirm(None),
+        Err(error) if matches!(error.status(), Some(400 | 409)) => {
+            let reloaded = get(http, id, deadline);
+            match reloaded {
+                Ok(job) if job.state.is_terminal() => Ok(()),
+                Err(gone) if gone.is_not_found() => Err(error.with_kind(gone.into_kind())),
+                reloaded => Err(wrong_state(error, reloaded)),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A job that is not found is an error, unless an earlier attempt of the same call may have deleted it.
+pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
+    let error = match http.send(&api::delete(id), deadline) {
+        Ok(response) => {
+            response.confirm(None)?;
+            // A body that shows the job may come from a service that only marks it.
+            let Some(state) = response.state() else { return Ok(()) };
+            return match get(http, id, deadline) {
+                Err(gone) if gone.is_not_found() => Ok(()),
+                reloaded => {
+                    let state = reloaded.map_or(state, |job| job.state);
+                    Err(response.error(ErrorKind::NotDeleted { status: response.reply.status, state }))
+                }
+            };
+        }
+        Err(error) if error.is_conflict() => match get(http, id, deadline) {
+            Err(gone) if gone.is_not_found() => error.with_kind(gone.into_kind()),
+            reloaded => return Err(wrong_state(error, reloaded)),
+        },
+        Err(error) => error,
+    };
+    if error.is_not_found() && error.earlier().explains_not_found {
+        return verified(http, error, deadline).map(drop);
+    }
+    Err(error)
+}
+
+/// Returns `false` if the job was gone already.
+pub(crate) fn delete_if_exists(http: &Http, id: &JobId, deadline: Instant) -> Result<bool> {
+    match delete(http, id, deadline) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_not_found() => verified(http, error, deadline).map(|_| false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes sure that a "not found" is about the job and not about the address: unless this client has had a
+/// successful response below its API URL, it asks for one.
+fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
+    if not_found.address_verified() {
+        return Ok(not_found);
+    }
+    match http.send(&api::list(1, None), deadline).and_then(|response| response.page()) {
+        Ok(_) => Ok(not_found),
+        Err(error) => Err(not_found.with_kind(ErrorKind::UnverifiedNotFound(error.to_string()))),
+    }
+}
+
+/// A change that was refused because of the job's state.
+fn wrong_state(error: Error, reloaded: Result<JobSummary>) -> Error {
+    let reloaded: Result<JobState, String> = reloaded.map(|job| job.state).map_err(|error| error.to_string());
+    let message = error.server_message().map(str::to_owned);
+    let status = error.status().unwrap_or(409);
+    error.with_kind(ErrorKind::WrongState { status, message, reloaded })
+}

@@ -1,0 +1,315 @@
+//! Makes exactly one attempt: a request goes out, and what was received or what went wrong comes back.
+//!
+//! With `config`, which parses URLs, and `connector` and `resolver` below it, the only file that names ureq.
+
+// An attempt's error is short-lived.
+#![allow(clippy::result_large_err)]
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{self, HeaderValue, header};
+use ureq::{Agent, AsSendBody, Body, Timeout};
+
+use crate::api::{Reply, Request};
+use crate::clock::DECADES;
+use crate::config::{Config, Proxy};
+use crate::connector::{self, PoolHealth};
+use crate::error::{Error, ErrorKind, Result, sanitize};
+use crate::resolver::{CachingResolver, NotConnected};
+use crate::retry::Idempotency;
+
+/// How much is kept of the body of an error response.
+const MAX_ERROR_BODY: u64 = 64 * 1024;
+
+/// Longer than the pauses of a wait, so that its polls share a connection.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// The server may close an idle connection just when a request goes out on it. A submission cannot be
+/// retried then, so it uses a connection only while that is unlikely.
+const MAX_IDLE_FOR_SUBMISSIONS: Duration = Duration::from_secs(5);
+
+/// One connection pool.
+pub(crate) struct Transport {
+    agent: Agent,
+    pool_health: PoolHealth,
+    authorization: HeaderValue,
+    connect_timeout: Duration,
+    max_response_bytes: u64,
+    proxy: Option<Proxy>,
+}
+
+/// An attempt without a response, or with one that is broken.
+#[derive(Debug)]
+pub(crate) struct AttemptError {
+    pub(crate) kind: ErrorKind,
+    /// From the head of a response whose body is broken.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Transport {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let mut authorization = HeaderValue::from_str(&config.authorization)
+            .map_err(|_| Error::input("the API key cannot be sent in a header: copy it again"))?;
+        authorization.set_sensitive(true);
+        let proxy = match &config.proxy {
+            Some(proxy) => Some(ureq::Proxy::new(&proxy.url).map_err(|error| {
+                Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown))
+            })?),
+            None => None,
+        };
+        let settings = &config.settings;
+        let connect_timeout = settings.connect_timeout.min(DECADES);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .user_agent(&settings.user_agent)
+            .accept("application/json")
+            .timeout_connect(Some(connect_timeout))
+            .max_idle_age(MAX_IDLE);
+        let agent = with_tls(agent, &settings.root_certificates)?.build();
+        let pool_health = PoolHealth::default();
+        let resolver = CachingResolver::new(settings.clock.clone());
+        Ok(Transport {
+            agent: connector::agent(agent, resolver, pool_health.clone()),
+            pool_health,
+            authorization,
+            connect_timeout,
+            max_response_bytes: settings.max_response_bytes,
+            proxy: config.proxy.clone(),
+        })
+    }
+
+    /// Sends the request once and receives the whole response, whatever its status.
+    pub(crate) fn attempt(
+        &self,
+        request: &Request,
+        url: &str,
+        within: Duration,
+    ) -> Result<Reply, AttemptError> {
+        let within = within.min(DECADES);
+        let outcome = self.exchange(request, url, within);
+        if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
+            outcome
+        {
+            self.distrust_idle_connections();
+        }
+        outcome
+    }
+
+    /// The next requests use new connections.
+    pub(crate) fn distrust_idle_connections(&self) {
+        self.pool_health.distrust_idle_connections();
+    }
+
+    fn exchange(&self, request: &Request, url: &str, within: Duration) -> Result<Reply, AttemptError> {
+        let mut response = self.send(request, url, within).map_err(|error| AttemptError {
+            kind: self.error_kind(error, within, "the response is not valid HTTP"),
+            request_id: None,
+        })?;
+        let status = response.status();
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let mut reply = Reply {
+            status: status.as_u16(),
+            reason: status.canonical_reason().unwrap_or("(a status without a name)"),
+            headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: Vec::new(),
+        };
+        if reply.is_success() {
+            read(&mut response, self.max_response_bytes, &mut reply.body).map_err(|error| AttemptError {
+                kind: self.error_kind(error, within, "the body of the response is broken"),
+                request_id: reply.request_id(),
+            })?;
+        } else {
+            // Read to its end if it is short, so that the connection can be used again. Of a body that is
+            // longer or broken, the beginning is shown.
+            let _ = read(&mut response, MAX_ERROR_BODY, &mut reply.body);
+        }
+        Ok(reply)
+    }
+
+    fn send(
+        &self,
+        request: &Request,
+        url: &str,
+        within: Duration,
+    ) -> Result<http::Response<Body>, ureq::Error> {
+        let mut builder = http::Request::builder()
+            .method(request.method)
+            .uri(url)
+            .header(header::AUTHORIZATION, &self.authorization);
+        if let Some(key) = &request.idempotency_key {
+            builder = builder.header("Idempotency-Key", key);
+        }
+        let is_submission = request.idempotency == Idempotency::NonIdempotent;
+        let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };
+        match &request.body {
+            Some(body) => {
+                let builder = builder.header(header::CONTENT_TYPE, "application/json");
+                self.run(builder.body(body.as_slice())?, within, max_idle)
+            }
+            // Without this a POST without a body goes out chunked.
+            None if request.method == "POST" => self.run(builder.body([].as_slice())?, within, max_idle),
+            None => self.run(builder.body(())?, within, max_idle),
+        }
+    }
+
+    fn run(
+        &self,
+        request: http::Request<impl AsSendBody>,
+        within: Duration,
+        max_idle: Duration,
+    ) -> Result<http::Response<Body>, ureq::Error> {
+        let request = self.agent.configure_request(request);
+        // ureq's only limit that bounds everything: look-up, connection, sending, a body that trickles.
+        self.agent.run(request.timeout_global(Some(within)).max_idle_age(max_idle).build())
+    }
+
+    /// What an error means. `broken` describes a response that cannot be understood.
+    fn error_kind(&self, error: ureq::Error, within: Duration, broken: &str) -> ErrorKind {
+        let error = match error {
+            ureq::Error::Other(inner) => match inner.downcast::<NotConnected>() {
+                Ok(not_connected) => return self.not_connected(not_connected.0, within),
+                Err(inner) => ureq::Error::Other(inner),
+            },
+            error => error,
+        };
+        match error {
+            ureq::Error::Timeout(_) => ErrorKind::Timeout { within },
+            ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
+            ureq::Error::Io(error) => io_error_kind(&error, broken),
+            // A compressed body that was cut.
+            #[cfg(feature = "gzip")]
+            ureq::Error::Decompress(_, error) => io_error_kind(&error, broken),
+            error => ErrorKind::BadResponse(format!("{broken}: {}", sanitize(&error.to_string(), 300))),
+        }
+    }
+
+    /// What an error from before the connection stood means.
+    fn not_connected(&self, error: ureq::Error, within: Duration) -> ErrorKind {
+        if is_about_tls(&error) {
+            let mut reason = reason(&error);
+            if reason.contains("InvalidContentType") {
+                reason.push_str(" (the server does not speak TLS on this port; is its URL http://?)");
+            }
+            return ErrorKind::Tls(reason);
+        }
+        let timed_out = match error {
+            ureq::Error::Timeout(Timeout::Connect) => Some(self.connect_timeout.min(within)),
+            ureq::Error::Timeout(_) => Some(within),
+            _ => None,
+        };
+        let mut reason = match &error {
+            ureq::Error::Timeout(Timeout::Resolve) => {
+                "the host name could not be looked up in time".to_owned()
+            }
+            ureq::Error::Timeout(_) => "the server did not accept it in time".to_owned(),
+            error => reason(error),
+        };
+        if let Some(Proxy { shown, .. }) = &self.proxy {
+            reason = format!("the proxy {shown}: {reason}");
+        }
+        // A proxy that refuses will refuse again.
+        let is_refusal =
+            matches!(&error, ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 4"));
+        ErrorKind::NotConnected { reason, timed_out, retryable: !is_refusal }
+    }
+}
+
+/// The text of an error, without ureq's prefix.
+fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => sanitize(&error.to_string(), 300),
+        error => sanitize(&error.to_string(), 300),
+    }
+}
+
+fn io_error_kind(error: &io::Error, broken: &str) -> ErrorKind {
+    use io::ErrorKind::*;
+    let text = sanitize(&error.to_string(), 300);
+    match error.kind() {
+        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
+        | HostUnreachable | NetworkUnreachable | NetworkDown | TimedOut | WouldBlock => {
+            ErrorKind::ConnectionLost(text)
+        }
+        _ => ErrorKind::BadResponse(format!("{broken}: {text}")),
+    }
+}
+
+fn is_about_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
+        // How rustls reports a certificate that it does not trust, and a server that does not speak TLS.
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        #[cfg(feature = "rustls")]
+        ureq::Error::Rustls(_) => true,
+        #[cfg(feature = "native-tls")]
+        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
+        _ => false,
+    }
+}
+
+fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
+    if let Some(length) = response.body().content_length() {
+        body.reserve(usize::try_from(length.min(limit)).unwrap_or(0).min(1 << 20));
+    }
+    response.body_mut().with_config().limit(limit).reader().read_to_end(body)?;
+    Ok(())
+}
+
+type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
+    if !root_certificates.is_empty() {
+        return Err(Error::input(
+            "add_root_certificates: this build leaves TLS out; enable the feature rustls or native-tls",
+        ));
+    }
+    Ok(config)
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
+    use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+
+    // ureq panics if the provider that it is set to was left out of the build.
+    let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
+    let mut added: Vec<Certificate<'static>> = Vec::new();
+    for pem in root_certificates {
+        let before = added.len();
+        for item in parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => added.push(certificate),
+                Ok(_) => {}
+                Err(error) => {
+                    let error = sanitize(&error.to_string(), 200);
+                    return Err(Error::input(format!("add_root_certificates: not valid PEM: {error}")));
+                }
+            }
+        }
+        if added.len() == before {
+            return Err(Error::input("add_root_certificates: no certificate found; expected PEM"));
+        }
+    }
+    let roots = if cfg!(feature = "platform-verifier") {
+        // The verifier takes no further roots, and a list in its place would drop the system's.
+        if !added.is_empty() {
+            return Err(Error::input(
+                "add_root_certificates cannot be combined with the feature platform-verifier: add the \
+                 certificate to those that the operating system trusts, or disable the feature",
+            ));
+        }
+        RootCerts::PlatformVerifier
+    } else if added.is_empty() {
+        RootCerts::WebPki
+    } else {
+        let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+        added.extend(mozilla.iter().map(|certificate| Certificate::from_der(certificate)));
+        RootCerts::Specific(Arc::new(added))
+    };
+    Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
+}

@@ -1,0 +1,182 @@
+//! The response to a batch submission.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{JobId, JobState};
+
+/// The outcome of [`Client::submit_batch`](crate::Client::submit_batch): totals, and one entry for each payload.
+///
+/// The fields are those of the service's documentation. This crate assumes that the entries are in the
+/// order of the payloads; the documentation does not say so.
+///
+/// # Examples
+///
+/// ```
+/// use atomiverse::{BatchSubmission, SubmissionStatus};
+///
+/// let answer: BatchSubmission = serde_json::from_str(r#"{
+///     "total": 2, "submitted": 1, "failed": 1, "cache_hits": 0, "jobs": [
+///         {"job_id": "9f2c", "state": "pending", "status": "submitted"},
+///         {"job_id": null, "state": null, "status": "failed", "error": "job_type: Field required"}]
+/// }"#)?;
+/// assert_eq!(answer.jobs[1].status, SubmissionStatus::Failed);
+/// assert_eq!(answer.jobs[1].error.as_deref(), Some("job_type: Field required"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BatchSubmission {
+    /// The number of payloads that the server received.
+    pub total: u64,
+    /// The number of payloads that became new jobs.
+    pub submitted: u64,
+    /// The number of payloads that were rejected. A rejected payload does not affect the others.
+    pub failed: u64,
+    /// The number of payloads for which the service returned an existing job.
+    pub cache_hits: u64,
+    /// One entry for each payload.
+    pub jobs: Vec<BatchEntry>,
+}
+
+impl BatchSubmission {
+    /// Appends the outcome of a later request.
+    pub(crate) fn extend(&mut self, other: BatchSubmission) {
+        self.total = self.total.saturating_add(other.total);
+        self.submitted = self.submitted.saturating_add(other.submitted);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
+        self.jobs.extend(other.jobs);
+    }
+}
+
+/// The outcome of one payload of a batch.
+///
+/// # Examples
+///
+/// ```no_run
+/// # let client = atomiverse::Client::from_env()?;
+/// # let payloads: Vec<serde_json::Value> = Vec::new();
+/// for (n, entry) in client.submit_batch(&payloads)?.jobs.iter().enumerate() {
+///     match &entry.job_id {
+///         Some(id) => println!("payload {n} is job {id}"),
+///         None => println!("payload {n}: {}", entry.error.as_deref().unwrap_or("no reason given")),
+///     }
+/// }
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BatchEntry {
+    /// The job. `None` if the payload failed.
+    pub job_id: Option<JobId>,
+    /// The state of the job when the server responded.
+    pub state: Option<JobState>,
+    /// What the service did with the payload.
+    pub status: SubmissionStatus,
+    /// The reason why the payload failed, as the server wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What the service did with one payload of a batch.
+///
+/// # Examples
+///
+/// ```
+/// use atomiverse::SubmissionStatus;
+///
+/// let status: SubmissionStatus = serde_json::from_str(r#""cache_hit""#)?;
+/// assert_eq!(status, SubmissionStatus::CacheHit);
+/// assert_eq!(status.to_string(), "cache_hit");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SubmissionStatus {
+    /// The payload became a new job.
+    Submitted,
+    /// The service returned an existing job.
+    CacheHit,
+    /// The payload was rejected.
+    Failed,
+    /// A status that this version does not know, as the server wrote it.
+    #[serde(untagged)]
+    Unknown(String),
+}
+
+impl SubmissionStatus {
+    /// Returns the status as the service writes it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            SubmissionStatus::Submitted => "submitted",
+            SubmissionStatus::CacheHit => "cache_hit",
+            SubmissionStatus::Failed => "failed",
+            SubmissionStatus::Unknown(text) => text,
+        }
+    }
+}
+
+impl AsRef<str> for SubmissionStatus {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for SubmissionStatus {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for SubmissionStatus {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Display for SubmissionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What is known about a batch submission that failed. Returned by
+/// [`Error::partial_batch`](crate::Error::partial_batch).
+///
+/// The ranges are indices into the payloads. Together they cover all payloads.
+///
+/// # Examples
+///
+/// ```no_run
+/// # let client = atomiverse::Client::from_env()?;
+/// # let payloads: Vec<serde_json::Value> = Vec::new();
+/// if let Err(error) = client.submit_batch(&payloads) {
+///     if let Some(partial) = error.partial_batch() {
+///         println!("{} payloads went out, {} did not", partial.answered.len(), partial.not_sent.len());
+///         println!("{} were in the request that failed", partial.failed.len());
+///     }
+/// }
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartialBatch {
+    /// Everything that the server returned. Its first entries belong to the `answered` payloads; further
+    /// entries come from a response whose number of entries was wrong.
+    pub received: BatchSubmission,
+    /// The payloads of the requests that succeeded. Each has its entry in `received.jobs`.
+    pub answered: Range<usize>,
+    /// The payloads of the request that failed.
+    /// [`Error::may_have_been_submitted`](crate::Error::may_have_been_submitted) says whether the server may
+    /// have accepted them.
+    pub failed: Range<usize>,
+    /// The payloads that were not sent.
+    pub not_sent: Range<usize>,
+}
+
+/// The largest number of payloads in one request, from the service's documentation.
+pub(crate) const LARGEST_BATCH: usize = 1000;

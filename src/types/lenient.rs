@@ -1,0 +1,188 @@
+//! Reading values whose shape is not certain.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Reads any value: `Some` if it is a `T`, `None` if it is anything else.
+///
+/// serde cannot go back after a mismatch, so an unknown preview would make the whole page unreadable.
+/// Here each level reads to its own end instead of failing, in one pass and without a copy.
+pub(super) struct Lenient<T>(pub(super) Option<T>);
+
+impl<T> Lenient<T> {
+    /// For `#[serde(default, deserialize_with = "...")]`: `None` if the value is missing, null or not a `T`.
+    pub(super) fn option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromAny,
+    {
+        Lenient::deserialize(deserializer).map(|Lenient(value)| value)
+    }
+}
+
+/// Reads a string that is only compared and sent back. Services also write these as integers.
+pub(super) fn opaque_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Opaque;
+    impl Visitor<'_> for Opaque {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or an integer")
+        }
+        fn visit_str<E>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+        fn visit_string<E>(self, text: String) -> Result<String, E> {
+            Ok(text)
+        }
+        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+    deserializer.deserialize_any(Opaque)
+}
+
+/// Like [`opaque_string`], for a value that may be missing or null.
+pub(super) fn optional_opaque_string<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    struct Text(String);
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            opaque_string(deserializer).map(Text)
+        }
+    }
+    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
+}
+
+/// Builds a `T` from a JSON value. By default no value is accepted.
+pub(super) trait FromAny: Sized {
+    const EXPECTED: &str;
+
+    fn from_text(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn from_number(_: f64) -> Option<Self> {
+        None
+    }
+
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        // A program that turns on serde_json's `arbitrary_precision` turns it on for all crates, and
+        // then a number of unknown type arrives as a map with this one key.
+        const NUMBER: &str = "$serde_json::private::Number";
+        let mut number = None;
+        while let Some((Lenient::<String>(key), Lenient::<String>(text))) = map.next_entry()? {
+            if key.as_deref() == Some(NUMBER) {
+                number = text.and_then(|text| text.parse().ok());
+            }
+        }
+        Ok(number.and_then(Self::from_number))
+    }
+}
+
+impl<'de, T: FromAny> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<T>(PhantomData<T>);
+        impl<'de, T: FromAny> Visitor<'de> for Any<T> {
+            type Value = Option<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+            fn visit_unit<E>(self) -> Result<Option<T>, E> {
+                Ok(None)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Option<T>, E> {
+                Ok(None)
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Option<T>, E> {
+                Ok(T::from_number(number as f64))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Option<T>, E> {
+                Ok(T::from_number(number as f64))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Option<T>, E> {
+                Ok(T::from_number(number))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
+                Ok(T::from_text(text))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<T>, A::Error> {
+                T::from_seq(seq)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+                T::from_map(map)
+            }
+        }
+        deserializer.deserialize_any(Any(PhantomData)).map(Lenient)
+    }
+}
+
+impl FromAny for String {
+    const EXPECTED: &str = "a string";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl FromAny for f64 {
+    const EXPECTED: &str = "a number";
+    fn from_number(number: f64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl<T: FromAny> FromAny for Vec<T> {
+    const EXPECTED: &str = "a list";
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+        let mut items = Some(Vec::new());
+        while let Some(Lenient(item)) = seq.next_element()? {
+            match (&mut items, item) {
+                (Some(items), Some(item)) => items.push(item),
+                _ => items = None,
+            }
+        }
+        Ok(items)
+    }
+}
+
+impl FromAny for [f64; 3] {
+    const EXPECTED: &str = "a position of three numbers";
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+        let mut position = [0.0; 3];
+        let mut fits = true;
+        for coordinate in &mut position {
+            match seq.next_element()? {
+                Some(Lenient(Some(number))) => *coordinate = number,
+                _ => fits = false,
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            fits = false;
+        }
+        Ok(fits.then_some(position))
+    }
+}
+
+/// Reads the public types strictly when they are read by themselves.
+macro_rules! deserialize_strictly {
+    ($($type:ty),*) => {$(
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let Lenient(value) = Lenient::deserialize(deserializer)?;
+                let expected = <$type as FromAny>::EXPECTED;
+                value.ok_or_else(|| serde::de::Error::custom(format_args!("expected {expected}")))
+            }
+        }
+    )*};
+}
+pub(super) use deserialize_strictly;

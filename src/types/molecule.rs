@@ -1,0 +1,302 @@
+//! The molecule of a job, for display.
+
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::lenient::{FromAny, Lenient, deserialize_strictly};
+
+/// A molecule for display: its formula and the positions of its atoms.
+///
+/// Read from a list of atoms or from the two lists `symbols` and `positions`; written as a list of atoms.
+///
+/// # Examples
+///
+/// ```
+/// use atomiverse::MoleculePreview;
+///
+/// let h2: MoleculePreview = serde_json::from_str(
+///     r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]}"#)?;
+/// assert_eq!(h2.atoms[1].position, [0.0, 0.0, 0.37]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MoleculePreview {
+    /// The molecular formula, such as `H2O`.
+    pub formula: String,
+    /// The atoms, in the server's order.
+    pub atoms: Vec<Atom>,
+}
+
+impl MoleculePreview {
+    /// Builds a preview.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use atomiverse::{Atom, MoleculePreview};
+    ///
+    /// let h2 = MoleculePreview::new(
+    ///     "H2",
+    ///     [Atom::new("H", [0.0, 0.0, -0.37]), Atom::new("H", [0.0, 0.0, 0.37])],
+    /// );
+    /// assert_eq!(h2.atoms.len(), 2);
+    /// ```
+    pub fn new(formula: impl Into<String>, atoms: impl IntoIterator<Item = Atom>) -> Self {
+        MoleculePreview { formula: formula.into(), atoms: atoms.into_iter().collect() }
+    }
+
+    /// Returns the molecule in the XYZ format: the number of atoms, the formula, then one line for each
+    /// atom with its element and its position in angstrom.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let h2: atomiverse::MoleculePreview = serde_json::from_str(
+    ///     r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]}"#)?;
+    /// assert_eq!(h2.to_xyz(), "\
+    /// 2
+    /// H2
+    /// H       0.00000000     0.00000000    -0.37000000
+    /// H       0.00000000     0.00000000     0.37000000
+    /// ");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn to_xyz(&self) -> String {
+        let comment: String = self.formula.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let mut xyz = format!("{}\n{comment}\n", self.atoms.len());
+        for Atom { element, position: [x, y, z] } in &self.atoms {
+            // Readers split lines at whitespace: an element that is not a word would shift the columns.
+            let symbol = element.as_str();
+            let is_word = !symbol.is_empty() && symbol.chars().all(char::is_alphanumeric);
+            let symbol = if is_word { symbol } else { "X" };
+            xyz += &format!("{symbol:<2} {x:>15.8}{y:>15.8}{z:>15.8}\n");
+        }
+        xyz
+    }
+}
+
+/// One atom of a [`MoleculePreview`].
+///
+/// # Examples
+///
+/// ```
+/// let atom: atomiverse::Atom = serde_json::from_str(r#"{"element": "O", "position": [0, 0, 0.117]}"#)?;
+/// assert_eq!(atom.element, "O");
+/// assert_eq!(atom.position[2], 0.117); // angstrom
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Atom {
+    /// The chemical element.
+    pub element: Element,
+    /// The position `[x, y, z]` in angstrom.
+    pub position: [f64; 3],
+}
+
+impl Atom {
+    /// Builds an atom from its element and its position `[x, y, z]` in angstrom.
+    pub fn new(element: impl Into<Element>, position: [f64; 3]) -> Self {
+        Atom { element: element.into(), position }
+    }
+}
+
+/// A chemical element, identified by its symbol.
+///
+/// A symbol outside the periodic table, such as that of a dummy atom, is kept as it was sent.
+///
+/// # Examples
+///
+/// ```
+/// use atomiverse::Element;
+///
+/// let oxygen = Element::from("O");
+/// assert_eq!(oxygen.atomic_number(), Some(8));
+/// assert_eq!(oxygen.to_string(), "O");
+/// assert_eq!(Element::from("Xx").atomic_number(), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Element(Symbol);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Symbol {
+    /// Index into [`SYMBOLS`]: an atom of a known element needs no heap.
+    Known(u8),
+    Other(Box<str>),
+}
+
+#[rustfmt::skip]
+const SYMBOLS: [&str; 118] = [
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca",
+    "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y",
+    "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce",
+    "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os", "Ir",
+    "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm",
+    "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc",
+    "Lv", "Ts", "Og",
+];
+
+impl Element {
+    /// Returns the symbol, such as `O`.
+    ///
+    /// ```
+    /// assert_eq!(atomiverse::Element::from("Cl").as_str(), "Cl");
+    /// ```
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Symbol::Known(index) => SYMBOLS[usize::from(*index)],
+            Symbol::Other(text) => text,
+        }
+    }
+
+    /// Returns the number of protons, or `None` for a symbol outside the periodic table.
+    ///
+    /// ```
+    /// assert_eq!(atomiverse::Element::from("C").atomic_number(), Some(6));
+    /// ```
+    pub fn atomic_number(&self) -> Option<u8> {
+        match self.0 {
+            Symbol::Known(index) => Some(index + 1),
+            Symbol::Other(_) => None,
+        }
+    }
+}
+
+/// The index of each symbol in [`SYMBOLS`], plus one, by its letters. Used for every atom of every page.
+const PLACES: [[u8; 27]; 26] = {
+    let mut places = [[0; 27]; 26];
+    let mut n = 0;
+    while n < SYMBOLS.len() {
+        if let Some((first, second)) = letters(SYMBOLS[n].as_bytes()) {
+            places[first][second] = n as u8 + 1;
+        }
+        n += 1;
+    }
+    places
+};
+
+/// `C` and `Cl` as indices into [`PLACES`].
+const fn letters(symbol: &[u8]) -> Option<(usize, usize)> {
+    match *symbol {
+        [first @ b'A'..=b'Z'] => Some(((first - b'A') as usize, 0)),
+        [first @ b'A'..=b'Z', second @ b'a'..=b'z'] => {
+            Some(((first - b'A') as usize, (second - b'a') as usize + 1))
+        }
+        _ => None,
+    }
+}
+
+impl From<&str> for Element {
+    fn from(text: &str) -> Self {
+        let place = letters(text.as_bytes()).map_or(0, |(first, second)| PLACES[first][second]);
+        Element(match place.checked_sub(1) {
+            Some(index) => Symbol::Known(index),
+            None => Symbol::Other(text.into()),
+        })
+    }
+}
+
+impl AsRef<str> for Element {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Element {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Element {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for Element {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl FromAny for Element {
+    const EXPECTED: &str = "the symbol of an element";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum AtomField {
+    Element,
+    Position,
+    #[serde(other)]
+    Other,
+}
+
+impl FromAny for Atom {
+    const EXPECTED: &str = "an atom: an element and a position";
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let (mut element, mut position) = (None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                AtomField::Element => element = map.next_value::<Lenient<_>>()?.0,
+                AtomField::Position => position = map.next_value::<Lenient<_>>()?.0,
+                AtomField::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(element.zip(position).map(|(element, position)| Atom { element, position }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum PreviewField {
+    Formula,
+    Atoms,
+    Symbols,
+    Positions,
+    #[serde(other)]
+    Other,
+}
+
+impl FromAny for MoleculePreview {
+    const EXPECTED: &str = "a molecule preview: a formula and atoms";
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut formula: Option<String> = None;
+        let mut atoms: Option<Vec<Atom>> = None;
+        let mut symbols: Option<Vec<Element>> = None;
+        let mut positions: Option<Vec<[f64; 3]>> = None;
+        while let Some(field) = map.next_key()? {
+            match field {
+                PreviewField::Formula => formula = map.next_value::<Lenient<_>>()?.0,
+                PreviewField::Atoms => atoms = map.next_value::<Lenient<_>>()?.0,
+                PreviewField::Symbols => symbols = map.next_value::<Lenient<_>>()?.0,
+                PreviewField::Positions => positions = map.next_value::<Lenient<_>>()?.0,
+                PreviewField::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let atoms = atoms.or_else(|| {
+            let pairs =
+                symbols.zip(positions).filter(|(symbols, positions)| symbols.len() == positions.len());
+            pairs.map(|(symbols, positions)| {
+                let pairs = symbols.into_iter().zip(positions);
+                pairs.map(|(element, position)| Atom { element, position }).collect()
+            })
+        });
+        Ok(formula.zip(atoms).map(|(formula, atoms)| MoleculePreview { formula, atoms }))
+    }
+}
+
+deserialize_strictly!(Element, Atom, MoleculePreview);

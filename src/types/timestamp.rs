@@ -1,0 +1,229 @@
+//! Times as the service writes them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+use super::lenient::{FromAny, Lenient, deserialize_strictly};
+
+/// A time, kept as the server wrote it.
+///
+/// The service does not document its format. This crate assumes RFC 3339, such as
+/// `2026-05-02T14:32:01.123456Z`, and UTC if there is no offset; a number is Unix time.
+///
+/// Compare times with [`to_system_time`](Timestamp::to_system_time). Their strings must not be compared:
+/// the order of strings is not that of times if their offsets or forms differ.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// let created: atomiverse::Timestamp = serde_json::from_str(r#""2026-05-02T14:32:01Z""#)?;
+/// let submitted = created.to_system_time().unwrap();
+/// assert_eq!(submitted, SystemTime::UNIX_EPOCH + Duration::from_secs(1_777_732_321));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Timestamp {
+    text: String,
+    /// Whether the server sent a number.
+    is_number: bool,
+}
+
+impl Timestamp {
+    /// Returns the server's string, or the digits of its number.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the time, or `None` if it cannot be read.
+    ///
+    /// A string is read as RFC 3339; a blank may stand for the `T`, and a time without an offset is UTC.
+    /// A number is Unix time: in seconds, or in milliseconds if its absolute value is 1e11 or more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let local: atomiverse::Timestamp = serde_json::from_str(r#""2026-05-02T16:32:01+02:00""#)?;
+    /// let utc: atomiverse::Timestamp = serde_json::from_str("1777732321")?;
+    /// assert_eq!(local.to_system_time(), utc.to_system_time());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn to_system_time(&self) -> Option<SystemTime> {
+        let (seconds, nanoseconds) = self.to_unix()?;
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let second = match seconds {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(whole),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(whole),
+        };
+        second?.checked_add(Duration::from_nanos(nanoseconds.into()))
+    }
+
+    /// Returns the time as a `jiff::Timestamp`, or `None` if it cannot be read.
+    ///
+    /// Reads what [`to_system_time`](Timestamp::to_system_time) reads.
+    #[cfg(feature = "jiff")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jiff")))]
+    pub fn to_jiff(&self) -> Option<jiff::Timestamp> {
+        self.try_into().ok()
+    }
+
+    /// Seconds since 1970, rounded down, and the nanoseconds after that.
+    fn to_unix(&self) -> Option<(i64, u32)> {
+        if self.is_number { unix_number(&self.text) } else { rfc3339(&self.text) }
+    }
+}
+
+fn unix_number(text: &str) -> Option<(i64, u32)> {
+    // The first number that is milliseconds: as seconds it is the year 5138.
+    const MILLISECONDS: f64 = 1e11;
+    let number: f64 = text.parse().ok()?;
+    let (seconds, fraction) = if number.abs() < MILLISECONDS {
+        (number.floor(), number - number.floor())
+    } else {
+        let seconds = (number / 1000.0).floor();
+        (seconds, (number - seconds * 1000.0) / 1000.0)
+    };
+    // Beyond this a float does not hold whole seconds.
+    if seconds.abs() > 9e15 {
+        return None;
+    }
+    // A fraction that rounds up to a whole second stays below it.
+    let nanoseconds = (fraction * 1e9).round().min(999_999_999.0);
+    Some((seconds as i64, nanoseconds as u32))
+}
+
+fn rfc3339(text: &str) -> Option<(i64, u32)> {
+    let (date, time) = text.split_at_checked(10)?;
+    let [year, month, day] = numbers(date, ["-", "-", ""], [4, 2, 2])?;
+    let time = time.strip_prefix(['T', 't', ' '])?;
+    let (clock, rest) = time.split_at_checked(8)?;
+    let [hour, minute, second] = numbers(clock, [":", ":", ""], [2, 2, 2])?;
+    let leap_year = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let days_in_month = match month {
+        2 => 28 + i64::from(leap_year),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    // A leap second is read as the second after it.
+    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (nanoseconds, offset) = match rest.strip_prefix(['.', ',']) {
+        None => (0, rest),
+        Some(rest) => {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let digits = &rest[..end.min(9)];
+            let scale = 10_u32.pow(9 - u32::try_from(digits.len()).ok()?);
+            (digits.parse::<u32>().ok()? * scale, &rest[end..])
+        }
+    };
+    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    Some((seconds - offset_seconds(offset)?, nanoseconds))
+}
+
+/// `Z`, `+02:00`, `+0200`, `+02`, or nothing, which is UTC.
+fn offset_seconds(text: &str) -> Option<i64> {
+    if matches!(text, "" | "Z" | "z") {
+        return Some(0);
+    }
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    let [hours, minutes] = match text.strip_prefix(['+', '-'])? {
+        hours if hours.len() == 2 => numbers(hours, [""], [2]).map(|[hours]| [hours, 0])?,
+        digits if digits.len() == 4 => numbers(digits, ["", ""], [2, 2])?,
+        clock => numbers(clock, [":", ""], [2, 2])?,
+    };
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// Numbers of a fixed width, each followed by its separator.
+fn numbers<const N: usize>(text: &str, separators: [&str; N], widths: [usize; N]) -> Option<[i64; N]> {
+    let mut rest = text;
+    let mut numbers = [0; N];
+    for ((number, separator), width) in numbers.iter_mut().zip(separators).zip(widths) {
+        let (digits, after) = rest.split_at_checked(width)?;
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *number = digits.parse().ok()?;
+        rest = after.strip_prefix(separator)?;
+    }
+    rest.is_empty().then_some(numbers)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    // Years begin in March, so that a leap day is the last of its year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // 153 days are five months, from March on; 719_468 days lie between 0000-03-01 and 1970-01-01.
+    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+#[cfg(feature = "jiff")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jiff")))]
+impl TryFrom<&Timestamp> for jiff::Timestamp {
+    type Error = jiff::Error;
+
+    fn try_from(timestamp: &Timestamp) -> Result<Self, Self::Error> {
+        match timestamp.to_unix() {
+            Some((seconds, nanoseconds)) => jiff::Timestamp::new(seconds, nanoseconds as i32),
+            // For its error.
+            None => timestamp.text.parse(),
+        }
+    }
+}
+
+impl AsRef<str> for Timestamp {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq<str> for Timestamp {
+    fn eq(&self, other: &str) -> bool {
+        self.text == other
+    }
+}
+
+impl PartialEq<&str> for Timestamp {
+    fn eq(&self, other: &&str) -> bool {
+        self.text == *other
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_number {
+            if let Ok(seconds) = self.text.parse::<i64>() {
+                return serializer.serialize_i64(seconds);
+            }
+            if let Ok(seconds) = self.text.parse::<f64>() {
+                return serializer.serialize_f64(seconds);
+            }
+        }
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl FromAny for Timestamp {
+    const EXPECTED: &str = "a timestamp: a string or a number";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Timestamp { text: text.to_owned(), is_number: false })
+    }
+    fn from_number(seconds: f64) -> Option<Self> {
+        // Negative zero would not be written back as it came.
+        Some(Timestamp { text: (seconds + 0.0).to_string(), is_number: true })
+    }
+}
+
+deserialize_strictly!(Timestamp);
