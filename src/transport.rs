@@ -6,7 +6,6 @@
 #![allow(clippy::result_large_err)]
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{self, HeaderValue, header};
@@ -309,7 +308,7 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
     } else {
         let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
         added.extend(mozilla.iter().map(|certificate| Certificate::from_der(certificate)));
-        RootCerts::Specific(Arc::new(added))
+        RootCerts::Specific(std::sync::Arc::new(added))
     };
     Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
 }
