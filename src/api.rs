@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Context, Effect, Error, ErrorKind, Result, sanitize};
-use crate::retry::Idempotency;
+use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::types::{BatchSubmission, JobId, JobState, JobSummary, JobsPage, Submitted};
 
 /// The default base URL.
@@ -36,16 +35,6 @@ pub(crate) struct Request {
     pub(crate) idempotency: Idempotency,
     /// The same for each attempt of a submission.
     pub(crate) idempotency_key: Option<String>,
-}
-
-impl Request {
-    pub(crate) fn effect(&self) -> Effect {
-        match self.idempotency {
-            Idempotency::Safe => Effect::Read,
-            Idempotency::Idempotent => Effect::Change,
-            Idempotency::NonIdempotent => Effect::Submission,
-        }
-    }
 }
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> Request {

@@ -1,4 +1,4 @@
-//! The settings of a client.
+//! How a client is made: its constructors and its settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +8,49 @@ use crate::client::Client;
 use crate::config::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, Settings, shown};
 use crate::error::{Error, Result};
 use crate::http::Http;
+
+/// How a client is made.
+impl Client {
+    /// Creates a client from the environment: the key from `ATOMIVERSE_API_KEY`, and the address of the service
+    /// from `ATOMIVERSE_BASE_URL` (or of the API from `ATOMIVERSE_API_URL`) if that is set.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a value is refused by
+    /// [`ClientBuilder::build`].
+    pub fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// Creates a client with this API key and default settings.
+    ///
+    /// Prefer [`from_env`](Client::from_env), which keeps the key out of source code.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the key is empty or contains a character other than visible ASCII, or if the proxy
+    /// in the environment cannot be used.
+    pub fn new(api_key: impl Into<String>) -> Result<Self> {
+        Client::builder().api_key(api_key).build()
+    }
+
+    /// Returns a builder for a client with other settings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let client = atomiverse::Client::builder()
+    ///     .api_key("av_0123456789")
+    ///     .timeout(Duration::from_secs(10))
+    ///     .build()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+}
 
 /// A builder for a [`Client`]. Made by [`Client::builder`].
 ///

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::api;
-use crate::builder::ClientBuilder;
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::job::Job;
@@ -17,7 +16,7 @@ use crate::{operations, submit};
 /// A blocking client for the Atomiverse API.
 ///
 /// A client is cheap to clone, and its clones share one connection pool. It can be used from several threads.
-/// Every call blocks until it is done, and at most for the [`timeout`](ClientBuilder::timeout); waiting for
+/// Every call blocks until it is done, and at most for the [`timeout`](crate::ClientBuilder::timeout); waiting for
 /// jobs has its own limit, see [`WaitOptions`].
 ///
 /// # Examples
@@ -40,48 +39,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client from the environment: the key from `ATOMIVERSE_API_KEY`, and the address of the service
-    /// from `ATOMIVERSE_BASE_URL` (or of the API from `ATOMIVERSE_API_URL`) if that is set.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a value is refused by
-    /// [`ClientBuilder::build`].
-    pub fn from_env() -> Result<Self> {
-        ClientBuilder::from_env()?.build()
-    }
-
-    /// Creates a client with this API key and default settings.
-    ///
-    /// Prefer [`from_env`](Client::from_env), which keeps the key out of source code.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the key is empty or contains a character other than visible ASCII, or if the proxy
-    /// in the environment cannot be used.
-    pub fn new(api_key: impl Into<String>) -> Result<Self> {
-        Client::builder().api_key(api_key).build()
-    }
-
     pub(crate) fn new_with(http: Arc<Http>) -> Self {
         Client { http }
-    }
-
-    /// Returns a builder for a client with other settings.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let client = atomiverse::Client::builder()
-    ///     .api_key("av_0123456789")
-    ///     .timeout(Duration::from_secs(10))
-    ///     .build()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
     }
 
     /// Lists one page of the job history. Set [`limit`](ListJobs::limit) and [`cursor`](ListJobs::cursor), then
@@ -228,7 +187,7 @@ impl Client {
     ///
     /// A payload that the server rejects does not affect the others: its entry says why it failed. An empty list
     /// sends nothing. The requests are sent one after the other, up to the first that fails; the
-    /// [`timeout`](ClientBuilder::timeout) applies to each of them.
+    /// [`timeout`](crate::ClientBuilder::timeout) applies to each of them.
     ///
     /// # Errors
     ///

@@ -11,8 +11,7 @@ use std::{fmt, process};
 use crate::api::{Reply, Request, Response};
 use crate::clock::{Clock, saturating_add};
 use crate::config::{Config, Settings};
-use crate::error::{Context, Earlier, Error, ErrorKind, Result, sanitize};
-use crate::retry::Idempotency;
+use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::transport::{AttemptError, Transport};
 
 /// The core that a client and everything made by it share.
@@ -99,7 +98,7 @@ impl Http {
             let context = |request_id| Context {
                 action: request.action,
                 job_id: request.job_id.clone(),
-                effect: request.effect(),
+                idempotency: request.idempotency,
                 method: request.method,
                 url: sanitize(&format!("{}{}", self.api_url, request.path), 300),
                 request_id,

@@ -3,18 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::DECADES;
-use crate::error::ErrorKind;
-
-/// What sending a request a second time can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Idempotency {
-    /// Nothing changes on the server: list, get.
-    Safe,
-    /// Twice has the same effect as once: rename, cancel, delete.
-    Idempotent,
-    /// Twice may create two jobs: submissions.
-    NonIdempotent,
-}
+use crate::error::{ErrorKind, Idempotency};
 
 impl Idempotency {
     fn allows_retry_after(self, kind: &ErrorKind) -> bool {

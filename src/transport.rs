@@ -15,9 +15,8 @@ use crate::api::{Reply, Request};
 use crate::clock::DECADES;
 use crate::config::{Config, Proxy};
 use crate::connector::{self, PoolHealth};
-use crate::error::{Error, ErrorKind, Result, sanitize};
+use crate::error::{Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::resolver::{CachingResolver, NotConnected};
-use crate::retry::Idempotency;
 
 /// How much is kept of the body of an error response.
 const MAX_ERROR_BODY: u64 = 64 * 1024;

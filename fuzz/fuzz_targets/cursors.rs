@@ -1,10 +1,20 @@
-//! A server that answers whatever it likes never makes the iterator ask twice with the same cursor, ask for more
-//! than is wanted, or go on after the end.
+//! A server that responds with whatever it likes does not make the iterator ask twice with the same cursor, ask for
+//! more than is wanted, or go on after the end.
 #![no_main]
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
+use atomiverse::JobsPage;
 use libfuzzer_sys::fuzz_target;
+
+static PAGE: LazyLock<JobsPage> = LazyLock::new(|| {
+    serde_json::from_str(
+        r#"{"jobs": [{"job_id": "a", "state": "done", "job_type": "opt", "created_at": "2026-05-02T14:32:01Z"}],
+            "has_more": false}"#,
+    )
+    .unwrap()
+});
 
 fuzz_target!(|data: &[u8]| {
     let Some(([limit, wanted], pages)) = data.split_first_chunk() else { return };
@@ -12,15 +22,21 @@ fuzz_target!(|data: &[u8]| {
     let mut pages = pages.iter();
     let mut asked = HashSet::new();
     let mut ended = false;
-    // A page: whether there are more, whether it has a cursor and which, how many jobs.
-    atomiverse::fuzzing::scan(u32::from(*limit), max_jobs, |limit, cursor| {
+    let mut sent = 0;
+    // A byte is a page: whether there are more, whether it has a cursor and which, how many jobs.
+    let received = atomiverse::fuzzing::scan(u32::from(*limit), max_jobs, |limit, cursor| {
         assert!(!ended, "asked after the end");
         assert!(limit > 0);
+        assert!(max_jobs.is_none_or(|max| limit as usize <= max - sent), "asked for more than is wanted");
         assert!(asked.insert(cursor.map(str::to_owned)), "asked twice with {cursor:?}");
         let byte = pages.next()?;
-        let has_more = byte & 1 == 1;
-        let next = (byte & 2 == 2).then(|| format!("{}", byte >> 4));
-        ended = !has_more || next.is_none();
-        Some((has_more, next, usize::from(byte >> 2 & 3)))
+        let mut page = PAGE.clone();
+        page.has_more = byte & 1 == 1;
+        page.next_cursor = (byte & 2 == 2).then(|| format!("{}", byte >> 4));
+        page.jobs = vec![PAGE.jobs[0].clone(); usize::from(byte >> 2 & 3)];
+        sent += page.jobs.len();
+        ended = !page.has_more || page.next_cursor.is_none();
+        Some(page)
     });
+    assert_eq!(received, sent, "a job was lost");
 });

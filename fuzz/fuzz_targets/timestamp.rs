@@ -7,8 +7,13 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Ok(timestamp) = serde_json::from_slice::<Timestamp>(data) else { return };
     let moment = timestamp.to_jiff();
+    let system_time = timestamp.to_system_time();
     let text = serde_json::to_string(&timestamp).unwrap();
     let again: Timestamp = serde_json::from_str(&text).unwrap();
     assert_eq!(again, timestamp);
     assert_eq!(again.to_jiff(), moment);
+    assert_eq!(again.to_system_time(), system_time);
+    if let (Some(moment), Some(system_time)) = (moment, system_time) {
+        assert_eq!(std::time::SystemTime::from(moment), system_time);
+    }
 });

@@ -1,0 +1,247 @@
+//! What can happen to a call. Whether it is transient, whether the server may have acted, and the message all
+//! derive from this one description.
+
+use std::time::Duration;
+
+use crate::types::{JobId, JobState};
+
+/// What sending a request a second time can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idempotency {
+    /// Nothing changes on the server: list, get.
+    Safe,
+    /// Twice has the same effect as once: rename, cancel, delete.
+    Idempotent,
+    /// Twice may create two jobs: submissions.
+    NonIdempotent,
+}
+
+/// What the attempts before the last one of a call may have done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    pub(crate) may_have_been_processed: bool,
+    /// One of them may have deleted the job that is now not found.
+    pub(crate) explains_not_found: bool,
+}
+
+impl Earlier {
+    pub(crate) fn add(&mut self, kind: &ErrorKind) {
+        self.may_have_been_processed |= kind.may_have_been_processed();
+        self.explains_not_found |= kind.explains_not_found();
+    }
+}
+
+/// What happened. Every string in it was cut to a bounded length.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ErrorKind {
+    /// Bad input or configuration. Nothing was sent.
+    #[error("{0}")]
+    Input(String),
+    /// No connection was made, so nothing was sent.
+    #[error("no connection{}: {reason}; nothing was sent", within(*timed_out))]
+    NotConnected { reason: String, timed_out: Option<Duration>, retryable: bool },
+    /// The connection is not secure. It was given up before anything was sent on it.
+    #[error(
+        "no secure connection: {0}; nothing was sent. If the server's certificate comes from a private \
+         certificate authority, pass that to add_root_certificates or enable the feature platform-verifier"
+    )]
+    Tls(String),
+    /// The deadline had passed before the request could be sent.
+    #[error("not tried: no time was left to send the request")]
+    OutOfTime,
+    #[error("the connection broke: {0}")]
+    ConnectionLost(String),
+    #[error("no response within {}", seconds(*within))]
+    Timeout { within: Duration },
+    /// A response came and is not HTTP, or its body is broken.
+    #[error("{0}")]
+    BadResponse(String),
+    #[error("the response is larger than the limit of {0} bytes (max_response_bytes)")]
+    TooLarge(u64),
+    #[error("{status} {reason}{}", server_said(message.as_deref()))]
+    Status {
+        status: u16,
+        reason: &'static str,
+        message: Option<String>,
+        retry_after: Option<Duration>,
+        is_html: bool,
+    },
+    #[error(
+        "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
+         address only. If the new address is right, set it as the base URL",
+        location.as_deref().unwrap_or("an address that it does not name")
+    )]
+    Redirect { status: u16, location: Option<String> },
+    #[error(
+        "the response cannot be read as {expected}: {reason}; content type {}, {}",
+        content_type,
+        begins(excerpt)
+    )]
+    Decode {
+        expected: &'static str,
+        reason: String,
+        content_type: String,
+        excerpt: String,
+        status: u16,
+        is_html: bool,
+        /// The state of a job that is otherwise unreadable.
+        state: Option<JobState>,
+    },
+    #[error("the server responded with another job, {0}")]
+    WrongJob(String),
+    /// A change met a success status and a body that contradicts it.
+    #[error("{status}, but the body of the response does not confirm it: {}", begins(excerpt))]
+    Contradicted {
+        status: u16,
+        excerpt: String,
+        /// The body says that nothing was done.
+        is_denial: bool,
+    },
+    /// A delete met a success status, and the job is still there.
+    #[error("{status}, but the job is still there and is {}", sanitize(state.as_str(), 40))]
+    NotDeleted { status: u16, state: JobState },
+    #[error("the server says that there are more jobs, but sent no cursor for the next page")]
+    MissingCursor,
+    #[error("the server sent the cursor {0:?} a second time: its pages repeat")]
+    RepeatedCursor(String),
+    #[error(
+        "the response has {entries} entries for {payloads} payloads, so it is not known which entry belongs to \
+         which payload; Error::partial_batch holds the entries"
+    )]
+    EntryCount { payloads: usize, entries: usize },
+    /// A change that the state of the job does not allow (409 or 400), and what a reload then showed.
+    #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
+    WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
+    /// A 404 from an address that could not be verified.
+    #[error("404 Not Found, but it is not known whether the job is gone: {0}")]
+    UnverifiedNotFound(String),
+    #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
+            seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
+    WaitTimedOut {
+        job_id: JobId,
+        state: Option<JobState>,
+        waited: Duration,
+        /// Why the last poll could not read the job.
+        last_failure: Option<String>,
+        cancellation: Option<Result<(), String>>,
+    },
+}
+
+impl ErrorKind {
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            ErrorKind::NotConnected { retryable, .. } => *retryable,
+            ErrorKind::ConnectionLost(_) | ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => true,
+            ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// Whether the server may have done what was asked. Only meaningful for a change or a submission.
+    pub(crate) fn may_have_been_processed(&self) -> bool {
+        match self {
+            ErrorKind::Input(_)
+            | ErrorKind::NotConnected { .. }
+            | ErrorKind::Tls(_)
+            | ErrorKind::OutOfTime
+            | ErrorKind::WrongState { .. }
+            | ErrorKind::UnverifiedNotFound(_)
+            | ErrorKind::WaitTimedOut { .. } => false,
+            ErrorKind::Status { status, .. } => matches!(status, 408 | 500..),
+            // Other redirects may be the response to a change that was made.
+            ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
+            ErrorKind::Contradicted { is_denial, .. } => !is_denial,
+            _ => true,
+        }
+    }
+
+    /// Whether the server had no time to respond. What was asked may still be under way.
+    pub(crate) fn is_response_timeout(&self) -> bool {
+        matches!(self, ErrorKind::Timeout { .. } | ErrorKind::Status { status: 408 | 504, .. })
+    }
+
+    /// Whether a delete that failed like this may be the reason why the job is not found later. A 503 is
+    /// not: most of these come from a gateway that passed nothing on.
+    fn explains_not_found(&self) -> bool {
+        self.may_have_been_processed() && !matches!(self, ErrorKind::Status { status: 503, .. })
+    }
+
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            ErrorKind::Status { status, .. }
+            | ErrorKind::Redirect { status, .. }
+            | ErrorKind::Decode { status, .. }
+            | ErrorKind::Contradicted { status, .. }
+            | ErrorKind::NotDeleted { status, .. }
+            | ErrorKind::WrongState { status, .. } => Some(*status),
+            ErrorKind::UnverifiedNotFound(_) => Some(404),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ErrorKind::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+fn within(timed_out: Option<Duration>) -> String {
+    timed_out.map(|within| format!(" within {}", seconds(within))).unwrap_or_default()
+}
+
+fn server_said(message: Option<&str>) -> String {
+    message.map(|message| format!(": the server said: {message}")).unwrap_or_default()
+}
+
+fn begins(excerpt: &str) -> String {
+    if excerpt.is_empty() {
+        "the body is empty".to_owned()
+    } else {
+        format!("the body begins with {excerpt:?}")
+    }
+}
+
+fn status_name(status: u16) -> &'static str {
+    if status == 409 { "Conflict" } else { "Bad Request" }
+}
+
+fn last_seen(state: Option<&JobState>) -> String {
+    match state {
+        Some(JobState::Unknown(state)) => {
+            format!("it was in the state {:?}, which this version does not know,", sanitize(state, 40))
+        }
+        Some(state) => format!("it was still {state}"),
+        None => "its state could not be read".to_owned(),
+    }
+}
+
+/// `30 s`, `0.25 s`
+pub(super) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_millis() as f64 / 1000.0)
+}
+
+/// Makes text from elsewhere fit for a terminal and a log: one line, without control characters and those
+/// that reorder text, of at most `max` characters.
+pub(crate) fn sanitize(text: &str, max: usize) -> String {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::new();
+    let mut count = 0;
+    for word in text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty()) {
+        let blank = if line.is_empty() { "" } else { " " };
+        for c in blank.chars().chain(word.chars()) {
+            if count == max {
+                line.push('…');
+                return line;
+            }
+            line.push(c);
+            count += 1;
+        }
+    }
+    line
+}
