@@ -138,9 +138,9 @@ fn jobs_does_every_verb_and_ends_with_one_where_it_failed() {
     assert!(refused.err.contains("Name must not be empty"), "{}", refused.err);
     let shown: JobSummary = serde_json::from_str(&jobs(&["show", &id]).out).unwrap();
     assert_eq!(shown.name.as_deref(), Some("benzene"));
-    assert!(jobs(&["delete", &id]).err.contains("Cancel it first"));
+    assert!(jobs(&["delete", &id]).err.contains("cancel it, wait until it has stopped"));
     assert!(jobs(&["cancel", &id]).out.contains("cancelled"));
-    assert!(jobs(&["watch", &id, "nope"]).err.contains("no such job"));
+    assert!(jobs(&["watch", &id, "nope"]).err.contains("the job may have been deleted or belong to another account"));
     assert_eq!(jobs(&["watch", &id]).code, 1, "it did not get done");
     assert!(jobs(&["open", "--link", &id]).err.contains(&format!("/job?job_id={id}")));
     assert_eq!(jobs(&["delete", &id, &id]).out, format!("{id} deleted\n{id} was gone already\n"));
@@ -204,7 +204,7 @@ fn cleanup_keeps_going_on_a_conflict_and_counts_what_was_gone() {
     let outcome = run(example_on("cleanup", &server.url(), KEY).args(["--older-than", "1", "--yes"]));
     assert_eq!(outcome.code, 1);
     assert!(outcome.out.ends_with("1 deleted, 1 gone already, 1 could not be deleted.\n"), "{}", outcome.out);
-    assert!(outcome.err.contains("The job is running"), "{}", outcome.err);
+    assert!(outcome.err.contains("the job is running"), "{}", outcome.err);
 }
 
 #[test]

@@ -26,7 +26,7 @@ enum Then {
 }
 use Then::{Again, AgainIfRead, Error, Good};
 
-const ATTEMPT: Duration = Duration::from_millis(150);
+const ATTEMPT: Duration = Duration::from_millis(400);
 const BOUND: Duration = Duration::from_secs(10);
 
 /// The fault as a change of a good body.
