@@ -233,3 +233,85 @@ fn time_left(deadline: Instant, timeout: NextTimeout) -> Result<Duration, Error>
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A connection on which nothing was sent yet, and its other end.
+    fn connected(pool_health: &PoolHealth) -> (TcpTransport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let transport = TcpTransport {
+            stream,
+            buffers: LazyBuffers::new(1024, 1024),
+            send_error: None,
+            process: process::id(),
+            last_input: Instant::now(),
+            pool_health: pool_health.clone(),
+        };
+        (transport, listener.accept().unwrap().0)
+    }
+
+    fn within(duration: Duration) -> NextTimeout {
+        NextTimeout { after: duration.into(), ..NextTimeout::default() }
+    }
+
+    #[test]
+    fn a_connection_is_used_while_it_is_silent_and_open() {
+        let (mut transport, mut peer) = connected(&PoolHealth::default());
+        assert!(transport.is_open());
+        peer.write_all(b"nobody asked").unwrap();
+        // The bytes are there once they can be peeked at.
+        transport.stream.peek(&mut [0]).unwrap();
+        assert!(!transport.is_open());
+        let (mut transport, peer) = connected(&PoolHealth::default());
+        drop(peer);
+        transport.stream.peek(&mut [0]).unwrap();
+        assert!(!transport.is_open());
+    }
+
+    #[test]
+    fn a_connection_that_was_made_before_a_fork_is_not_used() {
+        let (mut transport, _peer) = connected(&PoolHealth::default());
+        transport.process += 1;
+        assert!(!transport.is_open());
+    }
+
+    #[test]
+    fn after_a_loss_only_connections_that_lived_later_are_used() {
+        let pool_health = PoolHealth::default();
+        let (mut idle, _peer) = connected(&pool_health);
+        let (mut busy, mut peer) = connected(&pool_health);
+        pool_health.distrust_idle_connections();
+        assert!(!idle.is_open() && !busy.is_open());
+        peer.write_all(b"alive").unwrap();
+        assert!(busy.await_input(within(Duration::from_secs(10))).unwrap());
+        assert!(busy.is_open() && !idle.is_open());
+    }
+
+    #[test]
+    fn a_response_to_a_request_that_broke_is_read() {
+        let (mut transport, mut peer) = connected(&PoolHealth::default());
+        peer.write_all(b"413").unwrap();
+        transport.send_error = Some(ErrorKind::BrokenPipe.into());
+        let timeout = within(Duration::from_secs(10));
+        transport.transmit_output(10, timeout).unwrap();
+        assert!(transport.await_input(timeout).unwrap());
+        assert_eq!(transport.buffers().input(), b"413");
+        assert!(!transport.is_open());
+        drop(peer);
+        let error = transport.await_input(timeout).unwrap_err();
+        assert!(matches!(error, Error::Io(error) if error.kind() == ErrorKind::BrokenPipe));
+    }
+
+    #[test]
+    fn sending_ends_at_the_deadline_if_the_server_does_not_read() {
+        let (mut transport, _peer) = connected(&PoolHealth::default());
+        let timeout = within(Duration::from_millis(50));
+        let outcome = (0..1_000_000).find_map(|_| transport.transmit_output(1024, timeout).err());
+        assert!(matches!(outcome, Some(Error::Timeout(_))), "{outcome:?}");
+    }
+}

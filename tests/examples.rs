@@ -140,7 +140,11 @@ fn jobs_does_every_verb_and_ends_with_one_where_it_failed() {
     assert_eq!(shown.name.as_deref(), Some("benzene"));
     assert!(jobs(&["delete", &id]).err.contains("cancel it, wait until it has stopped"));
     assert!(jobs(&["cancel", &id]).out.contains("cancelled"));
-    assert!(jobs(&["watch", &id, "nope"]).err.contains("the job may have been deleted or belong to another account"));
+    assert!(
+        jobs(&["watch", &id, "nope"])
+            .err
+            .contains("the job may have been deleted or belong to another account")
+    );
     assert_eq!(jobs(&["watch", &id]).code, 1, "it did not get done");
     assert!(jobs(&["open", "--link", &id]).err.contains(&format!("/job?job_id={id}")));
     assert_eq!(jobs(&["delete", &id, &id]).out, format!("{id} deleted\n{id} was gone already\n"));

@@ -1,6 +1,5 @@
 //! The response to a batch submission.
 
-use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -117,30 +116,6 @@ impl SubmissionStatus {
             SubmissionStatus::Failed => "failed",
             SubmissionStatus::Unknown(text) => text,
         }
-    }
-}
-
-impl AsRef<str> for SubmissionStatus {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PartialEq<str> for SubmissionStatus {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for SubmissionStatus {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl fmt::Display for SubmissionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Jobs as the service describes them.
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -45,22 +44,10 @@ impl<'de> Deserialize<'de> for JobId {
     }
 }
 
-impl AsRef<str> for JobId {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Lets a `&str` look up a map with `JobId` keys.
 impl Borrow<str> for JobId {
     fn borrow(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 
@@ -79,18 +66,6 @@ impl From<&str> for JobId {
 impl From<JobId> for String {
     fn from(id: JobId) -> Self {
         id.0
-    }
-}
-
-impl PartialEq<str> for JobId {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for JobId {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
     }
 }
 
@@ -248,30 +223,6 @@ impl FromStr for JobState {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(text.into())
-    }
-}
-
-impl AsRef<str> for JobState {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PartialEq<str> for JobState {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for JobState {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl fmt::Display for JobState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -15,3 +15,34 @@ pub use job::{JobId, JobState, JobSummary};
 pub use molecule::{Atom, Element, MoleculePreview};
 pub use page::JobsPage;
 pub use timestamp::Timestamp;
+
+/// What the string types have in common. They are shown padded, as `str` is.
+macro_rules! like_a_str {
+    ($($type:ty),*) => {$(
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl PartialEq<str> for $type {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+
+        impl PartialEq<&str> for $type {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_str() == *other
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    )*};
+}
+
+like_a_str!(Element, JobId, JobState, SubmissionStatus, Timestamp);

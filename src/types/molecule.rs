@@ -1,7 +1,5 @@
 //! The molecule of a job, for display.
 
-use std::fmt;
-
 use serde::de::{IgnoredAny, MapAccess};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -196,30 +194,6 @@ impl From<&str> for Element {
             Some(index) => Symbol::Known(index),
             None => Symbol::Other(text.into()),
         })
-    }
-}
-
-impl AsRef<str> for Element {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PartialEq<str> for Element {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for Element {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl fmt::Display for Element {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -26,6 +26,18 @@ pub struct Service {
     bad_weather: AtomicBool,
 }
 
+/// A simulator and its client.
+pub fn start() -> (Service, Client) {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    (simulator, client)
+}
+
+/// The request lines that the simulator has received.
+pub fn lines(simulator: &Simulator) -> Vec<String> {
+    simulator.requests().iter().map(ToString::to_string).collect()
+}
+
 /// What was sent over one connection.
 #[derive(Default)]
 struct Recording {

@@ -3,20 +3,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Error, JobSummary, JobsIter};
 
-use crate::contract::Service;
+use crate::contract::{Service, lines};
 use crate::support::{RawServer, json, page};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
     simulator.add_sample_jobs(count);
     simulator
-}
-
-fn lines(simulator: &Simulator) -> Vec<String> {
-    simulator.requests().iter().map(ToString::to_string).collect()
 }
 
 fn ids(jobs: impl IntoIterator<Item = Result<JobSummary, Error>>) -> Vec<String> {

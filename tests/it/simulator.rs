@@ -8,10 +8,7 @@ use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
 use atomiverse::{Client, JobState};
 
 use crate::contract::Service;
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::support::secs;
 
 /// One request by hand: status and body.
 fn send(simulator: &Simulator, request: &str, body: &str) -> (u16, String) {

@@ -7,14 +7,8 @@ use atomiverse::{Client, Error, JobState, SubmissionStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::contract::Service;
+use crate::contract::start;
 use crate::support::{Answer, RawServer, Step, answer, client_of_nobody, json as answer_json, raw};
-
-fn start() -> (Service, Client) {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    (simulator, client)
-}
 
 fn payload(n: usize) -> Value {
     json!({"job_type": "opt", "name": format!("job {n}")})

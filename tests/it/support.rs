@@ -25,6 +25,10 @@ pub enum Step {
     Silence,
 }
 
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 pub type Answer = Vec<Step>;
 
 /// An answer that HTTP allows, with a length.

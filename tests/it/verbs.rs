@@ -4,14 +4,8 @@ use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Client, JobState, JobsIter};
 use std::time::Duration;
 
-use crate::contract::Service;
+use crate::contract::start;
 use crate::support::{RawServer, answer, job};
-
-fn start() -> (Service, Client) {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    (simulator, client)
-}
 
 fn in_state(state: JobState) -> SimulatedJob {
     SimulatedJob::new("opt").state(state)

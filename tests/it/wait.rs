@@ -2,29 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
-use atomiverse::{Client, JobId, JobState, WaitOptions};
+use atomiverse::simulator::{Fault, SimulatedJob};
+use atomiverse::{JobId, JobState, WaitOptions};
 
-use crate::contract::Service;
-use crate::support::{RawServer, Step, answer, job, page};
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-fn start() -> (Service, Client) {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    (simulator, client)
-}
+use crate::contract::{Service, lines, start};
+use crate::support::{RawServer, Step, answer, job, page, secs};
 
 /// Pending for 2 seconds, running for so long.
 fn running_for(seconds: u64) -> SimulatedJob {
     SimulatedJob::new("opt").running_for(secs(seconds))
-}
-
-fn lines(simulator: &Simulator) -> Vec<String> {
-    simulator.requests().iter().map(ToString::to_string).collect()
 }
 
 #[test]

@@ -9,13 +9,9 @@ use atomiverse::simulator::{SimulatedJob, Simulator};
 use atomiverse::{Client, ClientBuilder, Error, JobState, JobSummary, Result, WaitOptions};
 
 use crate::contract::Service;
-use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page};
+use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page, secs};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
