@@ -8,9 +8,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
-use crate::types::{BatchSubmission, JobId, JobState, JobSummary, JobsPage, Submitted};
+use crate::types::{BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, Submitted};
 
 /// The default base URL.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
@@ -203,8 +204,45 @@ impl Response {
         Error::new(kind, self.context.clone())
     }
 
-    pub(crate) fn page(&self) -> Result<JobsPage> {
-        self.decode("a page of jobs")
+    /// A page, and what its jobs are: one that cannot be read does not affect the others. `is_first` says
+    /// whether it is the first page, which must say whether there are more.
+    pub(crate) fn page(&self, is_first: bool) -> Result<Page> {
+        const EXPECTED: &str = "a page of jobs";
+        let body = &self.reply.body;
+        let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
+        let (next, jobs) = match serde_json::from_slice::<ReceivedPage<JobSummary>>(body) {
+            Ok(page) => (owned(page.next()), page.jobs.into_iter().map(Ok).collect()),
+            Err(error) => {
+                let Ok(page) = serde_json::from_slice::<ReceivedPage<&RawValue>>(body) else {
+                    return Err(unreadable(error));
+                };
+                let next = owned(page.next());
+                (next, page.jobs.into_iter().enumerate().map(|(n, job)| self.entry(n + 1, job)).collect())
+            }
+        };
+        match next {
+            Some((has_more, next_cursor)) => Ok(Page { jobs, has_more, next_cursor }),
+            None if !is_first => Ok(Page { jobs, has_more: false, next_cursor: None }),
+            None => Err(self.unreadable(EXPECTED, "it has neither `has_more` nor `next_cursor`")),
+        }
+    }
+
+    /// One job of a page of which some cannot be read.
+    fn entry(&self, position: usize, job: &RawValue) -> Result<JobSummary> {
+        serde_json::from_str(job.get()).map_err(|error| {
+            let job: Value = serde_json::from_str(job.get()).unwrap_or_default();
+            let field = |name: &str| job.get(name).cloned().unwrap_or_default();
+            let reason = match JobSummary::unreadable_field(&job) {
+                Some(name) if job.get(name).is_some() => format!("{name}: {error}"),
+                _ => error.to_string(),
+            };
+            self.error(ErrorKind::UnreadableJob {
+                position,
+                job_id: serde_json::from_value(field("job_id")).ok(),
+                reason: sanitize(&reason, 200),
+                state: serde_json::from_value(field("state")).ok(),
+            })
+        })
     }
 
     /// The job that was asked for. Another one is an error: the response may belong to another request.
@@ -219,7 +257,8 @@ impl Response {
     }
 
     pub(crate) fn submitted(&self) -> Result<Submitted> {
-        let submitted: Submitted = self.decode("a submitted job")?;
+        let submitted = Submitted::from_json(&self.reply.body)
+            .map_err(|error| self.unreadable("a submitted job", &error.to_string()))?;
         match job_id(submitted.job_id.as_str()) {
             Ok(_) => Ok(submitted),
             Err(error) => Err(self.unreadable("a submitted job", &error.to_string())),
@@ -282,6 +321,19 @@ impl Response {
             state: self.state(),
         })
     }
+}
+
+/// A page of jobs.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// A job that cannot be read is an error in its place.
+    pub(crate) jobs: Vec<Result<JobSummary>>,
+    pub(crate) has_more: bool,
+    pub(crate) next_cursor: Option<String>,
+}
+
+fn owned(next: Option<(bool, Option<&str>)>) -> Option<(bool, Option<String>)> {
+    next.map(|(has_more, cursor)| (has_more, cursor.map(str::to_owned)))
 }
 
 fn excerpt(body: &[u8], max: usize) -> String {

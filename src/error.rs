@@ -152,6 +152,7 @@ impl Error {
     pub fn job_id(&self) -> Option<&JobId> {
         match self.kind() {
             ErrorKind::WaitTimedOut { job_id, .. } => Some(job_id),
+            ErrorKind::UnreadableJob { job_id, .. } => job_id.as_ref(),
             _ => self.context()?.job_id.as_ref(),
         }
     }
@@ -166,7 +167,9 @@ impl Error {
             ErrorKind::WrongState { reloaded: Ok(state), .. } | ErrorKind::NotDeleted { state, .. } => {
                 Some(state)
             }
-            ErrorKind::WaitTimedOut { state, .. } | ErrorKind::Decode { state, .. } => state.as_ref(),
+            ErrorKind::WaitTimedOut { state, .. }
+            | ErrorKind::Decode { state, .. }
+            | ErrorKind::UnreadableJob { state, .. } => state.as_ref(),
             _ => None,
         }
     }
@@ -248,9 +251,14 @@ impl Error {
         self.kind().is_transient() || matches!(self.kind(), ErrorKind::WaitTimedOut { .. })
     }
 
-    /// Returns whether a response could not be read as what was expected.
+    /// Returns whether a response, or a part of it, could not be read as what was expected.
     pub fn is_decode(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Decode { .. })
+        matches!(self.kind(), ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. })
+    }
+
+    /// Returns whether one job of a page could not be read. An iteration goes on after it.
+    pub fn is_unreadable_job(&self) -> bool {
+        matches!(self.kind(), ErrorKind::UnreadableJob { .. })
     }
 
     /// Returns whether the server may have done what was asked, although the call failed.
@@ -343,7 +351,12 @@ impl Error {
                  URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
             }
             ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
-            ErrorKind::Decode { .. } => "the service differs from what this version expects",
+            ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. } => {
+                "the service differs from what this version expects"
+            }
+            ErrorKind::RepeatedPage(_) | ErrorKind::MissingCursor | ErrorKind::RepeatedCursor(_) => {
+                "the service differs from what this version expects of its pages"
+            }
             ErrorKind::WrongJob(_) => {
                 "an earlier response on the same connection may have been taken for this one"
             }

@@ -36,7 +36,7 @@ impl Job {
 
     pub(crate) fn from_submission(client: &Client, submitted: Submitted) -> Result<Self> {
         let job = Job::new(client, submitted.job_id.clone())?;
-        Ok(Job { state: submitted.state.clone(), summary: submitted.into_summary(), ..job })
+        Ok(Job { state: submitted.state, summary: submitted.summary, ..job })
     }
 
     /// Returns the identifier of the job.

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 use std::{thread, vec};
 
-use crate::api;
+use crate::api::{self, Page};
 use crate::error::Result;
 use crate::http::Http;
 use crate::pages::{self, Fetched, Pages};
@@ -14,7 +14,7 @@ use crate::types::{JobSummary, JobsPage};
 /// Fetches one page of jobs.
 pub(crate) fn fetch(http: &Http, limit: u32, cursor: Option<&str>, deadline: Instant) -> Result<Fetched> {
     let response = http.send(&api::list(limit, cursor), deadline)?;
-    Ok(Fetched { page: response.page()?, context: response.context })
+    Ok(Fetched { page: response.page(cursor.is_none())?, context: response.context })
 }
 
 /// A request for one page of jobs, sent by [`send`](ListJobs::send). Made by
@@ -52,18 +52,19 @@ impl ListJobs {
     /// # Errors
     ///
     /// Returns an error if the limit is 0 or the cursor is empty (nothing is sent then), if the request
-    /// fails, if the response cannot be read as a page of jobs, or if it says `has_more` without a cursor or
-    /// with the cursor of the request.
+    /// fails, if the response or one of its jobs cannot be read, or if it says `has_more` without a cursor or with
+    /// the cursor of the request.
     pub fn send(self) -> Result<JobsPage> {
         pages::check(self.limit, self.cursor.as_deref())?;
         let response =
             self.http.send(&api::list(self.limit, self.cursor.as_deref()), self.http.deadline())?;
-        let page = response.page()?;
-        match pages::next_cursor(&page) {
+        let Page { jobs, has_more, next_cursor } = response.page(self.cursor.is_none())?;
+        let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
+        match pages::next_cursor(has_more, next_cursor.as_deref()) {
             Ok(Some(next)) if self.cursor.as_deref() == Some(next) => {
                 Err(response.error(pages::repeated(next)))
             }
-            Ok(_) => Ok(page),
+            Ok(_) => Ok(JobsPage { jobs, has_more, next_cursor }),
             Err(kind) => Err(response.error(kind)),
         }
     }
@@ -75,8 +76,9 @@ impl ListJobs {
 /// Nothing is requested before the first `next`. Then one page at a time is fetched and held, however long
 /// the history is; besides that, each page leaves a hash of eight bytes behind. Empty pages are passed over.
 ///
-/// A server that sends no cursor for the next page, or one that it sent before, ends the iteration with an
-/// error after the jobs of that page. After an `Err` the iterator ends.
+/// A job that cannot be read is an `Err` in its place ([`is_unreadable_job`](crate::Error::is_unreadable_job)), and
+/// the iteration goes on. After any other `Err` the iterator ends: after a request that failed, and after the jobs
+/// of a page if the server sent no cursor for the next one, or one that it sent before.
 ///
 /// # Changes during a scan
 ///
@@ -107,7 +109,7 @@ impl ListJobs {
 pub struct JobsIter {
     http: Arc<Http>,
     pages: Pages,
-    buffered: vec::IntoIter<JobSummary>,
+    buffered: vec::IntoIter<Result<JobSummary>>,
     prefetch: bool,
     /// The next page, which is being fetched on a thread of its own.
     prefetched: Option<mpsc::Receiver<Result<Fetched>>>,
@@ -177,7 +179,7 @@ impl JobsIter {
         if self.buffered.len() == 0 { self.pages.next_cursor() } else { self.pages.current() }
     }
 
-    fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<JobSummary>>> {
+    fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
         let prefetched = self.prefetched.take();
         let jobs = self.pages.next_page(|limit, cursor| {
             // Bounded as every call is.
@@ -213,7 +215,7 @@ impl Iterator for JobsIter {
         while self.pages.remaining != Some(0) {
             if let Some(job) = self.buffered.next() {
                 self.pages.remaining = self.pages.remaining.map(|remaining| remaining - 1);
-                return Some(Ok(job));
+                return Some(job);
             }
             let deadline = *deadline.get_or_insert_with(|| self.http.deadline());
             match self.next_page(deadline) {

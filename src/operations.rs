@@ -78,7 +78,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     if not_found.address_verified() {
         return Ok(not_found);
     }
-    match http.send(&api::list(1, None), deadline).and_then(|response| response.page()) {
+    match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true)) {
         Ok(_) => Ok(not_found),
         Err(error) => Err(not_found.with_kind(ErrorKind::UnverifiedNotFound(error.to_string()))),
     }

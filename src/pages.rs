@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
-use crate::api;
+use crate::api::{self, Page};
 use crate::error::{Context, Error, ErrorKind, Result, sanitize};
-use crate::types::{JobSummary, JobsPage};
+use crate::types::{JobId, JobSummary};
 
 /// The pages of the job history, one after the other.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Pages {
     state: State,
     /// The cursor of the last page that was fetched.
     current: Option<String>,
+    /// The first job of the last page that had any.
+    first_job: Option<JobId>,
     /// An error about the last page, reported after its jobs.
     deferred_error: Option<Error>,
     /// Hashes of the cursors used so far; hashes keep long scans small.
@@ -35,7 +37,7 @@ enum State {
 /// A page, and the call that it came from.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    pub(crate) page: JobsPage,
+    pub(crate) page: Page,
     pub(crate) context: Context,
 }
 
@@ -46,6 +48,7 @@ impl Pages {
             remaining: None,
             state: State::Next(None),
             current: None,
+            first_job: None,
             deferred_error: None,
             seen_cursors: HashSet::new(),
             hasher: RandomState::new(),
@@ -87,7 +90,7 @@ impl Pages {
     pub(crate) fn next_page(
         &mut self,
         fetch: impl FnOnce(u32, Option<&str>) -> Result<Fetched>,
-    ) -> Result<Option<Vec<JobSummary>>> {
+    ) -> Result<Option<Vec<Result<JobSummary>>>> {
         if let Some(error) = self.deferred_error.take() {
             return Err(error);
         }
@@ -97,7 +100,7 @@ impl Pages {
             Err(error) => Err(error),
         };
         let State::Next(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(None) };
-        match fetched {
+        match fetched.and_then(|fetched| self.refuse_repeated(fetched)) {
             Ok(Fetched { page, context }) => {
                 self.advance(cursor, &page).unwrap_or_else(|kind| {
                     self.deferred_error = Some(Error::new(kind, context));
@@ -111,13 +114,24 @@ impl Pages {
         }
     }
 
+    /// A page that begins like the one before was sent by a server that ignores the cursor.
+    fn refuse_repeated(&mut self, Fetched { page, context }: Fetched) -> Result<Fetched> {
+        let Some(Ok(first)) = page.jobs.first() else { return Ok(Fetched { page, context }) };
+        if self.first_job.as_ref() == Some(&first.job_id) {
+            let id = sanitize(first.job_id.as_str(), 80);
+            return Err(Error::new(ErrorKind::RepeatedPage(id), context));
+        }
+        self.first_job = Some(first.job_id.clone());
+        Ok(Fetched { page, context })
+    }
+
     /// Moves past the page that was asked for with this cursor.
-    fn advance(&mut self, cursor: Option<String>, page: &JobsPage) -> Result<(), ErrorKind> {
+    fn advance(&mut self, cursor: Option<String>, page: &Page) -> Result<(), ErrorKind> {
         if let Some(cursor) = &cursor {
             self.seen_cursors.insert(self.hasher.hash_one(cursor.as_str()));
         }
         self.current.clone_from(&cursor);
-        let next = next_cursor(page).and_then(|next| match next {
+        let next = next_cursor(page.has_more, page.next_cursor.as_deref()).and_then(|next| match next {
             Some(next) if self.seen_cursors.contains(&self.hasher.hash_one(next)) => Err(repeated(next)),
             next => Ok(next),
         });
@@ -134,9 +148,9 @@ impl Pages {
 }
 
 /// The cursor of the page after this one: `None` on the last page.
-pub(crate) fn next_cursor(page: &JobsPage) -> Result<Option<&str>, ErrorKind> {
-    match page.next_cursor.as_deref() {
-        _ if !page.has_more => Ok(None),
+pub(crate) fn next_cursor(has_more: bool, cursor: Option<&str>) -> Result<Option<&str>, ErrorKind> {
+    match cursor {
+        _ if !has_more => Ok(None),
         None | Some("") => Err(ErrorKind::MissingCursor),
         cursor => Ok(cursor),
     }
@@ -161,7 +175,7 @@ pub(crate) fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
 #[cfg(fuzzing)]
 #[allow(missing_docs)]
 pub mod fuzzing {
-    use super::{Fetched, Pages};
+    use super::{Fetched, Page, Pages};
     use crate::error::{Context, Error};
     use crate::types::JobsPage;
 
@@ -178,7 +192,10 @@ pub mod fuzzing {
         let mut count = 0;
         while pages.remaining != Some(0) {
             let page = pages.next_page(|limit, cursor| match respond(limit, cursor) {
-                Some(page) => Ok(Fetched { page, context: Context::for_tests() }),
+                Some(JobsPage { jobs, has_more, next_cursor }) => {
+                    let page = Page { jobs: jobs.into_iter().map(Ok).collect(), has_more, next_cursor };
+                    Ok(Fetched { page, context: Context::for_tests() })
+                }
                 None => Err(Error::input("the request failed")),
             });
             let Ok(Some(jobs)) = page else { break };
@@ -193,11 +210,11 @@ pub mod fuzzing {
 mod tests {
     use super::*;
 
-    fn page(has_more: bool, next_cursor: Option<&str>) -> JobsPage {
-        JobsPage { jobs: Vec::new(), has_more, next_cursor: next_cursor.map(str::to_owned) }
+    fn page(has_more: bool, next_cursor: Option<&str>) -> Page {
+        Page { jobs: Vec::new(), has_more, next_cursor: next_cursor.map(str::to_owned) }
     }
 
-    fn fetched(page: JobsPage) -> Result<Fetched> {
+    fn fetched(page: Page) -> Result<Fetched> {
         Ok(Fetched { page, context: Context::for_tests() })
     }
 

@@ -307,9 +307,15 @@ impl<'a> WaitForJobs<'a> {
         round.fruitless += 1;
         self.listing = Listing::Useful;
         for job in jobs {
-            if let Some(id) = round.unseen.take(&job.job_id) {
-                round.fruitless = 0;
-                self.seen(&id, job);
+            match job {
+                Ok(job) => {
+                    if let Some(id) = round.unseen.take(&job.job_id) {
+                        round.fruitless = 0;
+                        self.seen(&id, job);
+                    }
+                }
+                // A job that cannot be read is looked up by id.
+                Err(error) => log::debug!("{error}"),
             }
         }
         // A page that shows a job saves a request for it. The jobs that are left may be far down, so only a

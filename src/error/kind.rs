@@ -87,6 +87,16 @@ pub(crate) enum ErrorKind {
         /// The state of a job that is otherwise unreadable.
         state: Option<JobState>,
     },
+    /// One entry of a page. The others are not affected.
+    #[error("job {position} of the page{} cannot be read: {reason}", named(job_id.as_ref()))]
+    UnreadableJob {
+        /// Counted from 1.
+        position: usize,
+        job_id: Option<JobId>,
+        /// With the name of the field.
+        reason: String,
+        state: Option<JobState>,
+    },
     #[error("the server responded with another job, {0}")]
     WrongJob(String),
     /// A change met a success status and a body that contradicts it.
@@ -104,6 +114,10 @@ pub(crate) enum ErrorKind {
     MissingCursor,
     #[error("the server sent the cursor {0:?} a second time: its pages repeat")]
     RepeatedCursor(String),
+    #[error(
+        "the page begins with the same job as the one before, {0}: the server seems to ignore the cursor"
+    )]
+    RepeatedPage(String),
     #[error(
         "the response has {entries} entries for {payloads} payloads, so it is not known which entry belongs to \
          which payload; Error::partial_batch holds the entries"
@@ -186,6 +200,10 @@ impl ErrorKind {
             _ => None,
         }
     }
+}
+
+fn named(id: Option<&JobId>) -> String {
+    id.map(|id| format!(" ({})", sanitize(id.as_str(), 80))).unwrap_or_default()
 }
 
 fn within(timed_out: Option<Duration>) -> String {

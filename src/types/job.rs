@@ -1,9 +1,12 @@
 //! Jobs as the service describes them.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::Timestamp;
 use super::lenient::{FromAny, Lenient, deserialize_strictly, opaque_string};
@@ -71,7 +74,7 @@ impl From<JobId> for String {
 
 /// The summary of one job, without its results.
 ///
-/// Fields that this version does not know are ignored.
+/// Fields that this version does not know are in [`extra`](JobSummary::extra).
 ///
 /// # Examples
 ///
@@ -89,7 +92,7 @@ impl From<JobId> for String {
 /// assert_eq!(job.billed_core_seconds, Some(12.5));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobSummary {
     /// The identifier that the server assigned to the job.
@@ -107,48 +110,177 @@ pub struct JobSummary {
     pub billed_core_seconds: Option<f64>,
     /// The formula and atom positions. `None` if the service sent no preview (a job that starts from a
     /// SMILES string has no atoms) or sent one in a form that this version does not know.
-    #[serde(default, deserialize_with = "Lenient::option")]
     pub molecule_preview: Option<MoleculePreview>,
+    /// Fields that this version does not know, such as the reason why a job failed. They are written back as
+    /// they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The keys of a summary. Keys that are known cost no allocation.
+enum Field {
+    JobId,
+    Name,
+    State,
+    JobType,
+    CreatedAt,
+    BilledCoreSeconds,
+    MoleculePreview,
+    Extra(String),
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Key;
+        impl Visitor<'_> for Key {
+            type Value = Field;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Field, E> {
+                Ok(match key {
+                    "job_id" => Field::JobId,
+                    "name" => Field::Name,
+                    "state" => Field::State,
+                    "job_type" => Field::JobType,
+                    "created_at" => Field::CreatedAt,
+                    "billed_core_seconds" => Field::BilledCoreSeconds,
+                    "molecule_preview" => Field::MoleculePreview,
+                    key => Field::Extra(key.to_owned()),
+                })
+            }
+        }
+        deserializer.deserialize_identifier(Key)
+    }
+}
+
+impl JobSummary {
+    /// The first field that keeps a value from being read as a summary.
+    pub(crate) fn unreadable_field(value: &Value) -> Option<&'static str> {
+        let is_readable = |name: &str| {
+            let field = value.get(name).unwrap_or(&Value::Null);
+            match name {
+                "job_id" => JobId::deserialize(field).is_ok(),
+                "name" => Option::<String>::deserialize(field).is_ok(),
+                "state" => JobState::deserialize(field).is_ok(),
+                "job_type" => String::deserialize(field).is_ok(),
+                "created_at" => Timestamp::deserialize(field).is_ok(),
+                _ => Option::<CoreSeconds>::deserialize(field).is_ok(),
+            }
+        };
+        ["job_id", "name", "state", "job_type", "created_at", "billed_core_seconds"]
+            .into_iter()
+            .find(|name| !is_readable(name))
+    }
+}
+
+// By hand, because serde would buffer the whole job to find the fields that it does not know.
+impl<'de> Deserialize<'de> for JobSummary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Summary;
+        impl<'de> Visitor<'de> for Summary {
+            type Value = JobSummary;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a job")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JobSummary, A::Error> {
+                let (mut job_id, mut name, mut state, mut job_type) = (None, None, None, None);
+                let (mut created_at, mut billed, mut preview) = (None, None, None);
+                let mut extra = Map::new();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        Field::JobId => read(&mut map, "job_id", &mut job_id)?,
+                        Field::Name => read(&mut map, "name", &mut name)?,
+                        Field::State => read(&mut map, "state", &mut state)?,
+                        Field::JobType => read(&mut map, "job_type", &mut job_type)?,
+                        Field::CreatedAt => read(&mut map, "created_at", &mut created_at)?,
+                        Field::BilledCoreSeconds => read(&mut map, "billed_core_seconds", &mut billed)?,
+                        Field::MoleculePreview => read(&mut map, "molecule_preview", &mut preview)?,
+                        Field::Extra(key) => drop(extra.insert(key, map.next_value()?)),
+                    }
+                }
+                let billed: Option<Option<CoreSeconds>> = billed;
+                Ok(JobSummary {
+                    job_id: job_id.ok_or_else(|| A::Error::missing_field("job_id"))?,
+                    name: name.flatten(),
+                    state: state.ok_or_else(|| A::Error::missing_field("state"))?,
+                    job_type: job_type.ok_or_else(|| A::Error::missing_field("job_type"))?,
+                    created_at: created_at.ok_or_else(|| A::Error::missing_field("created_at"))?,
+                    billed_core_seconds: billed.flatten().map(|CoreSeconds(seconds)| seconds),
+                    molecule_preview: preview.and_then(|Lenient(preview)| preview),
+                    extra,
+                })
+            }
+        }
+        deserializer.deserialize_map(Summary)
+    }
+}
+
+/// Reads the value of a field, which may occur once.
+fn read<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    field: &'static str,
+    value: &mut Option<T>,
+) -> Result<(), A::Error> {
+    if value.is_some() {
+        return Err(A::Error::duplicate_field(field));
+    }
+    *value = Some(map.next_value()?);
+    Ok(())
+}
+
+/// A charge. Services that compute with decimals write it as a string.
+struct CoreSeconds(f64);
+
+impl FromAny for CoreSeconds {
+    const EXPECTED: &str = "a finite number of core-seconds";
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
+    }
+    fn from_number(seconds: f64) -> Option<Self> {
+        Some(CoreSeconds(seconds))
+    }
 }
 
 /// The response to a submission: only the identifier is certain to be there.
-#[derive(Deserialize)]
 pub(crate) struct Submitted {
     pub(crate) job_id: JobId,
-    #[serde(default, deserialize_with = "Lenient::option")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "Lenient::option")]
     pub(crate) state: Option<JobState>,
-    #[serde(default, deserialize_with = "Lenient::option")]
-    job_type: Option<String>,
-    #[serde(default, deserialize_with = "Lenient::option")]
-    created_at: Option<Timestamp>,
-    #[serde(default, deserialize_with = "Lenient::option")]
-    billed_core_seconds: Option<f64>,
-    #[serde(default, deserialize_with = "Lenient::option")]
-    molecule_preview: Option<MoleculePreview>,
+    /// If the response is a complete summary. No field is made up: an empty string in place of a time or a
+    /// type would be compared with real ones.
+    pub(crate) summary: Option<JobSummary>,
 }
 
 impl Submitted {
-    /// The summary, if the response was complete. A field is never made up: an empty string in place of
-    /// a time or a type would be compared with real ones.
-    pub(crate) fn into_summary(self) -> Option<JobSummary> {
-        Some(JobSummary {
-            job_id: self.job_id,
-            name: self.name,
-            state: self.state?,
-            job_type: self.job_type?,
-            created_at: self.created_at?,
-            billed_core_seconds: self.billed_core_seconds,
-            molecule_preview: self.molecule_preview,
-        })
+    /// Reads a summary, an object with `job_id` or `id`, or the identifier alone.
+    pub(crate) fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
+        if let Ok(summary) = serde_json::from_slice::<JobSummary>(body) {
+            let (job_id, state) = (summary.job_id.clone(), Some(summary.state.clone()));
+            return Ok(Submitted { job_id, state, summary: Some(summary) });
+        }
+        #[derive(Deserialize)]
+        struct Partial {
+            job_id: Option<JobId>,
+            id: Option<JobId>,
+            #[serde(default, deserialize_with = "Lenient::option")]
+            state: Option<JobState>,
+        }
+        let (job_id, state) = match serde_json::from_slice(body)? {
+            id @ (Value::String(_) | Value::Number(_)) => (serde_json::from_value(id)?, None),
+            object => {
+                let Partial { job_id, id, state } = serde_json::from_value(object)?;
+                (job_id.or(id).ok_or_else(|| serde_json::Error::missing_field("job_id"))?, state)
+            }
+        };
+        Ok(Submitted { job_id, state, summary: None })
     }
 }
 
 /// The state of a job.
 ///
-/// Read in either case (`done` or `DONE`) and written in lower case. A state that this version does not
-/// know is kept as [`Unknown`](JobState::Unknown) and is not [terminal](JobState::is_terminal).
+/// Read in either case (`done` or `DONE`), with an enum's name before it (`JobState.DONE`), and in the spelling
+/// `canceled`; written in lower case. A state that this version does not know is kept as
+/// [`Unknown`](JobState::Unknown) and is not [terminal](JobState::is_terminal).
 ///
 /// # Examples
 ///
@@ -211,9 +343,13 @@ impl JobState {
 impl From<&str> for JobState {
     fn from(text: &str) -> Self {
         use JobState::*;
+        let word = text.rsplit('.').next().unwrap_or(text);
+        if word.eq_ignore_ascii_case("canceled") {
+            return Cancelled;
+        }
         [Pending, Running, Done, Failed, Cancelled]
             .into_iter()
-            .find(|state| state.as_str().eq_ignore_ascii_case(text))
+            .find(|state| state.as_str().eq_ignore_ascii_case(word))
             .unwrap_or_else(|| Unknown(text.to_owned()))
     }
 }
@@ -239,4 +375,4 @@ impl FromAny for JobState {
     }
 }
 
-deserialize_strictly!(JobState);
+deserialize_strictly!(CoreSeconds, JobState);

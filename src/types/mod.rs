@@ -14,6 +14,7 @@ pub(crate) use job::Submitted;
 pub use job::{JobId, JobState, JobSummary};
 pub use molecule::{Atom, Element, MoleculePreview};
 pub use page::JobsPage;
+pub(crate) use page::ReceivedPage;
 pub use timestamp::Timestamp;
 
 /// What the string types have in common. They are shown padded, as `str` is.

@@ -1,6 +1,7 @@
 //! A page of the job history.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JobSummary;
 use super::lenient::optional_opaque_string;
@@ -20,14 +21,48 @@ use super::lenient::optional_opaque_string;
 /// }
 /// # Ok::<(), atomiverse::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobsPage {
     /// The jobs of this page.
     pub jobs: Vec<JobSummary>,
-    /// Whether there is a next page. This field decides: some servers send a cursor on the last page too.
+    /// Whether there is a next page. If the server does not say so, there is one if it sent a cursor.
     pub has_more: bool,
-    /// The cursor of the next page. Always present if `has_more` is true.
-    #[serde(default, deserialize_with = "optional_opaque_string")]
+    /// The cursor of the next page. Always present if `has_more` is true. Some servers send one on the last page
+    /// too.
     pub next_cursor: Option<String>,
+}
+
+/// A page as it was received.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ReceivedPage<J> {
+    pub(crate) jobs: Vec<J>,
+    has_more: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    next_cursor: Option<Option<String>>,
+}
+
+impl<J> ReceivedPage<J> {
+    /// Whether there is a next page, and its cursor. `None` if the page says nothing of it.
+    pub(crate) fn next(&self) -> Option<(bool, Option<&str>)> {
+        let cursor = self.next_cursor.as_ref().map(|cursor| cursor.as_deref());
+        let has_cursor = cursor.map(|cursor| cursor.is_some_and(|cursor| !cursor.is_empty()));
+        Some((self.has_more.or(has_cursor)?, cursor.flatten()))
+    }
+}
+
+/// Tells a key that is null from one that is missing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    optional_opaque_string(deserializer).map(Some)
+}
+
+impl<'de> Deserialize<'de> for JobsPage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let page = ReceivedPage::deserialize(deserializer)?;
+        let Some((has_more, next_cursor)) = page.next() else {
+            return Err(D::Error::missing_field("has_more"));
+        };
+        let next_cursor = next_cursor.map(str::to_owned);
+        Ok(JobsPage { jobs: page.jobs, has_more, next_cursor })
+    }
 }

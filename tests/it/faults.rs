@@ -253,7 +253,7 @@ fn table() -> Vec<(String, Fault, Then)> {
         Box::new(move |body| {
             answer(200, &[], &body.replace("\"name\":null", &format!("\"x\":{}", deep(20_000))))
         }),
-        Good,
+        Error(UNREADABLE),
     );
     add(
         "deep nesting in a preview",
@@ -482,6 +482,11 @@ fn a_listing_that_meets_a_fault_loses_no_job_and_gives_none_twice() {
             Good | Again(_) | AgainIfRead(_) => assert!(failure.is_none(), "{name}: {failure:?}"),
             // An error about the words of a job may not be one about a page.
             Error(_) if failure.is_none() => {}
+            // Each job of the page met the fault, and no other did.
+            Error(_) if failure.as_ref().is_some_and(atomiverse::Error::is_unreadable_job) => {
+                assert_eq!(seen, ["a", "b", "e"], "{name}");
+                return;
+            }
             Error(_) => {
                 assert_eq!(seen, ["a", "b"], "{name}");
                 assert_eq!(jobs.cursor(), Some("c1"), "{name}");

@@ -19,6 +19,7 @@ mod summaries;
 mod support;
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 mod tls;
+mod tolerance;
 mod verbs;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;
