@@ -165,6 +165,18 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
+    /// Whether the server redirects to this path on any host, with the same method.
+    pub(crate) fn redirects_to(&self, path: &str) -> bool {
+        let Some(location) = self.header("location").filter(|_| matches!(self.status, 307 | 308)) else {
+            return false;
+        };
+        let location = location.split(['?', '#']).next().unwrap_or_default();
+        match location.split_once("://") {
+            Some((_, rest)) => rest.find('/').is_some_and(|at| &rest[at..] == path),
+            None => location == path,
+        }
+    }
+
     /// Why the status is not a success.
     pub(crate) fn error(&self, now: SystemTime) -> ErrorKind {
         let status = self.status;
@@ -210,10 +222,10 @@ impl Response {
         const EXPECTED: &str = "a page of jobs";
         let body = &self.reply.body;
         let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
-        let (next, jobs) = match serde_json::from_slice::<ReceivedPage<JobSummary>>(body) {
+        let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(body) {
             Ok(page) => (owned(page.next()), page.jobs.into_iter().map(Ok).collect()),
             Err(error) => {
-                let Ok(page) = serde_json::from_slice::<ReceivedPage<&RawValue>>(body) else {
+                let Ok(page) = from_json::<ReceivedPage<&RawValue>>(body) else {
                     return Err(unreadable(error));
                 };
                 let next = owned(page.next());
@@ -305,8 +317,7 @@ impl Response {
     }
 
     fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T> {
-        serde_json::from_slice(&self.reply.body)
-            .map_err(|error| self.unreadable(expected, &error.to_string()))
+        from_json(&self.reply.body).map_err(|error| self.unreadable(expected, &error.to_string()))
     }
 
     fn unreadable(&self, expected: &'static str, reason: &str) -> Error {
@@ -320,6 +331,15 @@ impl Response {
             is_html: self.reply.is_html(),
             state: self.state(),
         })
+    }
+}
+
+/// Decodes JSON. Checking the encoding of the whole body once is cheaper than of each string in it.
+fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        // For its error, which names the place.
+        Err(_) => serde_json::from_slice(body),
     }
 }
 

@@ -3,8 +3,10 @@
 // An attempt's error is short-lived.
 #![allow(clippy::result_large_err)]
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, process};
 
@@ -22,6 +24,8 @@ pub(crate) struct Http {
     api_url: String,
     /// Whether there was a successful response below the API URL.
     address_verified: AtomicBool,
+    /// The actions whose paths the server wants with a slash at their end.
+    slashed: Mutex<HashSet<&'static str>>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -37,6 +41,7 @@ impl Http {
             base_url,
             api_url,
             address_verified: AtomicBool::new(false),
+            slashed: Mutex::default(),
             random: RandomState::new(),
             random_count: AtomicU64::new(0),
         })
@@ -93,7 +98,7 @@ impl Http {
                 Err(AttemptError { kind: ErrorKind::OutOfTime, request_id: None })
             } else {
                 attempts += 1;
-                self.attempt(request, &url, left)
+                self.attempt(request, left)
             };
             let context = |request_id| Context {
                 action: request.action,
@@ -127,12 +132,28 @@ impl Http {
         deadline.saturating_duration_since(self.clock().now())
     }
 
-    fn attempt(&self, request: &Request, url: &str, left: Duration) -> Result<Reply, AttemptError> {
+    fn attempt(&self, request: &Request, left: Duration) -> Result<Reply, AttemptError> {
         // Submissions are never retried after a timeout, so the attempt gets all the remaining time.
         let is_submission = request.idempotency == Idempotency::NonIdempotent;
         let within = if is_submission { left } else { left.min(self.settings.attempt_timeout) };
         let started = self.clock().now();
-        let reply = self.transport.attempt(request, url, within)?;
+        let path_and_slash = format!("{}/", request.path);
+        let mut slashed = lock(&self.slashed).contains(request.action);
+        let url = |slashed| {
+            let path = if slashed { &path_and_slash } else { &request.path };
+            format!("{}{path}{}", self.api_url, request.query)
+        };
+        let mut reply = self.transport.attempt(request, &url(slashed), within)?;
+        if !slashed && reply.redirects_to(&format!("{}{path_and_slash}", path_of(&self.api_url))) {
+            // Sent once more, and to the configured address: behind a proxy the server may name another.
+            slashed = true;
+            let took = self.clock().now().saturating_duration_since(started);
+            let within = within.saturating_sub(took).max(Duration::from_millis(1));
+            reply = self.transport.attempt(request, &url(slashed), within)?;
+            if reply.is_success() {
+                lock(&self.slashed).insert(request.action);
+            }
+        }
         if !reply.is_success() {
             let kind = reply.error(self.clock().system_time());
             return Err(AttemptError { kind, request_id: reply.request_id() });
@@ -142,9 +163,19 @@ impl Http {
             self.address_verified.store(true, Ordering::Relaxed);
         }
         let took = self.clock().now().saturating_duration_since(started);
-        log::debug!("{} {url}: {} in {took:?}", request.method, reply.status);
+        log::debug!("{} {}: {} in {took:?}", request.method, url(slashed), reply.status);
         Ok(reply)
     }
+}
+
+/// The path of a URL that was checked.
+fn path_of(url: &str) -> &str {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    url[after_scheme..].find('/').map_or("", |at| &url[after_scheme + at..])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Http {

@@ -60,8 +60,8 @@ impl<'a> WaitOptions<'a> {
 
     /// Sets the maximum duration of the wait, including requests, retries and pauses. Defaults to one hour.
     ///
-    /// If the process was suspended past that time, the wait polls once more, for at most 10 seconds, before
-    /// it reports a job as unfinished.
+    /// If the process was suspended past that time, the wait polls once more before it reports a job as
+    /// unfinished, for at most 10 seconds and not longer than the timeout.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -283,7 +283,7 @@ impl<'a> WaitForJobs<'a> {
             by_id: if use_listing { VecDeque::new() } else { self.ids.iter().cloned().collect() },
             pending_at_start: self.ids.len(),
             started,
-            deadline: if overslept { Some(started + GRACE) } else { schedule.end_of_polls },
+            deadline: if overslept { Some(started + schedule.grace) } else { schedule.end_of_polls },
             is_last: schedule.next_is_last || overslept,
             asked_pause: Duration::ZERO,
         }
@@ -433,11 +433,11 @@ impl<'a> WaitForJobs<'a> {
 
     /// Reports an error for each job that is left.
     fn time_out(&mut self, now: Instant) {
-        let Some(Schedule { started, deadline: Some(deadline), .. }) = self.schedule else { return };
+        let Some(Schedule { started, deadline: Some(deadline), grace, .. }) = self.schedule else { return };
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
         let cancellations = self.options.cancel_on_timeout.then(|| {
             // After a suspension there is nothing left of the reserve.
-            let deadline = if now >= deadline { now + GRACE } else { deadline };
+            let deadline = if now >= deadline { now + grace } else { deadline };
             parallel::map(&ids, parallel::DEFAULT_PARALLEL, |id| {
                 operations::cancel(&self.http, id, deadline).map_err(|error| error.to_string())
             })
@@ -457,9 +457,6 @@ impl<'a> WaitForJobs<'a> {
     }
 }
 
-/// How long the last poll and the cancelling may take if the process was suspended past the deadline.
-const GRACE: Duration = Duration::from_secs(10);
-
 fn earlier(deadline: Instant, other: Option<Instant>) -> Instant {
     other.map_or(deadline, |other| deadline.min(other))
 }
@@ -471,6 +468,8 @@ struct Schedule {
     deadline: Option<Instant>,
     /// When polling has to be over. The time after it is for cancelling.
     end_of_polls: Option<Instant>,
+    /// How long the last poll and the cancelling may take if the process was suspended past the deadline.
+    grace: Duration,
     next_poll: Instant,
     next_is_last: bool,
     interval: Duration,
@@ -478,6 +477,7 @@ struct Schedule {
 
 impl Schedule {
     fn new(now: Instant, options: &WaitOptions<'_>) -> Self {
+        const MAX_GRACE: Duration = Duration::from_secs(10);
         const MAX_RESERVE: Duration = Duration::from_secs(10);
         let deadline = options.timeout.map(|timeout| saturating_add(now, timeout));
         let end_of_polls = options.timeout.map(|timeout| {
@@ -489,6 +489,7 @@ impl Schedule {
             started: now,
             deadline,
             end_of_polls,
+            grace: options.timeout.map_or(MAX_GRACE, |timeout| timeout.min(MAX_GRACE)),
             next_poll: now,
             next_is_last: false,
             interval: options.min_interval,

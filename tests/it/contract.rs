@@ -179,6 +179,8 @@ impl Contract {
     fn check(&self, request: &Message, answer: Option<&Message>) -> Check {
         let (method, target) = request.line.split_once(' ').ok_or("no method")?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // The client adds a slash if the server redirects to it.
+        let path = path.strip_suffix('/').unwrap_or(path);
         let at = self.operation(&method.to_lowercase(), path).ok_or("no such call")?;
         let status = answer.map(|answer| answer.line.split(' ').nth(1).unwrap_or_default());
 

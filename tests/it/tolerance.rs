@@ -177,3 +177,78 @@ fn the_identifier_of_a_submission_is_found_in_each_form() {
         assert!(error.may_have_been_submitted() && error.is_decode(), "{body}: {error}");
     }
 }
+
+/// Redirects each path without a slash at its end to the same path with one, as FastAPI does.
+fn slashes(location: impl Fn(&str) -> String + Send + 'static) -> RawServer {
+    RawServer::start(move |_, request| {
+        let (_, target) = request.line.split_once(' ').unwrap();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if !path.ends_with('/') {
+            let location = format!("location: {}", location(&format!("{path}/?{query}")));
+            return answer(307, &[&location], "");
+        }
+        match request.line.split(' ').next() {
+            Some("GET") if path.ends_with("/jobs/") => json(&page(&["a"], false, None)),
+            Some("GET") => json(&job("a")),
+            Some("POST") => answer(201, &[], &job("a")),
+            _ => answer(204, &[], ""),
+        }
+    })
+}
+
+fn use_all(client: &Client) {
+    assert_eq!(ids(client), ["a"]);
+    client.get_job("a").unwrap();
+    client.rename_job("a", "b").unwrap();
+    client.cancel_job("a").unwrap();
+    client.delete_job("a").unwrap();
+    client.submit_job(&json!({"job_type": "opt"})).unwrap();
+}
+
+#[test]
+fn a_slash_that_the_server_wants_is_added_and_remembered() {
+    type Location = fn(&str) -> String;
+    let locations: [Location; 3] = [
+        str::to_owned,
+        |path| format!("http://internal.example:8000{path}"),
+        |path| format!("https://elsewhere.example{path}"),
+    ];
+    for location in locations {
+        let server = slashes(location);
+        let client = server.client_builder().max_retries(0).build().unwrap();
+        use_all(&client);
+        assert_eq!(server.requests().len(), 12, "each endpoint learns once");
+        use_all(&client);
+        assert_eq!(server.requests().len(), 18, "and remembers");
+        // The key went to the configured server only, and a body is sent again whole.
+        let bodies =
+            server.requests().into_iter().filter(|request| request.line.starts_with("POST /api/v1/jobs"));
+        let bodies: Vec<Vec<u8>> =
+            bodies.map(|request| request.body).filter(|body| !body.is_empty()).collect();
+        assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:?}");
+    }
+}
+
+#[test]
+fn every_other_redirect_stays_an_error() {
+    for (status, location) in [
+        (307, "/api/v1/jobs"),
+        (307, "/jobs/"),
+        (307, "/api/v1/jobs//"),
+        (307, "/login?next=/api/v1/jobs/"),
+        (307, "https://elsewhere.example"),
+        (308, "/api/v2/jobs/"),
+        (301, "/api/v1/jobs/"),
+        (302, "/api/v1/jobs/"),
+        (303, "/api/v1/jobs/"),
+    ] {
+        let server = RawServer::script(vec![answer(status, &[&format!("location: {location}")], "")]);
+        let error = server.client().list_jobs().send().unwrap_err();
+        assert_eq!(error.status(), Some(status), "{location}");
+        assert_eq!(server.requests().len(), 1, "{location}");
+    }
+    // A server that redirects from both forms is not followed in a circle.
+    let server = RawServer::script(vec![answer(307, &["location: /api/v1/jobs/"], "")]);
+    assert_eq!(server.client().list_jobs().send().unwrap_err().status(), Some(307));
+    assert_eq!(server.requests().len(), 2);
+}
