@@ -202,6 +202,36 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the proxy, such as `http://user:password@proxy.example:3128`, in place of the one configured in the
+    /// environment. The proxy is asked for a tunnel (`CONNECT`) and does not see the API key.
+    ///
+    /// SOCKS proxies are not supported.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.settings.proxy = Some(Setting { name: "proxy", value: url.into() });
+        self
+    }
+
+    /// Adds a header to every request, for example for a gateway. Can be called more than once. The value does
+    /// not show in `Debug`, logs or errors.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = atomiverse::ClientBuilder::from_env()?.header("X-Team", "catalysis").build()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the header that carries the API key, such as `X-API-Key`. It then holds the key alone, and no
+    /// `Authorization` header is sent. Defaults to `Authorization: Bearer <key>`.
+    pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
+        self.settings.api_key_header = Some(name.into());
+        self
+    }
+
     /// Sets whether to use the proxy configured in the environment. Enabled by default; a server on this
     /// machine is always reached directly.
     ///
@@ -247,7 +277,7 @@ impl ClientBuilder {
     ///   ASCII (the error does not show it);
     /// - a URL is not valid, contains a user name or a query, or is plain http to another machine;
     /// - the URL is https and this build leaves TLS out;
-    /// - the proxy in the environment cannot be used;
+    /// - the proxy cannot be used, or a header cannot be sent;
     /// - the added certificates are not valid PEM, or the feature `platform-verifier` is enabled;
     /// - a timeout is zero, or the user agent is not printable ASCII.
     ///

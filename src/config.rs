@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::Uri;
 use ureq::http::uri::Authority;
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::api;
 use crate::clock::{Clock, SystemClock};
@@ -48,7 +48,13 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_response_bytes: u64,
     pub(crate) user_agent: String,
+    /// Used in place of the environment's.
+    pub(crate) proxy: Option<Setting>,
     pub(crate) proxy_from_env: bool,
+    /// Names and values of headers for every request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The header that carries the key alone, in place of `Authorization: Bearer`.
+    pub(crate) api_key_header: Option<String>,
     /// PEM files.
     pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) retry_policy: RetryPolicy,
@@ -67,7 +73,10 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: 64 * 1024 * 1024,
             user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxy: None,
             proxy_from_env: true,
+            headers: Vec::new(),
+            api_key_header: None,
             root_certificates: Vec::new(),
             retry_policy: RetryPolicy::default(),
             clock: Arc::new(SystemClock),
@@ -82,8 +91,8 @@ pub(crate) struct Config {
     pub(crate) base_url: String,
     /// The root of the API, without a slash at its end.
     pub(crate) api_url: String,
-    /// The value of the header `Authorization`.
-    pub(crate) authorization: String,
+    /// The headers of every request, that with the key among them.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) proxy: Option<Proxy>,
 }
 
@@ -105,7 +114,7 @@ impl Settings {
             return Err(Error::input("no API key: call api_key(..), or use Client::from_env()"));
         };
         check_key(api_key)?;
-        let authorization = format!("Bearer {}", api_key.value);
+        let headers = self.checked_headers(&api_key.value)?;
         let user_agent = &self.user_agent;
         if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             let shown: String = user_agent.chars().take(80).collect();
@@ -126,10 +135,56 @@ impl Settings {
                 sanitize(&api_url.text, 200)
             )));
         }
-        let proxy =
-            if self.proxy_from_env && !api_url.is_loopback { Proxy::from_env(&api_url)? } else { None };
-        Ok(Config { base_url: base_url.text, api_url: api_url.text, authorization, proxy, settings: self })
+        let proxy = match &self.proxy {
+            Some(proxy) => Some(Proxy::parse(proxy.clone())?),
+            None if self.proxy_from_env && !api_url.is_loopback => Proxy::from_env(&api_url)?,
+            None => None,
+        };
+        Ok(Config { base_url: base_url.text, api_url: api_url.text, headers, proxy, settings: self })
     }
+
+    fn checked_headers(&self, api_key: &str) -> Result<Vec<(HeaderName, HeaderValue)>> {
+        let key_header = match &self.api_key_header {
+            Some(name) => checked_header("api_key_header", name, api_key)?,
+            None => checked_header("api_key", "Authorization", &format!("Bearer {api_key}"))?,
+        };
+        let mut headers = vec![key_header];
+        for (name, value) in &self.headers {
+            let header = checked_header("header", name, value)?;
+            if headers.iter().any(|(other, _)| *other == header.0) {
+                return Err(Error::input(format!("header {name}: it is set twice, or carries the API key")));
+            }
+            headers.push(header);
+        }
+        Ok(headers)
+    }
+}
+
+/// Refuses a header that cannot be sent, without showing its value.
+fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
+    // ureq and the requests set these.
+    const RESERVED: [&str; 9] = [
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "user-agent",
+    ];
+    let shown: String = name.chars().take(80).collect();
+    let bad = |why: &str| Err(Error::input(format!("{setting} {shown:?}: {why}")));
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { return bad("not a header name") };
+    if RESERVED.contains(&header.as_str()) {
+        return bad("this header is set by the client");
+    }
+    let Ok(mut value) = HeaderValue::from_str(value) else {
+        return bad("its value contains a line break or another character other than visible ASCII");
+    };
+    value.set_sensitive(true);
+    Ok((header, value))
 }
 
 /// Refuses what cannot be a key, without showing it.

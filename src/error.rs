@@ -398,8 +398,8 @@ impl Error {
         let on_a_job = self.job_id().is_some();
         Some(match status {
             401 if message.is_some_and(says_no_credentials_came) => {
-                "no API key seems to have reached the service: a proxy or gateway may have removed the \
-                 Authorization header"
+                "no API key seems to have reached the service: it may expect the key in another header \
+                 (api_key_header), or a proxy or gateway may have removed it"
             }
             401 => "check the API key (ATOMIVERSE_API_KEY): it may be mistyped or revoked",
             404 | 410 if on_a_job && self.address_verified() => {

@@ -8,7 +8,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use ureq::http::{self, HeaderValue, header};
+use ureq::http::{self, HeaderName, HeaderValue, header};
 use ureq::{Agent, AsSendBody, Body, Timeout};
 
 use crate::api::{Reply, Request};
@@ -32,7 +32,7 @@ const MAX_IDLE_FOR_SUBMISSIONS: Duration = Duration::from_secs(5);
 pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
-    authorization: HeaderValue,
+    headers: Vec<(HeaderName, HeaderValue)>,
     connect_timeout: Duration,
     max_response_bytes: u64,
     proxy: Option<Proxy>,
@@ -48,9 +48,6 @@ pub(crate) struct AttemptError {
 
 impl Transport {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let mut authorization = HeaderValue::from_str(&config.authorization)
-            .map_err(|_| Error::input("the API key cannot be sent in a header: copy it again"))?;
-        authorization.set_sensitive(true);
         let proxy = match &config.proxy {
             Some(proxy) => Some(ureq::Proxy::new(&proxy.url).map_err(|error| {
                 Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown))
@@ -74,7 +71,7 @@ impl Transport {
         Ok(Transport {
             agent: connector::agent(agent, resolver, pool_health.clone()),
             pool_health,
-            authorization,
+            headers: config.headers.clone(),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.clone(),
@@ -135,10 +132,10 @@ impl Transport {
         url: &str,
         within: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
-        let mut builder = http::Request::builder()
-            .method(request.method)
-            .uri(url)
-            .header(header::AUTHORIZATION, &self.authorization);
+        let mut builder = http::Request::builder().method(request.method).uri(url);
+        for (name, value) in &self.headers {
+            builder = builder.header(name, value);
+        }
         if let Some(key) = &request.idempotency_key {
             builder = builder.header("Idempotency-Key", key);
         }

@@ -186,7 +186,9 @@ impl Contract {
 
         let is_public = self.at(&format!("{at}/security")).is_some_and(|security| *security == json!([]));
         // A key that is refused may be of any kind.
-        if !is_public && status != Some("401") && !request.header("authorization").starts_with("Bearer ") {
+        let has_key =
+            request.header("authorization").starts_with("Bearer ") || request.header("x-api-key") != "";
+        if !is_public && status != Some("401") && !has_key {
             return Err("no key".to_owned());
         }
         self.check_query(&at, query)?;

@@ -4,6 +4,7 @@ mod changes;
 mod contract;
 mod errors;
 mod faults;
+mod gateways;
 mod identifiers;
 mod listing;
 mod messages;

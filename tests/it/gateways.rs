@@ -1,0 +1,103 @@
+//! What stands between the client and the service: headers, keys in other headers, proxies.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::thread;
+
+use atomiverse::Client;
+
+use crate::support::{KEY, Message, RawServer, answer, job, json};
+
+fn named(request: &Message, name: &str) -> Vec<String> {
+    let headers = request.headers.iter().filter_map(|header| header.split_once(':'));
+    headers.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned()).collect()
+}
+
+#[test]
+fn a_header_is_on_every_request_and_not_shown() {
+    let server = RawServer::script(vec![json(&job("a")), answer(500, &[], "")]);
+    let builder = server.client_builder().header("X-Team", "catalysis-secret").header("x-two", "2");
+    assert!(!format!("{builder:?}").contains("catalysis-secret"));
+    let client = builder.max_retries(0).build().unwrap();
+    client.get_job("a").unwrap();
+    let error = client.cancel_job("a").unwrap_err();
+    assert!(!format!("{error} {error:#?} {client:?}").contains("catalysis-secret"));
+    for request in server.requests() {
+        assert_eq!(named(&request, "x-team"), ["catalysis-secret"]);
+        assert_eq!(named(&request, "x-two"), ["2"]);
+        assert_eq!(named(&request, "authorization"), [format!("Bearer {KEY}")]);
+    }
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+    let build = |name: &str, value: &str| {
+        let builder = Client::builder().api_key(KEY).base_url("http://localhost").header(name, value);
+        builder.build().unwrap_err().to_string()
+    };
+    for (name, value, words) in [
+        ("", "secret", "not a header name"),
+        ("a b", "secret", "not a header name"),
+        ("x\n", "secret", "not a header name"),
+        ("x-team", "secret\r\nx: y", "line break"),
+        ("Host", "secret", "set by the client"),
+        ("content-length", "secret", "set by the client"),
+        ("AUTHORIZATION", "secret", "carries the API key"),
+    ] {
+        let error = build(name, value);
+        assert!(error.contains(words) && !error.contains("secret") && !error.contains(KEY), "{error}");
+    }
+}
+
+#[test]
+fn the_key_can_go_in_another_header() {
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let builder = server.client_builder().api_key_header("X-API-Key");
+    let client = builder.clone().header("Authorization", "Basic Z2F0ZXdheQ==").build().unwrap();
+    client.get_job("a").unwrap();
+    let request = &server.requests()[0];
+    assert_eq!(named(request, "x-api-key"), [KEY]);
+    assert_eq!(named(request, "authorization"), ["Basic Z2F0ZXdheQ=="]);
+    builder.build().unwrap().get_job("a").unwrap();
+    assert_eq!(named(&server.requests()[1], "authorization"), [""; 0]);
+}
+
+#[test]
+fn a_response_that_saw_no_key_leads_to_the_setting() {
+    for body in [r#"{"detail":"Not authenticated"}"#, r#"{"detail":"Missing X-API-Key header"}"#] {
+        let server = RawServer::script(vec![answer(401, &[], body)]);
+        let error = server.client().get_job("a").unwrap_err();
+        assert!(error.to_string().contains("api_key_header"), "{error}");
+        assert!(!error.to_string().contains("revoked"), "{error}");
+    }
+}
+
+/// What the proxy read first. It never responds.
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[test]
+fn a_proxy_that_was_given_is_used_also_for_this_machine() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:hunter2@{}", listener.local_addr().unwrap());
+    let proxy = thread::spawn(move || {
+        let mut read = vec![0; 4096];
+        let length = listener.accept().unwrap().0.read(&mut read).unwrap();
+        String::from_utf8_lossy(&read[..length]).into_owned()
+    });
+    let client = Client::builder().api_key(KEY).base_url("https://127.0.0.1:9").proxy(url).max_retries(0);
+    let error = client.build().unwrap().get_job("a").unwrap_err().to_string();
+    assert!(error.contains("the proxy http://127.0.0.1:") && error.contains("(proxy)"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let head = proxy.join().unwrap();
+    assert!(head.starts_with("CONNECT 127.0.0.1:9 "), "{head}");
+    assert!(!head.contains(KEY), "{head}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+    for url in ["not a url", "ftp://user:hunter2@proxy.example", "socks5://127.0.0.1:1080", "http://", ""] {
+        let builder = Client::builder().api_key(KEY).base_url("http://localhost").proxy(url);
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains("the proxy in proxy, `"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
