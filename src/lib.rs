@@ -185,9 +185,9 @@
 //!
 //! # What is assumed
 //!
-//! The service documents its Python SDK, not its HTTP interface. The requests that this crate sends are
-//! an assumption, listed in the README and written down in one source file, `api.rs`. Where only the
-//! address differs, [`ClientBuilder::api_url`] sets it right.
+//! The service documents its Python SDK, not its HTTP API. The requests that this crate sends are an assumption,
+//! listed in `HTTP.md` together with what is tolerated if the service differs. If only the address or the header of
+//! the key differs, [`ClientBuilder::api_url`] and [`ClientBuilder::api_key_header`] correct it.
 //!
 //! # Features
 //!
