@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -119,17 +119,23 @@ fn on_job(
 
 /// Checks an identifier from the caller, which becomes exactly one path segment.
 pub(crate) fn job_id(id: &str) -> Result<JobId> {
-    let problem = match id {
+    match problem_of_id(id) {
+        None => Ok(JobId::from(id)),
+        Some(problem) => {
+            Err(Error::without_request(ErrorKind::RefusedId { job_id: JobId::from(id), problem }))
+        }
+    }
+}
+
+fn problem_of_id(id: &str) -> Option<&'static str> {
+    Some(match id {
         "" => "is empty",
         // Encoded or not, whoever normalises the path takes these for "here" and "one up".
         "." | ".." => "would change the path of the request",
         _ if id.contains(char::is_control) => "contains a control character",
         _ if id.trim() != id => "begins or ends with whitespace",
-        _ => return Ok(JobId::from(id)),
-    };
-    let shown: String = id.chars().take(80).collect();
-    let ellipsis = if shown.len() < id.len() { "…" } else { "" };
-    Err(Error::input(format!("the job id {shown:?}{ellipsis} {problem}; nothing was sent")))
+        _ => return None,
+    })
 }
 
 fn encode(text: &str) -> String {
@@ -189,7 +195,7 @@ impl Reply {
             reason: self.reason,
             message: error_message(self.header("content-type"), &self.body),
             retry_after: self.header("retry-after").and_then(|text| retry_after(text, now)),
-            is_html: self.is_html(),
+            is_foreign: !self.body.is_empty() && !is_json(&self.body),
         }
     }
 }
@@ -271,9 +277,10 @@ impl Response {
     pub(crate) fn submitted(&self) -> Result<Submitted> {
         let submitted = Submitted::from_json(&self.reply.body)
             .map_err(|error| self.unreadable("a submitted job", &error.to_string()))?;
-        match job_id(submitted.job_id.as_str()) {
-            Ok(_) => Ok(submitted),
-            Err(error) => Err(self.unreadable("a submitted job", &error.to_string())),
+        self.confirm(None)?;
+        match problem_of_id(submitted.job_id.as_str()) {
+            None => Ok(submitted),
+            Some(problem) => Err(self.unreadable("a submitted job", &format!("its job id {problem}"))),
         }
     }
 
@@ -292,12 +299,23 @@ impl Response {
         if self.reply.is_html() {
             return contradicted(false);
         }
-        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Ok(()) };
-        if ["success", "ok", "deleted"]
-            .into_iter()
-            .any(|field| fields.get(field) == Some(&Value::Bool(false)))
-        {
+        let fields = match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(Value::Bool(false)) => return contradicted(true),
+            _ => return Ok(()),
+        };
+        let is_false = |field: &str| fields.get(field) == Some(&Value::Bool(false));
+        // Of another change than a delete, `deleted` may be a field of the job.
+        if is_false("success") || is_false("ok") || (self.context.method == "DELETE" && is_false("deleted")) {
             return contradicted(true);
+        }
+        match fields.get("job_id").map(JobId::deserialize) {
+            Some(Ok(id)) if self.context.job_id.as_ref().is_some_and(|asked| *asked != id) => {
+                return Err(self.error(ErrorKind::WrongJob(sanitize(id.as_str(), 80))));
+            }
+            // A job that failed may have an `error` of its own.
+            None if fields.get("error").is_some_and(|error| !error.is_null()) => return contradicted(false),
+            _ => {}
         }
         match (name, fields.get("name")) {
             // The server may trim a name.
@@ -307,13 +325,15 @@ impl Response {
         }
     }
 
-    /// The state in the body, if it shows a job.
+    /// The state in the body, if it shows the job.
     pub(crate) fn state(&self) -> Option<JobState> {
         #[derive(Deserialize)]
         struct Job {
+            job_id: Option<JobId>,
             state: JobState,
         }
-        serde_json::from_slice(&self.reply.body).ok().map(|Job { state }| state)
+        let Job { job_id, state } = serde_json::from_slice(&self.reply.body).ok()?;
+        (job_id.is_none() || job_id == self.context.job_id).then_some(state)
     }
 
     fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T> {
@@ -332,6 +352,10 @@ impl Response {
             state: self.state(),
         })
     }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 /// Decodes JSON. Checking the encoding of the whole body once is cheaper than of each string in it.

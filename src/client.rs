@@ -116,8 +116,8 @@ impl Client {
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.
     ///
-    /// If an attempt may have been processed but its response was lost, and the retry finds no such job, the
-    /// job counts as deleted.
+    /// If an attempt may have been processed (its response was lost, or was 500 or 502) and the retry finds no such
+    /// job, the job counts as deleted.
     ///
     /// # Errors
     ///
@@ -132,9 +132,9 @@ impl Client {
 
     /// Deletes a job from the history if it exists. Returns `false` if it was already gone.
     ///
-    /// Use this for clean-up that may run twice. The service must say that the job is gone: an HTML page with
-    /// the status 404 is an error. If this client has not yet had a successful response, one page of jobs is
-    /// requested to make sure that the address is right.
+    /// Use this for clean-up that may run twice. The service must say that the job is gone: a 404 whose body is not
+    /// JSON, such as the HTML page of a gateway, is an error. If the server responds with 404 and no call of this
+    /// client has succeeded yet, one page of jobs is then requested to make sure that the address is right.
     ///
     /// # Errors
     ///
@@ -249,8 +249,8 @@ impl Client {
     ///
     /// Jobs are looked up on listing pages, newest first, while that takes fewer requests than loading each of
     /// them: 200 new jobs take four requests a poll. Jobs that are not found there, or all of them if the listing
-    /// fails, are loaded by id, four at a time. A listing that fails for a lasting reason, that fails twice in a
-    /// row, or that takes as many requests is not used again.
+    /// fails, are loaded by id, four at a time. Listing is given up if it fails for a lasting reason, if it fails
+    /// twice in a row, or if it takes as many requests as loading each job.
     ///
     /// # Examples
     ///

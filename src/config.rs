@@ -120,6 +120,9 @@ impl Settings {
             let shown: String = user_agent.chars().take(80).collect();
             return Err(Error::input(format!("user_agent {shown:?}: expected printable ASCII")));
         }
+        if self.max_response_bytes == 0 {
+            return Err(Error::input("max_response_bytes is zero: no call could succeed"));
+        }
         for (name, timeout) in [
             ("timeout", self.timeout),
             ("attempt_timeout", self.attempt_timeout),
@@ -249,9 +252,14 @@ impl Url {
 
 fn bad_url(setting: &Setting, why: &str) -> Error {
     Error::input(format!(
-        "{} `{}`: {why}; expected a URL such as https://atomiverse.com",
+        "{} `{}`: {why}; expected a URL such as {}",
         setting.name,
-        shown(&setting.value)
+        shown(&setting.value),
+        if [API_URL_VARIABLE, "api_url"].contains(&setting.name) {
+            "https://atomiverse.com/api/v1"
+        } else {
+            "https://atomiverse.com"
+        }
     ))
 }
 
@@ -311,13 +319,13 @@ impl Proxy {
     }
 
     fn parse(Setting { name, value }: Setting) -> Result<Self> {
-        let url = if value.contains("://") { value } else { format!("http://{value}") };
         let bad = |why: &str| {
             Err(Error::input(format!(
                 "the proxy in {name}, `{}`: {why}; expected a URL such as http://proxy.example:3128",
-                shown(&url)
+                shown(&value)
             )))
         };
+        let url = if value.contains("://") { value.clone() } else { format!("http://{value}") };
         let Ok(uri) = url.parse::<Uri>() else { return bad("not a URL") };
         let scheme = uri.scheme_str().unwrap_or_default();
         let default_port = match scheme {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kind::seconds;
-pub(crate) use kind::{Earlier, ErrorKind, Idempotency, sanitize};
+pub(crate) use kind::{Earlier, ErrorKind, FailedCancellation, Idempotency, sanitize};
 
 use crate::types::{JobId, JobState, PartialBatch};
 
@@ -111,9 +111,10 @@ impl Error {
 
     /// The same error status for another job, which was not asked for because of it.
     pub(crate) fn status_for(&self, id: &JobId) -> Option<Error> {
-        let ErrorKind::Status { status, reason, message, is_html, .. } = self.kind() else { return None };
-        let (status, reason, is_html) = (*status, *reason, *is_html);
-        let kind = ErrorKind::Status { status, reason, message: message.clone(), retry_after: None, is_html };
+        let ErrorKind::Status { status, reason, message, is_foreign, .. } = self.kind() else { return None };
+        let (status, reason, is_foreign) = (*status, *reason, *is_foreign);
+        let kind =
+            ErrorKind::Status { status, reason, message: message.clone(), retry_after: None, is_foreign };
         let context = Context { action: "wait for job", job_id: Some(id.clone()), ..self.0.context.clone()? };
         Some(Error::new(kind, context))
     }
@@ -153,6 +154,7 @@ impl Error {
         match self.kind() {
             ErrorKind::WaitTimedOut { job_id, .. } => Some(job_id),
             ErrorKind::UnreadableJob { job_id, .. } => job_id.as_ref(),
+            ErrorKind::RefusedId { job_id, .. } => Some(job_id),
             _ => self.context()?.job_id.as_ref(),
         }
     }
@@ -164,8 +166,8 @@ impl Error {
     /// that could be read.
     pub fn state(&self) -> Option<&JobState> {
         match self.kind() {
-            ErrorKind::WrongState { reloaded: Ok(state), .. } | ErrorKind::NotDeleted { state, .. } => {
-                Some(state)
+            ErrorKind::WrongState { reloaded, .. } | ErrorKind::NotDeleted { reloaded, .. } => {
+                reloaded.as_ref().ok()
             }
             ErrorKind::WaitTimedOut { state, .. }
             | ErrorKind::Decode { state, .. }
@@ -203,9 +205,10 @@ impl Error {
     /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs
     /// to another account.
     ///
-    /// An HTML page with this status does not count: it comes from something else than the service.
+    /// A response with this status whose body is not JSON does not count: an HTML page, for example, comes from
+    /// something else than the service.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_html: false, .. })
+        matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_foreign: false, .. })
     }
 
     /// Returns whether the state of the job does not allow the change (409): a pending or running job
@@ -247,6 +250,8 @@ impl Error {
 
     /// Returns whether the same call may succeed later: the connection failed or broke, the time ran out, or
     /// the server responded with 408, 425, 429, 500, 502, 503 or 504.
+    ///
+    /// Before repeating a change, also ask [`may_have_been_processed`](Error::may_have_been_processed).
     pub fn is_transient(&self) -> bool {
         self.kind().is_transient() || matches!(self.kind(), ErrorKind::WaitTimedOut { .. })
     }
@@ -279,10 +284,14 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn may_have_been_processed(&self) -> bool {
-        self.context().is_some_and(|context| {
-            let is_change = context.idempotency != Idempotency::Safe;
-            is_change && (self.kind().may_have_been_processed() || context.earlier.may_have_been_processed)
-        })
+        match self.context() {
+            Some(Context { idempotency: Idempotency::Safe, .. }) => false,
+            Some(Context { earlier, .. }) => {
+                self.kind().may_have_been_processed() || earlier.may_have_been_processed
+            }
+            // A wait that timed out, and what came of cancelling the job.
+            None => self.kind().may_have_been_processed(),
+        }
     }
 
     /// Returns whether a submission that failed may have created jobs all the same: the server may have
@@ -330,8 +339,9 @@ impl Error {
     }
 
     /// Returns whether a wait that timed out cancelled the job: `Some(true)` if the server accepted the
-    /// request, `Some(false)` if it did not or if none was sent, and `None` if the wait was not asked to
-    /// cancel or the error is another one.
+    /// request, `Some(false)` if it is not known to have done so, and `None` if the wait was not asked to cancel or
+    /// the error is another one. With `Some(false)`, [`may_have_been_processed`](Error::may_have_been_processed) says
+    /// whether the job may have been cancelled all the same.
     pub fn cancellation_accepted(&self) -> Option<bool> {
         match self.kind() {
             ErrorKind::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
@@ -345,8 +355,15 @@ impl Error {
             ErrorKind::Status { retry_after: Some(pause), .. } => {
                 return Some(format!("the server asks to wait {} before another attempt", seconds(*pause)));
             }
-            ErrorKind::Status { is_html: true, status: 400..500, .. }
-            | ErrorKind::Decode { is_html: true, .. } => {
+            ErrorKind::Status { is_foreign: true, status: 400..500, .. } => {
+                "a response that is not JSON may not be the API's: a proxy or gateway may have sent it, or the base \
+                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
+            }
+            ErrorKind::Decode { is_html: true, .. } => {
+                "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the base \
+                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
+            }
+            ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => {
                 "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the base \
                  URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
             }
@@ -357,9 +374,7 @@ impl Error {
             ErrorKind::RepeatedPage(_) | ErrorKind::MissingCursor | ErrorKind::RepeatedCursor(_) => {
                 "the service differs from what this version expects of its pages"
             }
-            ErrorKind::WrongJob(_) => {
-                "an earlier response on the same connection may have been taken for this one"
-            }
+            ErrorKind::WrongJob(_) => "it may be the response to another request",
             ErrorKind::WrongState { reloaded: Ok(state), .. } if state.is_terminal() => {
                 return Some(format!("the job is {state} now: try again"));
             }
@@ -381,7 +396,10 @@ impl Error {
                 Some(Ok(())) => {
                     "the server accepted the request to cancel it; load the job to see whether it stopped"
                 }
-                Some(Err(error)) => {
+                Some(Err(FailedCancellation { error, may_have_been_processed: true })) => {
+                    return Some(format!("it is not known whether the job was cancelled: {error}"));
+                }
+                Some(Err(FailedCancellation { error, .. })) => {
                     return Some(format!("the job could not be cancelled and may cost more: {error}"));
                 }
             },
@@ -411,7 +429,7 @@ impl Error {
             }
             404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
             429 => "send fewer requests",
-            500.. => "the error is the server's: try again later",
+            500.. if !self.may_have_been_processed() => "the error is the server's: try again later",
             _ => return None,
         })
     }
@@ -439,22 +457,32 @@ impl fmt::Display for Error {
         if let Some(advice) = self.advice() {
             write!(f, "; {advice}")?;
         }
-        if let Some(PartialBatch { answered, failed, not_sent, .. }) = self.partial_batch() {
+        let is_unsent = matches!(self.kind(), ErrorKind::NotConnected { .. } | ErrorKind::Tls(_));
+        if is_unsent && !self.earlier().may_have_been_processed {
+            f.write_str("; nothing was sent")?;
+        }
+        let partial = self.partial_batch().filter(|partial| partial.failed.len() < partial.not_sent.end);
+        if let Some(PartialBatch { received, answered, failed, not_sent, .. }) = partial {
             write!(
                 f,
-                "; of {} payloads, the first {} were submitted, the next {} were in the request that failed, \
-                 and the last {} were not sent",
+                "; of {} payloads, the first {} were processed ({} submitted, {} failed, {} cache hits), the next \
+                 {} were in the request that failed, and the last {} were not sent",
                 not_sent.end,
                 answered.len(),
+                received.submitted,
+                received.failed,
+                received.cache_hits,
                 failed.len(),
                 not_sent.len()
             )?;
         }
         if self.may_have_been_submitted() {
             f.write_str(
-                "; the payloads of this request may have been submitted: check the newest jobs (list_jobs) \
-                 before you submit them again",
+                "; what this request holds may have been submitted: check the newest jobs (list_jobs) before you \
+                 submit it again",
             )?;
+        } else if matches!(self.kind(), ErrorKind::WaitTimedOut { .. }) {
+            // The advice has said it.
         } else if self.may_have_been_processed() {
             f.write_str("; the change may have been made all the same: load the job to see")?;
         }

@@ -167,7 +167,7 @@
 //!
 //! ## Behind a proxy
 //!
-//! The variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are used. A proxy that inspects TLS has a certificate
+//! The variables `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are used. A proxy that inspects TLS has a certificate
 //! authority of its own: enable the feature `platform-verifier` if the operating system trusts it, or add it:
 //!
 //! ```no_run

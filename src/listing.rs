@@ -164,7 +164,8 @@ impl JobsIter {
     /// - After the last job of a page, or after a request that failed, it is the next page: resuming loses
     ///   and repeats nothing.
     /// - After an error about the cursor itself, it is the page that carried that cursor.
-    /// - `None` stands for the first page. It is also what remains after the last page.
+    /// - `None` stands for the first page. It is also what remains after the last page: whether the scan is
+    ///   complete shows in that no `Err` came.
     ///
     /// # Examples
     ///

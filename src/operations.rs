@@ -42,12 +42,14 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
         Ok(response) => {
             response.confirm(None)?;
             // A body that shows the job may come from a service that only marks it.
-            let Some(state) = response.state() else { return Ok(()) };
+            if response.state().is_none() {
+                return Ok(());
+            }
             return match get(http, id, deadline) {
                 Err(gone) if gone.is_not_found() => Ok(()),
                 reloaded => {
-                    let state = reloaded.map_or(state, |job| job.state);
-                    Err(response.error(ErrorKind::NotDeleted { status: response.reply.status, state }))
+                    let reloaded = reloaded.map(|job| job.state).map_err(|error| error.to_string());
+                    Err(response.error(ErrorKind::NotDeleted { status: response.reply.status, reloaded }))
                 }
             };
         }
@@ -80,7 +82,10 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     }
     match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true)) {
         Ok(_) => Ok(not_found),
-        Err(error) => Err(not_found.with_kind(ErrorKind::UnverifiedNotFound(error.to_string()))),
+        Err(error) => {
+            let (error, is_transient) = (error.to_string(), error.is_transient());
+            Err(not_found.with_kind(ErrorKind::UnverifiedNotFound { error, is_transient }))
+        }
     }
 }
 

@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn status_with(status: u16, retry_after: Option<Duration>) -> ErrorKind {
-        ErrorKind::Status { status, reason: "", message: None, retry_after, is_html: false }
+        ErrorKind::Status { status, reason: "", message: None, retry_after, is_foreign: false }
     }
 
     fn not_connected() -> ErrorKind {

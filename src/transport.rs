@@ -190,6 +190,9 @@ impl Transport {
             if reason.contains("InvalidContentType") {
                 reason.push_str(" (the server does not speak TLS on this port; is its URL http://?)");
             }
+            if let Some(Proxy { shown, .. }) = &self.proxy {
+                reason.push_str(&format!(", through the proxy {shown}"));
+            }
             return ErrorKind::Tls(reason);
         }
         let timed_out = match error {
@@ -201,7 +204,15 @@ impl Transport {
             ureq::Error::Timeout(Timeout::Resolve) => {
                 "the host name could not be looked up in time".to_owned()
             }
+            ureq::Error::Timeout(_) if self.proxy.is_some() => "it did not respond in time".to_owned(),
             ureq::Error::Timeout(_) => "the server did not accept it in time".to_owned(),
+            ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 407") => {
+                "it requires a user name and password in its URL (407)".to_owned()
+            }
+            ureq::Error::ConnectProxyFailed(reason) => {
+                let reason = reason.trim_start_matches("proxy server ");
+                sanitize(&format!("it {}", reason.split('/').next().unwrap_or(reason)), 200)
+            }
             error => reason(error),
         };
         if let Some(Proxy { shown, .. }) = &self.proxy {

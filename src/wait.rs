@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::api;
 use crate::clock::{DECADES, saturating_add};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, FailedCancellation, Result};
 use crate::http::Http;
 use crate::pages::Pages;
 use crate::types::{JobId, JobState, JobSummary};
@@ -439,7 +439,10 @@ impl<'a> WaitForJobs<'a> {
             // After a suspension there is nothing left of the reserve.
             let deadline = if now >= deadline { now + grace } else { deadline };
             parallel::map(&ids, parallel::DEFAULT_PARALLEL, |id| {
-                operations::cancel(&self.http, id, deadline).map_err(|error| error.to_string())
+                operations::cancel(&self.http, id, deadline).map_err(|error| FailedCancellation {
+                    error: error.to_string(),
+                    may_have_been_processed: error.may_have_been_processed(),
+                })
             })
         });
         let mut cancellations = cancellations.into_iter().flatten();

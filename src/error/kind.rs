@@ -37,12 +37,15 @@ pub(crate) enum ErrorKind {
     /// Bad input or configuration. Nothing was sent.
     #[error("{0}")]
     Input(String),
+    /// The caller's job id cannot be one. Nothing was sent.
+    #[error("the job id {} {problem}; nothing was sent", quoted(job_id.as_str()))]
+    RefusedId { job_id: JobId, problem: &'static str },
     /// No connection was made, so nothing was sent.
-    #[error("no connection{}: {reason}; nothing was sent", within(*timed_out))]
+    #[error("no connection{}: {reason}", within(*timed_out))]
     NotConnected { reason: String, timed_out: Option<Duration>, retryable: bool },
     /// The connection is not secure. It was given up before anything was sent on it.
     #[error(
-        "no secure connection: {0}; nothing was sent. If the server's certificate comes from a private \
+        "no secure connection: {0}. If the server's certificate comes from a private \
          certificate authority, pass that to add_root_certificates or enable the feature platform-verifier"
     )]
     Tls(String),
@@ -64,7 +67,8 @@ pub(crate) enum ErrorKind {
         reason: &'static str,
         message: Option<String>,
         retry_after: Option<Duration>,
-        is_html: bool,
+        /// The body is not JSON, so it may not be the service's.
+        is_foreign: bool,
     },
     #[error(
         "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
@@ -107,9 +111,9 @@ pub(crate) enum ErrorKind {
         /// The body says that nothing was done.
         is_denial: bool,
     },
-    /// A delete met a success status, and the job is still there.
-    #[error("{status}, but the job is still there and is {}", sanitize(state.as_str(), 40))]
-    NotDeleted { status: u16, state: JobState },
+    /// A delete met a success status and a body that shows the job, and what a reload then showed.
+    #[error("{status}, but {}", still_there(reloaded.as_ref()))]
+    NotDeleted { status: u16, reloaded: Result<JobState, String> },
     #[error("the server says that there are more jobs, but sent no cursor for the next page")]
     MissingCursor,
     #[error("the server sent the cursor {0:?} a second time: its pages repeat")]
@@ -127,8 +131,8 @@ pub(crate) enum ErrorKind {
     #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
     WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
     /// A 404 from an address that could not be verified.
-    #[error("404 Not Found, but it is not known whether the job is gone: {0}")]
-    UnverifiedNotFound(String),
+    #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
+    UnverifiedNotFound { error: String, is_transient: bool },
     #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
             seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
     WaitTimedOut {
@@ -137,8 +141,14 @@ pub(crate) enum ErrorKind {
         waited: Duration,
         /// Why the last poll could not read the job.
         last_failure: Option<String>,
-        cancellation: Option<Result<(), String>>,
+        cancellation: Option<Result<(), FailedCancellation>>,
     },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct FailedCancellation {
+    pub(crate) error: String,
+    pub(crate) may_have_been_processed: bool,
 }
 
 impl ErrorKind {
@@ -147,6 +157,7 @@ impl ErrorKind {
         match self {
             ErrorKind::NotConnected { retryable, .. } => *retryable,
             ErrorKind::ConnectionLost(_) | ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => true,
+            ErrorKind::UnverifiedNotFound { is_transient, .. } => *is_transient,
             ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }
@@ -156,12 +167,15 @@ impl ErrorKind {
     pub(crate) fn may_have_been_processed(&self) -> bool {
         match self {
             ErrorKind::Input(_)
+            | ErrorKind::RefusedId { .. }
             | ErrorKind::NotConnected { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::OutOfTime
             | ErrorKind::WrongState { .. }
-            | ErrorKind::UnverifiedNotFound(_)
-            | ErrorKind::WaitTimedOut { .. } => false,
+            | ErrorKind::UnverifiedNotFound { .. } => false,
+            ErrorKind::WaitTimedOut { cancellation, .. } => {
+                matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
+            }
             ErrorKind::Status { status, .. } => matches!(status, 408 | 500..),
             // Other redirects may be the response to a change that was made.
             ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
@@ -189,7 +203,7 @@ impl ErrorKind {
             | ErrorKind::Contradicted { status, .. }
             | ErrorKind::NotDeleted { status, .. }
             | ErrorKind::WrongState { status, .. } => Some(*status),
-            ErrorKind::UnverifiedNotFound(_) => Some(404),
+            ErrorKind::UnverifiedNotFound { .. } => Some(404),
             _ => None,
         }
     }
@@ -199,6 +213,19 @@ impl ErrorKind {
             ErrorKind::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+}
+
+/// Shows control characters, and cuts what is long.
+fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(80).collect();
+    format!("{shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
+}
+
+fn still_there(reloaded: Result<&JobState, &String>) -> String {
+    match reloaded {
+        Ok(state) => format!("the job is still there and is {}", sanitize(state.as_str(), 40)),
+        Err(error) => format!("the response shows the job, and it is not known whether it is gone: {error}"),
     }
 }
 

@@ -149,7 +149,7 @@ impl Simulator {
         builder.clock(self.clock.clone())
     }
 
-    /// Adds a job to the history, as its newest.
+    /// Adds a job to the history, at the place of its [age](SimulatedJob::age).
     ///
     /// ```
     /// use atomiverse::simulator::SimulatedJob;

@@ -32,7 +32,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// Returns the server's string, or the digits of its number.
+    /// Returns the server's string, or the digits of its number. Integers beyond 2^53 are rounded.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -62,7 +62,8 @@ impl Timestamp {
 
     /// Returns the time as a `jiff::Timestamp`, or `None` if it cannot be read.
     ///
-    /// Reads what [`to_system_time`](Timestamp::to_system_time) reads.
+    /// Reads what [`to_system_time`](Timestamp::to_system_time) reads up to the year 9999, and besides what
+    /// `jiff` itself reads.
     #[cfg(feature = "jiff")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jiff")))]
     pub fn to_jiff(&self) -> Option<jiff::Timestamp> {

@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::{
     Answer, KEY, Message, RawServer, Step, answer, client_of_nobody, job, json as ok_json, lock, page, raw,
+    read_message,
 };
 
 const JSON: &str = "content-type: application/json";
@@ -1014,4 +1015,70 @@ fn a_change_that_timed_out_behind_a_gateway_is_sent_once() {
         assert_eq!(error.status(), Some(504), "{method:?}: {error}");
         assert!(error.may_have_been_processed(), "{method:?}: {error}");
     }
+}
+
+#[test]
+fn a_change_answered_with_an_error_or_with_another_job_is_an_error() {
+    for (body, words) in [
+        (r#"{"error":"not allowed"}"#, "does not confirm it"),
+        (r#"{"error":{"code":7}}"#, "does not confirm it"),
+        ("false", "does not confirm it"),
+        (r#"{"job_id":"zzz","name":"new"}"#, "another job, zzz"),
+        (r#"{"job_id":17}"#, "another job, 17"),
+    ] {
+        let server = RawServer::script(vec![answer(200, &[JSON], body)]);
+        let client = server.client();
+        for outcome in [client.rename_job("a", "new"), client.cancel_job("a"), client.delete_job("a")] {
+            let error = outcome.unwrap_err();
+            assert!(error.to_string().contains(words), "{body}: {error}");
+        }
+    }
+    // A job that failed has an error of its own.
+    let body = r#"{"job_id":"a","name":"new","error":"did not converge"}"#;
+    let server = RawServer::script(vec![answer(200, &[JSON], body)]);
+    server.client().rename_job("a", "new").unwrap();
+    server.client().cancel_job("a").unwrap();
+    // A submission that names a job and denies it is not believed either.
+    let server = RawServer::script(vec![answer(201, &[JSON], r#"{"job_id":"a","success":false}"#)]);
+    let error = server.client().submit_job(&json!({"job_type": "opt"})).unwrap_err();
+    assert!(error.to_string().contains("does not confirm it"), "{error}");
+}
+
+#[test]
+fn a_404_that_is_not_json_does_not_mean_that_a_job_is_gone() {
+    for body in ["404 page not found", "default backend - 404", "<?xml version='1.0'?><Error/>"] {
+        let server = RawServer::start(move |_, request| match request.line.starts_with("GET") {
+            true => answer(200, &[JSON], r#"{"jobs":[],"has_more":false,"next_cursor":null}"#),
+            false => answer(404, &[], body),
+        });
+        let client = server.client();
+        client.list_jobs().send().unwrap();
+        let error = client.delete_job_if_exists("a").unwrap_err();
+        assert!(error.status() == Some(404) && !error.is_not_found(), "{error}");
+        assert!(error.to_string().contains("a proxy or gateway may have sent it"), "{error}");
+    }
+}
+
+#[test]
+fn an_error_does_not_say_that_nothing_was_sent_if_an_earlier_attempt_was() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Reads one request and is gone.
+    let server = thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        read_message(&mut io::BufReader::new(&stream)).unwrap();
+    });
+    let pause = Duration::from_millis(50);
+    let client = Client::builder().api_key("key").base_url(url).retry_pause(pause, pause).build().unwrap();
+    let error = client.cancel_job("a").unwrap_err();
+    server.join().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("no connection") && !text.contains("nothing was sent"), "{text}");
+    assert!(error.may_have_been_processed(), "{text}");
+}
+
+#[test]
+fn an_identifier_that_is_refused_is_in_the_error() {
+    let client = Client::new("key").unwrap();
+    assert_eq!(client.get_job(" a").unwrap_err().job_id().unwrap(), " a");
 }

@@ -187,7 +187,7 @@ impl Contract {
         let is_public = self.at(&format!("{at}/security")).is_some_and(|security| *security == json!([]));
         // A key that is refused may be of any kind.
         let has_key =
-            request.header("authorization").starts_with("Bearer ") || request.header("x-api-key") != "";
+            request.header("authorization").starts_with("Bearer ") || !request.header("x-api-key").is_empty();
         if !is_public && status != Some("401") && !has_key {
             return Err("no key".to_owned());
         }

@@ -191,8 +191,8 @@ fn a_split_list_stops_at_the_first_request_that_fails_and_says_what_went_out() {
     let text = error.to_string();
     assert!(
         text.contains(
-            "of 2500 payloads, the first 1000 were submitted, the next 1000 were in the request that failed, \
-             and the last 500 were not sent"
+            "of 2500 payloads, the first 1000 were processed (1000 submitted, 0 failed, 0 cache hits), the next \
+             1000 were in the request that failed, and the last 500 were not sent"
         ),
         "{text}"
     );

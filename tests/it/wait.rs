@@ -410,3 +410,19 @@ fn options_may_be_shared_and_go_between_threads() {
     let (_simulator, client) = start();
     send(&client.wait_for_jobs(["a"], &WaitOptions::new()));
 }
+
+#[test]
+fn a_cancellation_without_a_response_is_not_called_refused() {
+    let server = RawServer::start(|_, request| match request.line.ends_with("/cancel") {
+        true => vec![Step::Silence],
+        false => answer(200, &[], &job("a").replace("done", "running")),
+    });
+    let options = WaitOptions::new()
+        .timeout(Duration::from_millis(400))
+        .min_interval(Duration::from_millis(10))
+        .cancel_on_timeout(true);
+    let error = server.client().wait_for_job("a", &options).unwrap_err();
+    assert_eq!(error.cancellation_accepted(), Some(false));
+    assert!(error.may_have_been_processed());
+    assert!(error.to_string().contains("it is not known whether the job was cancelled"), "{error}");
+}
