@@ -98,7 +98,7 @@ impl Http {
                 Err(AttemptError { kind: ErrorKind::OutOfTime, request_id: None })
             } else {
                 attempts += 1;
-                self.attempt(request, left)
+                self.attempt(request, &url, left)
             };
             let context = |request_id| Context {
                 action: request.action,
@@ -132,28 +132,12 @@ impl Http {
         deadline.saturating_duration_since(self.clock().now())
     }
 
-    fn attempt(&self, request: &Request, left: Duration) -> Result<Reply, AttemptError> {
+    fn attempt(&self, request: &Request, url: &str, left: Duration) -> Result<Reply, AttemptError> {
         // Submissions are never retried after a timeout, so the attempt gets all the remaining time.
         let is_submission = request.idempotency == Idempotency::NonIdempotent;
         let within = if is_submission { left } else { left.min(self.settings.attempt_timeout) };
         let started = self.clock().now();
-        let path_and_slash = format!("{}/", request.path);
-        let mut slashed = lock(&self.slashed).contains(request.action);
-        let url = |slashed| {
-            let path = if slashed { &path_and_slash } else { &request.path };
-            format!("{}{path}{}", self.api_url, request.query)
-        };
-        let mut reply = self.transport.attempt(request, &url(slashed), within)?;
-        if !slashed && reply.redirects_to(&format!("{}{path_and_slash}", path_of(&self.api_url))) {
-            // Sent once more, and to the configured address: behind a proxy the server may name another.
-            slashed = true;
-            let took = self.clock().now().saturating_duration_since(started);
-            let within = within.saturating_sub(took).max(Duration::from_millis(1));
-            reply = self.transport.attempt(request, &url(slashed), within)?;
-            if reply.is_success() {
-                lock(&self.slashed).insert(request.action);
-            }
-        }
+        let reply = self.exchange(request, within)?;
         if !reply.is_success() {
             let kind = reply.error(self.clock().system_time());
             return Err(AttemptError { kind, request_id: reply.request_id() });
@@ -163,7 +147,29 @@ impl Http {
             self.address_verified.store(true, Ordering::Relaxed);
         }
         let took = self.clock().now().saturating_duration_since(started);
-        log::debug!("{} {}: {} in {took:?}", request.method, url(slashed), reply.status);
+        log::debug!("{} {url}: {} in {took:?}", request.method, reply.status);
+        Ok(reply)
+    }
+
+    /// Sends the request, once more if the server redirects to the same path with a slash at its end. It goes to
+    /// the configured address again: behind a proxy the server may name another.
+    fn exchange(&self, request: &Request, within: Duration) -> Result<Reply, AttemptError> {
+        let started = self.clock().now();
+        let path = |slash| format!("{}{}{slash}", path_of(&self.api_url), request.path);
+        let url = |slash| format!("{}{}{slash}{}", self.api_url, request.path, request.query);
+        if lock(&self.slashed).contains(request.action) {
+            return self.transport.attempt(request, &url("/"), within);
+        }
+        let reply = self.transport.attempt(request, &url(""), within)?;
+        if !reply.redirects_to(&path("/")) {
+            return Ok(reply);
+        }
+        let took = self.clock().now().saturating_duration_since(started);
+        let left = within.saturating_sub(took).max(Duration::from_millis(1));
+        let reply = self.transport.attempt(request, &url("/"), left)?;
+        if !reply.redirects_to(&path("/")) {
+            lock(&self.slashed).insert(request.action);
+        }
         Ok(reply)
     }
 }
