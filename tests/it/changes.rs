@@ -1079,6 +1079,5 @@ fn an_error_does_not_say_that_nothing_was_sent_if_an_earlier_attempt_was() {
 
 #[test]
 fn an_identifier_that_is_refused_is_in_the_error() {
-    let client = Client::new("key").unwrap();
-    assert_eq!(client.get_job(" a").unwrap_err().job_id().unwrap(), " a");
+    assert_eq!(client_of_nobody().get_job(" a").unwrap_err().job_id().unwrap(), " a");
 }
