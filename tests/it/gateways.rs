@@ -1,12 +1,8 @@
 //! What stands between the client and the service: headers, keys in other headers, proxies.
 
-use std::io::BufReader;
-use std::net::TcpListener;
-use std::thread;
-
 use atomiverse::Client;
 
-use crate::support::{KEY, Message, RawServer, answer, job, json, read_message};
+use crate::support::{KEY, Message, RawServer, answer, job, json};
 
 fn named(request: &Message, name: &str) -> Vec<String> {
     let headers = request.headers.iter().filter_map(|header| header.split_once(':'));
@@ -72,10 +68,15 @@ fn a_response_that_saw_no_key_leads_to_the_setting() {
     }
 }
 
-/// What the proxy read first. It never responds.
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[test]
 fn a_proxy_that_was_given_is_used_also_for_this_machine() {
+    use std::io::BufReader;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use crate::support::read_message;
+
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://user:hunter2@{}", listener.local_addr().unwrap());
     let proxy = thread::spawn(move || {
