@@ -182,7 +182,7 @@ fn a_launcher_that_never_ends_does_not_hold_the_caller() {
 #[cfg(feature = "browser")]
 #[test]
 fn launchers_that_all_fail_late_take_about_two_seconds_together() {
-    let late = "/bin/sleep 0.25; exit 1";
+    let late = "/bin/sleep 0.1; exit 1";
     let case = Case::new(
         "launchers_that_all_fail_late_take_about_two_seconds_together",
         &[("xdg-open", late), ("gio", late), ("gnome-open", late), ("kde-open", late), ("wslview", late)],
