@@ -2,6 +2,8 @@
 //!
 //! The service's HTTP API is not publicly documented. This file and `types` hold what this crate assumes.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -151,6 +153,28 @@ pub(crate) struct Reply {
     pub(crate) reason: &'static str,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// What an error must not show, although the server may have sent it back.
+    pub(crate) api_key: Secret,
+}
+
+/// A text that is hidden wherever it stands.
+#[derive(Clone)]
+pub(crate) struct Secret(Arc<str>);
+
+impl Secret {
+    pub(crate) fn new(text: &str) -> Self {
+        Secret(text.into())
+    }
+
+    fn hide(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&*self.0, "(hidden)") }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
 }
 
 impl Reply {
@@ -160,7 +184,7 @@ impl Reply {
     }
 
     pub(crate) fn request_id(&self) -> Option<String> {
-        self.header("x-request-id").map(|id| sanitize(id, 200))
+        self.header("x-request-id").map(|id| sanitize(&self.api_key.hide(id), 200))
     }
 
     pub(crate) fn is_html(&self) -> bool {
@@ -169,6 +193,17 @@ impl Reply {
 
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    fn message(&self) -> Option<String> {
+        let body = self.api_key.hide(&String::from_utf8_lossy(&self.body));
+        error_message(self.header("content-type"), body.as_bytes())
+    }
+
+    fn excerpt(&self) -> String {
+        // A character has at most four bytes.
+        let start = &self.body[..self.body.len().min(4 * 120)];
+        sanitize(&self.api_key.hide(&String::from_utf8_lossy(start)), 120)
     }
 
     /// Whether the server redirects to this path on any host, with the same method.
@@ -187,13 +222,14 @@ impl Reply {
     pub(crate) fn error(&self, now: SystemTime) -> ErrorKind {
         let status = self.status;
         if (300..400).contains(&status) {
-            let location = self.header("location").map(|location| sanitize(location, 200));
+            let location = self.header("location");
+            let location = location.map(|location| sanitize(&self.api_key.hide(location), 200));
             return ErrorKind::Redirect { status, location };
         }
         ErrorKind::Status {
             status,
             reason: self.reason,
-            message: error_message(self.header("content-type"), &self.body),
+            message: self.message(),
             retry_after: self.header("retry-after").and_then(|text| retry_after(text, now)),
             is_foreign: !self.body.is_empty() && !is_json(&self.body),
         }
@@ -257,7 +293,7 @@ impl Response {
             self.error(ErrorKind::UnreadableJob {
                 position,
                 job_id: serde_json::from_value(field("job_id")).ok(),
-                reason: sanitize(&reason, 200),
+                reason: sanitize(&self.reply.api_key.hide(&reason), 200),
                 state: serde_json::from_value(field("state")).ok(),
             })
         })
@@ -293,10 +329,10 @@ impl Response {
     pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
         let body = &self.reply.body;
         let contradicted = |is_denial| {
-            let excerpt = excerpt(body, 120);
+            let excerpt = self.reply.excerpt();
             Err(self.error(ErrorKind::Contradicted { status: self.reply.status, excerpt, is_denial }))
         };
-        if self.reply.is_html() {
+        if looks_like_html(body) {
             return contradicted(false);
         }
         let fields = match serde_json::from_slice(body) {
@@ -344,9 +380,9 @@ impl Response {
         let content_type = self.reply.header("content-type").unwrap_or("not given");
         self.error(ErrorKind::Decode {
             expected,
-            reason: sanitize(reason, 200),
-            content_type: sanitize(content_type, 100),
-            excerpt: excerpt(&self.reply.body, 120),
+            reason: sanitize(&self.reply.api_key.hide(reason), 200),
+            content_type: sanitize(&self.reply.api_key.hide(content_type), 100),
+            excerpt: self.reply.excerpt(),
             status: self.reply.status,
             is_html: self.reply.is_html(),
             state: self.state(),
@@ -460,8 +496,11 @@ fn plain(value: &serde_json::Value) -> String {
 }
 
 fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
-    content_type.is_some_and(|content_type| content_type.contains("html"))
-        || body.trim_ascii_start().starts_with(b"<")
+    content_type.is_some_and(|content_type| content_type.contains("html")) || looks_like_html(body)
+}
+
+fn looks_like_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 fn title(page: &str) -> Option<&str> {

@@ -111,7 +111,7 @@ impl Client {
     /// have been cancelled all the same. If the server refuses (400 or 409), the job is loaded, and it is an
     /// error only if it has not ended.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
-        operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
+        operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline()).map(drop)
     }
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.

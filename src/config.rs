@@ -233,7 +233,8 @@ impl Url {
         if has_bad_port(authority) {
             return bad("the port is not a number up to 65535");
         }
-        if authority.as_str().contains('@') {
+        // A password may hold a slash, so that the rest of it seems to be a path.
+        if text.contains('@') {
             return bad("leave out the user name and password: the API key is the only credential");
         }
         if text.contains(['?', '#']) {
@@ -263,17 +264,17 @@ fn bad_url(setting: &Setting, why: &str) -> Error {
     ))
 }
 
-/// A URL without what may be a secret in it.
+/// A URL without what may be a secret in it: everything before the last `@`, and the query.
 pub(crate) fn shown(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.rsplit_once('@') {
-        // Also for a URL without a scheme.
-        Some((before, rest)) => {
-            let scheme = before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
-            sanitize(&format!("{scheme}{rest}"), 200)
-        }
-        None => sanitize(url, 200),
-    }
+    let is_scheme = |text: &&str| ["http", "https", "ftp", "socks5"].contains(text);
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme);
+    let (scheme, rest) = match (scheme, url.rsplit_once('@')) {
+        (Some(scheme), Some((_, rest))) => (format!("{scheme}://"), rest),
+        (None, Some((_, rest))) => (String::new(), rest),
+        (_, None) => (String::new(), url),
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    sanitize(&format!("{scheme}{rest}"), 200)
 }
 
 /// The URL parser accepts any text after the colon.
@@ -339,6 +340,9 @@ impl Proxy {
         };
         if has_bad_port(authority) {
             return bad("the port is not a number up to 65535");
+        }
+        if !matches!(uri.path(), "" | "/") || url.contains(['?', '#']) {
+            return bad("it has a path or a query; percent-encode special characters of a password");
         }
         let port = authority.port_u16().unwrap_or(default_port);
         let shown = format!("{scheme}://{}:{port} ({name})", sanitize(authority.host(), 200));

@@ -144,6 +144,8 @@ impl JobsIter {
     /// Starts at the page that [`cursor`](JobsIter::cursor) of an earlier iteration returned.
     pub fn resume_from(mut self, cursor: impl Into<String>) -> Self {
         self.pages.start_at(cursor.into());
+        self.buffered = Vec::new().into_iter();
+        self.prefetched = None;
         self
     }
 

@@ -20,14 +20,14 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> 
     http.send(&api::rename(id, name), deadline)?.confirm(Some(name))
 }
 
-/// A job that has ended already is no error.
-pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
+/// A job that has ended already is no error: it is returned if the server refused to cancel it.
+pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
-        Ok(response) => response.confirm(None),
+        Ok(response) => response.confirm(None).map(|()| None),
         Err(error) if matches!(error.status(), Some(400 | 409)) => {
             let reloaded = get(http, id, deadline);
             match reloaded {
-                Ok(job) if job.state.is_terminal() => Ok(()),
+                Ok(job) if job.state.is_terminal() => Ok(Some(job)),
                 Err(gone) if gone.is_not_found() => Err(error.with_kind(gone.into_kind())),
                 reloaded => Err(wrong_state(error, reloaded)),
             }

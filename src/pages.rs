@@ -58,6 +58,8 @@ impl Pages {
     /// Starts at another page than the first.
     pub(crate) fn start_at(&mut self, cursor: String) {
         self.state = State::Next(Some(cursor));
+        self.deferred_error = None;
+        self.first_job = None;
     }
 
     /// The cursor of the last page that was fetched.

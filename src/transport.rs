@@ -11,7 +11,7 @@ use std::time::Duration;
 use ureq::http::{self, HeaderName, HeaderValue, header};
 use ureq::{Agent, AsSendBody, Body, Timeout};
 
-use crate::api::{Reply, Request};
+use crate::api::{Reply, Request, Secret};
 use crate::clock::DECADES;
 use crate::config::{Config, Proxy};
 use crate::connector::{self, PoolHealth};
@@ -33,6 +33,7 @@ pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
     headers: Vec<(HeaderName, HeaderValue)>,
+    api_key: Secret,
     connect_timeout: Duration,
     max_response_bytes: u64,
     proxy: Option<Proxy>,
@@ -72,6 +73,7 @@ impl Transport {
             agent: connector::agent(agent, resolver, pool_health.clone()),
             pool_health,
             headers: config.headers.clone(),
+            api_key: Secret::new(settings.api_key.as_ref().map_or("", |key| &key.value)),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.clone(),
@@ -112,8 +114,11 @@ impl Transport {
             reason: status.canonical_reason().unwrap_or("(a status without a name)"),
             headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: Vec::new(),
+            api_key: self.api_key.clone(),
         };
-        if reply.is_success() {
+        if matches!(reply.status, 204 | 205) {
+            // There is no body, even if a header says that it is compressed.
+        } else if reply.is_success() {
             read(&mut response, self.max_response_bytes, &mut reply.body).map_err(|error| AttemptError {
                 kind: self.error_kind(error, within, "the body of the response is broken"),
                 request_id: reply.request_id(),
@@ -173,6 +178,12 @@ impl Transport {
             error => error,
         };
         match error {
+            // Found before anything was sent.
+            ureq::Error::Http(error) => ErrorKind::NotConnected {
+                reason: format!("the request cannot be sent: {}", sanitize(&error.to_string(), 200)),
+                timed_out: None,
+                retryable: false,
+            },
             ureq::Error::Timeout(_) => ErrorKind::Timeout { within },
             ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
             ureq::Error::Io(error) => io_error_kind(&error, broken),
@@ -187,7 +198,8 @@ impl Transport {
     fn not_connected(&self, error: ureq::Error, within: Duration) -> ErrorKind {
         if is_about_tls(&error) {
             let mut reason = reason(&error);
-            if reason.contains("InvalidContentType") {
+            // So say rustls and OpenSSL.
+            if reason.contains("InvalidContentType") || reason.contains("wrong version number") {
                 reason.push_str(" (the server does not speak TLS on this port; is its URL http://?)");
             }
             if let Some(Proxy { shown, .. }) = &self.proxy {

@@ -199,6 +199,8 @@ struct Round {
     pending_at_start: usize,
     started: Instant,
     deadline: Option<Instant>,
+    /// A listing that is slow or hangs must leave time to look the jobs up by id.
+    listing_until: Option<Instant>,
     is_last: bool,
     /// The longest `Retry-After` that the server sent.
     asked_pause: Duration,
@@ -274,7 +276,11 @@ impl<'a> WaitForJobs<'a> {
         let overslept = schedule.end_of_polls.is_some_and(|end| started >= end);
         let pending = &self.pending;
         self.ids.retain(|id| pending.contains_key(id));
-        let use_listing = self.ids.len() > 1 && self.listing != Listing::GivenUp;
+        let is_last = schedule.next_is_last || overslept;
+        let deadline = if overslept { Some(started + schedule.grace) } else { schedule.end_of_polls };
+        // The last poll of a few jobs does not rely on a listing, which may be slow or old.
+        let skip_listing = is_last && (self.ids.len() <= CHUNK || self.listing == Listing::FailedOnce);
+        let use_listing = self.ids.len() > 1 && self.listing != Listing::GivenUp && !skip_listing;
         Round {
             pages: use_listing.then(Pages::new),
             unseen: self.ids.iter().cloned().collect(),
@@ -283,21 +289,23 @@ impl<'a> WaitForJobs<'a> {
             by_id: if use_listing { VecDeque::new() } else { self.ids.iter().cloned().collect() },
             pending_at_start: self.ids.len(),
             started,
-            deadline: if overslept { Some(started + schedule.grace) } else { schedule.end_of_polls },
-            is_last: schedule.next_is_last || overslept,
+            deadline,
+            listing_until: deadline.map(|end| started + end.saturating_duration_since(started) / 4),
+            is_last,
             asked_pause: Duration::ZERO,
         }
     }
 
     /// Fetches one listing page. Returns the pages if it is worth fetching another one.
     fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
-        // A listing that hangs must leave time to look the jobs up by id.
-        let quarter = round.deadline.map(|end| self.now() + end.saturating_duration_since(self.now()) / 4);
-        let deadline = earlier(self.http.deadline(), quarter);
+        let deadline = earlier(self.http.deadline(), round.listing_until);
         let jobs = match pages.next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, deadline))
         {
             Ok(Some(jobs)) => jobs,
-            Ok(None) => return None,
+            Ok(None) => {
+                self.listing = Listing::Useful;
+                return None;
+            }
             Err(error) => {
                 self.listing_failed(round, &error);
                 return None;
@@ -305,7 +313,6 @@ impl<'a> WaitForJobs<'a> {
         };
         round.pages_asked += 1;
         round.fruitless += 1;
-        self.listing = Listing::Useful;
         for job in jobs {
             match job {
                 Ok(job) => {
@@ -321,7 +328,12 @@ impl<'a> WaitForJobs<'a> {
         // A page that shows a job saves a request for it. The jobs that are left may be far down, so only a
         // few pages are spent on looking for them, and none for the last one.
         let patience = round.unseen.len().div_ceil(10);
-        (round.unseen.len() > 1 && round.fruitless < patience).then_some(pages)
+        let has_time = round.listing_until.is_none_or(|until| self.now() < until);
+        if round.unseen.len() > 1 && round.fruitless < patience && has_time {
+            return Some(pages);
+        }
+        self.listing = Listing::Useful;
+        None
     }
 
     fn listing_failed(&mut self, round: &mut Round, error: &Error) {
@@ -336,7 +348,7 @@ impl<'a> WaitForJobs<'a> {
             _ => Listing::GivenUp,
         };
         // A server in trouble is not asked for each job at once: the round ends here.
-        if self.listing == Listing::FailedOnce && !round.is_last {
+        if self.listing == Listing::FailedOnce && round.pages_asked == 0 && !round.is_last {
             for id in round.unseen.drain() {
                 if let Some(pending) = self.pending.get_mut(&id) {
                     pending.last_failure = Some(error.to_string());
@@ -422,7 +434,7 @@ impl<'a> WaitForJobs<'a> {
         let is_over = schedule.end_of_polls.is_some_and(|end| now >= end);
         // No request takes longer than the deadline allows, so a clock that is far beyond it shows that the
         // process was suspended.
-        let was_suspended = late.is_some_and(|late| late > Duration::from_secs(1));
+        let was_suspended = late.is_some_and(|late| late > SUSPENDED);
         if round.is_last || (is_over && !was_suspended) {
             self.time_out(now);
         } else {
@@ -437,7 +449,8 @@ impl<'a> WaitForJobs<'a> {
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
         let cancellations = self.options.cancel_on_timeout.then(|| {
             // After a suspension there is nothing left of the reserve.
-            let deadline = if now >= deadline { now + grace } else { deadline };
+            let is_late = now.saturating_duration_since(deadline) > SUSPENDED;
+            let deadline = if is_late { now + grace } else { deadline };
             parallel::map(&ids, parallel::DEFAULT_PARALLEL, |id| {
                 operations::cancel(&self.http, id, deadline).map_err(|error| FailedCancellation {
                     error: error.to_string(),
@@ -449,7 +462,16 @@ impl<'a> WaitForJobs<'a> {
         for job_id in ids {
             let Pending { state, last_failure } = self.pending.remove(&job_id).unwrap_or_default();
             let waited = now.saturating_duration_since(started);
-            let cancellation = cancellations.next();
+            let cancellation = match cancellations.next() {
+                // It had ended already.
+                Some(Ok(Some(job))) => {
+                    self.ready.push_back(Ok(job));
+                    continue;
+                }
+                Some(Ok(None)) => Some(Ok(())),
+                Some(Err(failed)) => Some(Err(failed)),
+                None => None,
+            };
             let kind = ErrorKind::WaitTimedOut { job_id, state, waited, last_failure, cancellation };
             self.ready.push_back(Err(Error::without_request(kind)));
         }
@@ -459,6 +481,9 @@ impl<'a> WaitForJobs<'a> {
         self.http.clock().now()
     }
 }
+
+/// A wait that is later than this after its deadline was suspended.
+const SUSPENDED: Duration = Duration::from_secs(1);
 
 fn earlier(deadline: Instant, other: Option<Instant>) -> Instant {
     other.map_or(deadline, |other| deadline.min(other))

@@ -176,7 +176,7 @@ impl ErrorKind {
             ErrorKind::WaitTimedOut { cancellation, .. } => {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }
-            ErrorKind::Status { status, .. } => matches!(status, 408 | 500..),
+            ErrorKind::Status { status, .. } => matches!(status, ..200 | 408 | 500..),
             // Other redirects may be the response to a change that was made.
             ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
             ErrorKind::Contradicted { is_denial, .. } => !is_denial,

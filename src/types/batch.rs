@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::{JobId, JobState};
 
@@ -76,8 +77,17 @@ pub struct BatchEntry {
     /// What the service did with the payload.
     pub status: SubmissionStatus,
     /// The reason why the payload failed, as the server wrote it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "words", skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A string, or any other value as JSON: one odd entry must not cost the ids of the others.
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Option::<Value>::deserialize(deserializer)? {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(value) => Some(value.to_string()),
+    })
 }
 
 /// What the service did with one payload of a batch.

@@ -1081,3 +1081,30 @@ fn an_error_does_not_say_that_nothing_was_sent_if_an_earlier_attempt_was() {
 fn an_identifier_that_is_refused_is_in_the_error() {
     assert_eq!(client_of_nobody().get_job(" a").unwrap_err().job_id().unwrap(), " a");
 }
+
+#[test]
+fn an_empty_response_is_a_success_whatever_its_headers_say() {
+    for (status, header) in [
+        (204, "content-type: text/html; charset=utf-8"),
+        (200, "content-type: text/html; charset=utf-8"),
+        (204, "content-encoding: gzip"),
+    ] {
+        let head = format!("HTTP/1.1 {status} Fine\r\n{header}\r\n");
+        let head = if status == 204 { head + "\r\n" } else { head + "content-length: 0\r\n\r\n" };
+        let server = RawServer::script(vec![raw(head)]);
+        let client = server.client();
+        client.rename_job("a", "new").unwrap();
+        client.cancel_job("a").unwrap();
+        client.delete_job("a").unwrap();
+        assert_eq!(server.requests().len(), 3, "{status} {header}");
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_built_was_not_processed() {
+    let server = RawServer::script(vec![answer(204, &[], "")]);
+    let error = server.client().cancel_job("a".repeat(70_000)).unwrap_err();
+    assert!(!error.may_have_been_processed() && error.attempts() == 1, "{error}");
+    assert!(error.to_string().contains("the request cannot be sent"), "{error}");
+    assert_eq!(server.requests().len(), 0);
+}

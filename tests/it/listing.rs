@@ -378,3 +378,17 @@ fn the_public_types_go_between_threads() {
     fn fused<T: std::iter::FusedIterator>() {}
     fused::<JobsIter>();
 }
+
+#[test]
+fn resuming_elsewhere_drops_the_page_that_was_fetched_ahead() {
+    let server = RawServer::start(|_, request| match request.line.as_str() {
+        line if line.contains("cursor=x") => json(&page(&["px"], false, None)),
+        line if line.contains("cursor=c2") => json(&page(&["p2"], false, None)),
+        _ => json(&page(&["p1"], true, Some("c2"))),
+    });
+    for prefetch in [false, true] {
+        let mut jobs = server.client().iter_jobs().prefetch(prefetch);
+        assert_eq!(jobs.next().unwrap().unwrap().job_id, "p1");
+        assert_eq!(ids(jobs.resume_from("x")), ["px"], "{prefetch}");
+    }
+}

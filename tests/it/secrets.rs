@@ -92,3 +92,29 @@ fn a_password_in_an_address_is_not_shown_by_the_builder() {
     assert!(!format!("{builder:?}").contains("hunter2"));
     assert!(!builder.build().unwrap_err().to_string().contains("hunter2"));
 }
+
+#[test]
+fn a_key_that_the_server_sends_back_is_hidden() {
+    let echo = format!(r#"{{"detail":"Invalid API key: {KEY}"}}"#);
+    let location = format!("location: https://elsewhere.example/?key={KEY}");
+    let request_id = format!("x-request-id: {KEY}");
+    for answer in [
+        answer(401, &[&request_id], &echo),
+        answer(401, &[], &format!("{}{KEY}", "x".repeat(490))),
+        answer(302, &[&location], ""),
+        answer(200, &[], &format!("authorization: Bearer {KEY}")),
+        answer(
+            200,
+            &["content-type: application/json"],
+            &format!(r#"{{"job_id":"a","state":{{"{KEY}":1}}}}"#),
+        ),
+        answer(200, &[], &format!("<html>{KEY}</html>")),
+    ] {
+        let server = RawServer::script(vec![answer]);
+        let client = server.client();
+        for error in [client.get_job("a").unwrap_err(), client.list_jobs().send().unwrap_err()] {
+            let text = format!("{error} {error:#?} {:?} {:?}", error.server_message(), error.request_id());
+            assert!(!text.contains(&KEY[..12]), "{text}");
+        }
+    }
+}

@@ -781,3 +781,23 @@ fn a_batch_with_a_payload_that_is_no_object_sends_nothing() {
     assert!(!error.may_have_been_submitted());
     assert!(server.requests().is_empty(), "the first thousand did not go out either");
 }
+
+#[test]
+fn no_part_of_a_password_is_shown_whatever_it_holds() {
+    for url in [
+        "https://us:se#cret@api.test",
+        "https://us:se?cret@api.test",
+        "https://us:4711/cret@api.test/",
+        "us:se?cret@api.test",
+        "us:cret://x@api.test",
+    ] {
+        let builder = Client::builder().api_key("key").base_url(url);
+        let shown = format!("{builder:?} {}", builder.clone().build().unwrap_err());
+        let shown = format!("{shown} {}", builder.clone().proxy(url).build().unwrap_err());
+        let proxy = Client::builder().api_key("key").base_url("http://localhost").proxy(url);
+        let shown = format!("{shown} {}", proxy.build().unwrap_err());
+        for part in ["us:", "cret", "4711", "se#", "se?"] {
+            assert!(!shown.contains(part), "{url}: {shown}");
+        }
+    }
+}

@@ -426,3 +426,41 @@ fn a_cancellation_without_a_response_is_not_called_refused() {
     assert!(error.may_have_been_processed());
     assert!(error.to_string().contains("it is not known whether the job was cancelled"), "{error}");
 }
+
+#[test]
+fn a_listing_whose_second_page_fails_starves_no_job() {
+    let (simulator, _) = start();
+    let server = RawServer::start(|_, request| match request.line.as_str() {
+        line if line.contains("cursor=") => answer(500, &[], ""),
+        line if line.contains("limit=") => {
+            answer(200, &[], &page(&["a"], true, Some("c2")).replace("done", "running"))
+        }
+        line if line.ends_with("/a") => answer(200, &[], &job("a").replace("done", "running")),
+        line => answer(200, &[], &job(line.rsplit('/').next().unwrap())),
+    });
+    let client = simulator.client_builder().base_url(server.url()).build().unwrap();
+    let mut jobs = client.wait_for_jobs(["a", "b", "c"], &WaitOptions::new().for_ever());
+    let mut done = [jobs.next(), jobs.next()].map(|job| job.unwrap().unwrap().job_id);
+    done.sort();
+    assert_eq!(done, ["b", "c"]);
+}
+
+#[test]
+fn a_job_that_turns_out_to_be_done_when_it_is_cancelled_is_not_called_running() {
+    let server = RawServer::start({
+        let mut cancelled = false;
+        move |_, request| {
+            cancelled |= request.line.ends_with("/cancel");
+            match (request.line.ends_with("/cancel"), cancelled) {
+                (true, _) => answer(409, &[], r#"{"detail":"Job is done"}"#),
+                (false, true) => answer(200, &[], &job("a")),
+                (false, false) => answer(200, &[], &job("a").replace("done", "running")),
+            }
+        }
+    });
+    let options = WaitOptions::new()
+        .timeout(Duration::from_millis(200))
+        .min_interval(Duration::from_millis(20))
+        .cancel_on_timeout(true);
+    assert_eq!(server.client().wait_for_job("a", &options).unwrap().state, JobState::Done);
+}
