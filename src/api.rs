@@ -184,7 +184,12 @@ impl Reply {
     }
 
     pub(crate) fn request_id(&self) -> Option<String> {
-        self.header("x-request-id").map(|id| sanitize(&self.api_key.hide(id), 200))
+        self.header("x-request-id").map(|id| self.shown(id, 200))
+    }
+
+    /// Text that came with this response, fit for an error.
+    fn shown(&self, text: &str, max: usize) -> String {
+        sanitize(&self.api_key.hide(text), max)
     }
 
     pub(crate) fn is_html(&self) -> bool {
@@ -201,20 +206,18 @@ impl Reply {
     }
 
     fn excerpt(&self) -> String {
-        // A character has at most four bytes.
-        let start = &self.body[..self.body.len().min(4 * 120)];
-        sanitize(&self.api_key.hide(&String::from_utf8_lossy(start)), 120)
+        // The key is hidden before the text is cut, so it is looked for beyond the cut.
+        let start = &self.body[..self.body.len().min(64 * 1024)];
+        self.shown(&String::from_utf8_lossy(start), 120)
     }
 
-    /// Whether the server redirects to this path on any host, with the same method.
-    pub(crate) fn redirects_to(&self, path: &str) -> bool {
-        let Some(location) = self.header("location").filter(|_| matches!(self.status, 307 | 308)) else {
-            return false;
-        };
-        let location = location.split(['?', '#']).next().unwrap_or_default();
+    /// The path that the server redirects to with the same method, on whatever host.
+    pub(crate) fn redirect_path(&self) -> Option<&str> {
+        let location = self.header("location").filter(|_| matches!(self.status, 307 | 308))?;
+        let location = location.split(['?', '#']).next()?;
         match location.split_once("://") {
-            Some((_, rest)) => rest.find('/').is_some_and(|at| &rest[at..] == path),
-            None => location == path,
+            Some((_, rest)) => Some(&rest[rest.find('/')?..]),
+            None => Some(location),
         }
     }
 
@@ -222,8 +225,7 @@ impl Reply {
     pub(crate) fn error(&self, now: SystemTime) -> ErrorKind {
         let status = self.status;
         if (300..400).contains(&status) {
-            let location = self.header("location");
-            let location = location.map(|location| sanitize(&self.api_key.hide(location), 200));
+            let location = self.header("location").map(|location| self.shown(location, 200));
             return ErrorKind::Redirect { status, location };
         }
         ErrorKind::Status {
@@ -265,13 +267,15 @@ impl Response {
         let body = &self.reply.body;
         let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
         let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(body) {
-            Ok(page) => (owned(page.next()), page.jobs.into_iter().map(Ok).collect()),
+            Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
             Err(error) => {
                 let Ok(page) = from_json::<ReceivedPage<&RawValue>>(body) else {
                     return Err(unreadable(error));
                 };
-                let next = owned(page.next());
-                (next, page.jobs.into_iter().enumerate().map(|(n, job)| self.entry(n + 1, job)).collect())
+                (
+                    page.next(),
+                    page.jobs.into_iter().enumerate().map(|(n, job)| self.entry(n + 1, job)).collect(),
+                )
             }
         };
         match next {
@@ -293,7 +297,7 @@ impl Response {
             self.error(ErrorKind::UnreadableJob {
                 position,
                 job_id: serde_json::from_value(field("job_id")).ok(),
-                reason: sanitize(&self.reply.api_key.hide(&reason), 200),
+                reason: self.reply.shown(&reason, 200),
                 state: serde_json::from_value(field("state")).ok(),
             })
         })
@@ -302,11 +306,16 @@ impl Response {
     /// The job that was asked for. Another one is an error: the response may belong to another request.
     pub(crate) fn job(&self) -> Result<JobSummary> {
         let job: JobSummary = self.decode("a job")?;
+        self.check_job(&job.job_id)?;
+        Ok(job)
+    }
+
+    fn check_job(&self, id: &JobId) -> Result<()> {
         match &self.context.job_id {
-            Some(id) if *id != job.job_id => {
-                Err(self.error(ErrorKind::WrongJob(sanitize(job.job_id.as_str(), 80))))
+            Some(asked) if asked != id => {
+                Err(self.error(ErrorKind::WrongJob(self.reply.shown(id.as_str(), 80))))
             }
-            _ => Ok(job),
+            _ => Ok(()),
         }
     }
 
@@ -346,9 +355,7 @@ impl Response {
             return contradicted(true);
         }
         match fields.get("job_id").map(JobId::deserialize) {
-            Some(Ok(id)) if self.context.job_id.as_ref().is_some_and(|asked| *asked != id) => {
-                return Err(self.error(ErrorKind::WrongJob(sanitize(id.as_str(), 80))));
-            }
+            Some(Ok(id)) => self.check_job(&id)?,
             // A job that failed may have an `error` of its own.
             None if fields.get("error").is_some_and(|error| !error.is_null()) => return contradicted(false),
             _ => {}
@@ -380,8 +387,8 @@ impl Response {
         let content_type = self.reply.header("content-type").unwrap_or("not given");
         self.error(ErrorKind::Decode {
             expected,
-            reason: sanitize(&self.reply.api_key.hide(reason), 200),
-            content_type: sanitize(&self.reply.api_key.hide(content_type), 100),
+            reason: self.reply.shown(reason, 200),
+            content_type: self.reply.shown(content_type, 100),
             excerpt: self.reply.excerpt(),
             status: self.reply.status,
             is_html: self.reply.is_html(),
@@ -410,10 +417,6 @@ pub(crate) struct Page {
     pub(crate) jobs: Vec<Result<JobSummary>>,
     pub(crate) has_more: bool,
     pub(crate) next_cursor: Option<String>,
-}
-
-fn owned(next: Option<(bool, Option<&str>)>) -> Option<(bool, Option<String>)> {
-    next.map(|(has_more, cursor)| (has_more, cursor.map(str::to_owned)))
 }
 
 fn excerpt(body: &[u8], max: usize) -> String {

@@ -102,7 +102,7 @@ impl Client {
 
     /// Asks the service to cancel a job.
     ///
-    /// Cancelling is best effort. A job that has already finished is no error and keeps its state. Load the job
+    /// Cancelling is best effort. A job that has already finished is not an error and keeps its state. Load the job
     /// to see what came of it.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The same as [`delete_job`](Client::delete_job), except that a job that is not found is no error.
+    /// The same as [`delete_job`](Client::delete_job), except that a job that is not found is not an error.
     ///
     /// # Examples
     ///
@@ -215,7 +215,7 @@ impl Client {
     /// Waits until a job is done, failed or cancelled, and returns its last summary.
     ///
     /// Polls the job with growing intervals. A poll that fails for a transient reason does not end the wait. A
-    /// failed job is no error here.
+    /// failed job is not an error here.
     ///
     /// # Errors
     ///

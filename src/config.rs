@@ -233,7 +233,7 @@ impl Url {
         if has_bad_port(authority) {
             return bad("the port is not a number up to 65535");
         }
-        // A password may hold a slash, so that the rest of it seems to be a path.
+        // A password may hold a slash. The rest of it then looks like a path.
         if text.contains('@') {
             return bad("leave out the user name and password: the API key is the only credential");
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -20,6 +20,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Error};
 
 use crate::clock::DECADES;
+use crate::parallel::lock;
 use crate::resolver::{CachingResolver, NotConnected};
 
 /// Builds the agent that sends all requests of a client.
@@ -78,11 +79,11 @@ pub(crate) struct PoolHealth(Arc<Mutex<Option<Instant>>>);
 impl PoolHealth {
     /// No connection that is idle now is used again.
     pub(crate) fn distrust_idle_connections(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.0) = Some(Instant::now());
     }
 
     fn trusts(&self, last_input: Instant) -> bool {
-        let distrusted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let distrusted = *lock(&self.0);
         distrusted.is_none_or(|distrusted| last_input > distrusted)
     }
 }

@@ -359,14 +359,8 @@ impl Error {
                 "a response that is not JSON may not be the API's: a proxy or gateway may have sent it, or the base \
                  URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
             }
-            ErrorKind::Decode { is_html: true, .. } => {
-                "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the base \
-                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
-            }
-            ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => {
-                "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the base \
-                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
-            }
+            ErrorKind::Decode { is_html: true, .. } => HTML_ADVICE,
+            ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => HTML_ADVICE,
             ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
             ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. } => {
                 "the service differs from what this version expects"
@@ -434,6 +428,9 @@ impl Error {
         })
     }
 }
+
+const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the \
+                           base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong";
 
 /// FastAPI and gateways use such messages when a request carries no key at all.
 fn says_no_credentials_came(message: &str) -> bool {

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, process};
 
@@ -14,6 +14,7 @@ use crate::api::{Reply, Request, Response};
 use crate::clock::{Clock, saturating_add};
 use crate::config::{Config, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::parallel::lock;
 use crate::transport::{AttemptError, Transport};
 
 /// The core that a client and everything made by it share.
@@ -55,13 +56,9 @@ impl Http {
         &*self.settings.clock
     }
 
-    pub(crate) fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
-
     /// When a call that begins now has to be over.
     pub(crate) fn deadline(&self) -> Instant {
-        saturating_add(self.clock().now(), self.timeout())
+        saturating_add(self.clock().now(), self.settings.timeout)
     }
 
     /// A number in `0.0..1.0`.
@@ -137,7 +134,7 @@ impl Http {
         let is_submission = request.idempotency == Idempotency::NonIdempotent;
         let within = if is_submission { left } else { left.min(self.settings.attempt_timeout) };
         let started = self.clock().now();
-        let reply = self.exchange(request, within)?;
+        let reply = self.exchange(request, url, within)?;
         if !reply.is_success() {
             let kind = reply.error(self.clock().system_time());
             return Err(AttemptError { kind, request_id: reply.request_id() });
@@ -153,21 +150,24 @@ impl Http {
 
     /// Sends the request, once more if the server redirects to the same path with a slash at its end. It goes to
     /// the configured address again: behind a proxy the server may name another.
-    fn exchange(&self, request: &Request, within: Duration) -> Result<Reply, AttemptError> {
+    fn exchange(&self, request: &Request, url: &str, within: Duration) -> Result<Reply, AttemptError> {
         let started = self.clock().now();
-        let path = |slash| format!("{}{}{slash}", path_of(&self.api_url), request.path);
-        let url = |slash| format!("{}{}{slash}{}", self.api_url, request.path, request.query);
+        let url_with_slash = || format!("{}{}/{}", self.api_url, request.path, request.query);
         if lock(&self.slashed).contains(request.action) {
-            return self.transport.attempt(request, &url("/"), within);
+            return self.transport.attempt(request, &url_with_slash(), within);
         }
-        let reply = self.transport.attempt(request, &url(""), within)?;
-        if !reply.redirects_to(&path("/")) {
+        let wants_slash = |reply: &Reply| {
+            let path = reply.redirect_path().and_then(|path| path.strip_suffix('/'));
+            path.and_then(|path| path.strip_prefix(path_of(&self.api_url))) == Some(&request.path)
+        };
+        let reply = self.transport.attempt(request, url, within)?;
+        if !wants_slash(&reply) {
             return Ok(reply);
         }
         let took = self.clock().now().saturating_duration_since(started);
         let left = within.saturating_sub(took).max(Duration::from_millis(1));
-        let reply = self.transport.attempt(request, &url("/"), left)?;
-        if !reply.redirects_to(&path("/")) {
+        let reply = self.transport.attempt(request, &url_with_slash(), left)?;
+        if !wants_slash(&reply) {
             lock(&self.slashed).insert(request.action);
         }
         Ok(reply)
@@ -178,10 +178,6 @@ impl Http {
 fn path_of(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     url[after_scheme..].find('/').map_or("", |at| &url[after_scheme + at..])
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Http {

@@ -20,7 +20,7 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> 
     http.send(&api::rename(id, name), deadline)?.confirm(Some(name))
 }
 
-/// A job that has ended already is no error: it is returned if the server refused to cancel it.
+/// A job that has ended already is not an error: it is returned if the server refused to cancel it.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
         Ok(response) => response.confirm(None).map(|()| None),

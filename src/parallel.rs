@@ -1,10 +1,16 @@
 //! Several requests at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// How many requests a wait makes at a time.
 pub(crate) const DEFAULT_PARALLEL: usize = 4;
+
+/// Locks the mutex, also after a panic of another thread: what it guards is not left half-changed.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Calls `call` for each item, for at most `parallel` items at a time, and returns the results in the order
 /// of the items. The calling thread does its share, so it does not matter if no other can be started.
@@ -42,7 +48,7 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], parallel: usize, call: impl Fn(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Barrier, Mutex};
+    use std::sync::Barrier;
 
     use super::*;
 

@@ -19,6 +19,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::clock::{Clock, DECADES};
+use crate::parallel::lock;
 
 /// Marks an error from before the connection stood: nothing was sent.
 #[derive(Debug)]
@@ -223,10 +224,6 @@ impl std::fmt::Debug for CachingResolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CachingResolver").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The address that the URL itself holds, if it names none by a host name.

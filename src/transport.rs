@@ -21,7 +21,7 @@ use crate::resolver::{CachingResolver, NotConnected};
 /// How much is kept of the body of an error response.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
 
-/// Longer than the pauses of a wait, so that its polls share a connection.
+/// Longer than the pauses of a wait, so its polls share a connection.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// The server may close an idle connection just when a request goes out on it. A submission cannot be
@@ -124,7 +124,7 @@ impl Transport {
                 request_id: reply.request_id(),
             })?;
         } else {
-            // Read to its end if it is short, so that the connection can be used again. Of a body that is
+            // Read to its end if it is short, so the connection can be used again. Of a body that is
             // longer or broken, the beginning is shown.
             let _ = read(&mut response, MAX_ERROR_BODY, &mut reply.body);
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::api;
@@ -11,6 +11,7 @@ use crate::clock::{DECADES, saturating_add};
 use crate::error::{Error, ErrorKind, FailedCancellation, Result};
 use crate::http::Http;
 use crate::pages::Pages;
+use crate::parallel::lock;
 use crate::types::{JobId, JobState, JobSummary};
 use crate::{listing, operations, parallel};
 
@@ -281,12 +282,18 @@ impl<'a> WaitForJobs<'a> {
         // The last poll of a few jobs does not rely on a listing, which may be slow or old.
         let skip_listing = is_last && (self.ids.len() <= CHUNK || self.listing == Listing::FailedOnce);
         let use_listing = self.ids.len() > 1 && self.listing != Listing::GivenUp && !skip_listing;
+        let (mut unseen, mut by_id) = (HashSet::new(), VecDeque::new());
+        if use_listing {
+            unseen.extend(self.ids.iter().cloned());
+        } else {
+            by_id.extend(self.ids.iter().cloned());
+        }
         Round {
             pages: use_listing.then(Pages::new),
-            unseen: self.ids.iter().cloned().collect(),
+            unseen,
             pages_asked: 0,
             fruitless: 0,
-            by_id: if use_listing { VecDeque::new() } else { self.ids.iter().cloned().collect() },
+            by_id,
             pending_at_start: self.ids.len(),
             started,
             deadline,
@@ -413,7 +420,7 @@ impl<'a> WaitForJobs<'a> {
         if pending.state.as_ref() != Some(&job.state) {
             pending.state = Some(job.state.clone());
             if let Some(on_update) = &self.options.on_update {
-                (on_update.lock().unwrap_or_else(PoisonError::into_inner))(&job);
+                (lock(on_update))(&job);
             }
         }
         if job.state.is_terminal() {

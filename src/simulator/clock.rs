@@ -1,10 +1,11 @@
 //! A clock that stands still until it is moved.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::{Clock, DECADES};
+use crate::parallel::lock;
 
 #[derive(Debug)]
 pub(super) struct SimulatedClock {
@@ -59,7 +60,7 @@ impl SimulatedClock {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -31,12 +31,13 @@ mod service;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::error::Result;
+use crate::parallel::lock;
 use crate::types::{JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
@@ -285,7 +286,7 @@ impl Simulator {
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.service)
     }
 }
 

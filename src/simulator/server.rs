@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use axum::Router;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::service::{Reply, Service};
 use super::{Fault, ReceivedRequest};
+use crate::parallel::lock;
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -136,7 +137,7 @@ async fn handle(
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     // Never held over an `await`.
-    let service = || service.lock().unwrap_or_else(PoisonError::into_inner);
+    let service = || lock(&service);
     let fault = service().receive(request.clone());
     let reply = match fault {
         None => service().answer(&request),

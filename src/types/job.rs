@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::Timestamp;
-use super::lenient::{FromAny, Lenient, deserialize_strictly, opaque_string};
+use super::lenient::{FromAny, Lenient, OpaqueString, deserialize_strictly};
 use super::molecule::MoleculePreview;
 
 /// The identifier that the server assigned to a job.
@@ -43,7 +43,7 @@ impl JobId {
 /// Reads a string or an integer.
 impl<'de> Deserialize<'de> for JobId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        opaque_string(deserializer).map(JobId)
+        OpaqueString::deserialize(deserializer).map(|OpaqueString(id)| JobId(id))
     }
 }
 

@@ -22,41 +22,33 @@ impl<T> Lenient<T> {
     }
 }
 
-/// Reads a string that is only compared and sent back. Services also write these as integers.
-pub(super) fn opaque_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    struct Opaque;
-    impl Visitor<'_> for Opaque {
-        type Value = String;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string or an integer")
-        }
-        fn visit_str<E>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
-        }
-        fn visit_string<E>(self, text: String) -> Result<String, E> {
-            Ok(text)
-        }
-        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-    }
-    deserializer.deserialize_any(Opaque)
-}
+/// A string that is only compared and sent back. Services also write it as an integer.
+#[derive(Debug)]
+pub(super) struct OpaqueString(pub(super) String);
 
-/// Like [`opaque_string`], for a value that may be missing or null.
-pub(super) fn optional_opaque_string<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
-    struct Text(String);
-    impl<'de> Deserialize<'de> for Text {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            opaque_string(deserializer).map(Text)
+impl<'de> Deserialize<'de> for OpaqueString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Opaque;
+        impl Visitor<'_> for Opaque {
+            type Value = String;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an integer")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<String, E> {
+                Ok(text.to_owned())
+            }
+            fn visit_string<E>(self, text: String) -> Result<String, E> {
+                Ok(text)
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+                Ok(number.to_string())
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<String, E> {
+                Ok(number.to_string())
+            }
         }
+        deserializer.deserialize_any(Opaque).map(OpaqueString)
     }
-    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
 }
 
 /// Builds a `T` from a JSON value. By default no value is accepted.

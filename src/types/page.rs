@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JobSummary;
-use super::lenient::optional_opaque_string;
+use super::lenient::OpaqueString;
 
 /// One page of the job history, newest jobs first if the service keeps to that order.
 ///
@@ -39,21 +39,22 @@ pub(crate) struct ReceivedPage<J> {
     pub(crate) jobs: Vec<J>,
     has_more: Option<bool>,
     #[serde(default, deserialize_with = "present")]
-    next_cursor: Option<Option<String>>,
+    next_cursor: Option<Option<OpaqueString>>,
 }
 
 impl<J> ReceivedPage<J> {
     /// Whether there is a next page, and its cursor. `None` if the page says nothing of it.
-    pub(crate) fn next(&self) -> Option<(bool, Option<&str>)> {
-        let cursor = self.next_cursor.as_ref().map(|cursor| cursor.as_deref());
+    pub(crate) fn next(&self) -> Option<(bool, Option<String>)> {
+        let cursor = self.next_cursor.as_ref();
+        let cursor = cursor.map(|cursor| cursor.as_ref().map(|OpaqueString(cursor)| cursor));
         let has_cursor = cursor.map(|cursor| cursor.is_some_and(|cursor| !cursor.is_empty()));
-        Some((self.has_more.or(has_cursor)?, cursor.flatten()))
+        Some((self.has_more.or(has_cursor)?, cursor.flatten().cloned()))
     }
 }
 
 /// Tells a key that is null from one that is missing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    optional_opaque_string(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<OpaqueString>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 impl<'de> Deserialize<'de> for JobsPage {
@@ -62,7 +63,6 @@ impl<'de> Deserialize<'de> for JobsPage {
         let Some((has_more, next_cursor)) = page.next() else {
             return Err(D::Error::missing_field("has_more"));
         };
-        let next_cursor = next_cursor.map(str::to_owned);
         Ok(JobsPage { jobs: page.jobs, has_more, next_cursor })
     }
 }

@@ -156,7 +156,7 @@ fn numbers<const N: usize>(text: &str, separators: [&str; N], widths: [usize; N]
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    // Years begin in March, so that a leap day is the last of its year.
+    // Years begin in March, so a leap day is the last of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     // 153 days are five months, from March on; 719_468 days lie between 0000-03-01 and 1970-01-01.

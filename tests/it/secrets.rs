@@ -118,3 +118,12 @@ fn a_key_that_the_server_sends_back_is_hidden() {
         }
     }
 }
+
+#[test]
+fn no_part_of_a_long_key_that_is_sent_back_again_and_again_is_shown() {
+    let key = "0123456789".repeat(10);
+    let server = RawServer::script(vec![answer(200, &[], &key.repeat(20))]);
+    let client = server.client_builder().api_key(key).build().unwrap();
+    let text = client.get_job("a").unwrap_err().to_string();
+    assert!(!text.contains("0123456789"), "{text}");
+}
