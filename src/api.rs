@@ -2,17 +2,15 @@
 //!
 //! The service's HTTP API is not publicly documented. This file and `types` hold what this crate assumes.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::raw::{RawRequest, RawResponse, encode, looks_like_html};
 use crate::types::{BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, Submitted};
 
 /// The default base URL.
@@ -22,77 +20,46 @@ pub(crate) const API_PATH: &str = "/api/v1";
 /// The default number of jobs on a page.
 pub(crate) const PAGE_SIZE: u32 = 50;
 
-/// A request, described and not yet sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    /// What the caller wants, such as "rename job".
-    pub(crate) action: &'static str,
-    pub(crate) job_id: Option<JobId>,
-    pub(crate) method: &'static str,
-    /// Below the API URL, encoded.
-    pub(crate) path: String,
-    /// With its question mark, encoded; empty if there is none.
-    pub(crate) query: String,
-    /// JSON.
-    pub(crate) body: Option<Vec<u8>>,
-    pub(crate) idempotency: Idempotency,
-    /// The same for each attempt of a submission.
-    pub(crate) idempotency_key: Option<String>,
-}
-
-pub(crate) fn list(limit: u32, cursor: Option<&str>) -> Request {
-    let cursor = cursor.map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
-    Request {
-        action: "list jobs",
-        job_id: None,
-        method: "GET",
-        path: "/jobs".to_owned(),
-        query: format!("?limit={limit}{cursor}"),
-        body: None,
-        idempotency: Idempotency::Safe,
-        idempotency_key: None,
+pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
+    let request = RawRequest::typed("list jobs", "GET", "/jobs".to_owned(), Idempotency::Safe);
+    let request = request.query("limit", limit);
+    match cursor {
+        Some(cursor) => request.query("cursor", cursor),
+        None => request,
     }
 }
 
-pub(crate) fn get(id: &JobId) -> Request {
+pub(crate) fn get(id: &JobId) -> RawRequest {
     on_job("get job", "GET", id, "", Idempotency::Safe)
 }
 
-pub(crate) fn rename(id: &JobId, name: &str) -> Request {
-    let body = serde_json::json!({ "name": name }).to_string().into_bytes();
-    Request { body: Some(body), ..on_job("rename job", "PATCH", id, "", Idempotency::Idempotent) }
+pub(crate) fn rename(id: &JobId, name: &str) -> RawRequest {
+    on_job("rename job", "PATCH", id, "", Idempotency::Idempotent).json(&serde_json::json!({ "name": name }))
 }
 
-pub(crate) fn cancel(id: &JobId) -> Request {
+pub(crate) fn cancel(id: &JobId) -> RawRequest {
     on_job("cancel job", "POST", id, "/cancel", Idempotency::Idempotent)
 }
 
-pub(crate) fn delete(id: &JobId) -> Request {
+pub(crate) fn delete(id: &JobId) -> RawRequest {
     on_job("delete job", "DELETE", id, "", Idempotency::Idempotent)
 }
 
 /// The payload is JSON.
-pub(crate) fn submit(payload: Vec<u8>, idempotency_key: String) -> Request {
+pub(crate) fn submit(payload: Vec<u8>, idempotency_key: String) -> RawRequest {
     submission("submit job", "/jobs", payload, idempotency_key)
 }
 
 /// The payloads are JSON.
-pub(crate) fn submit_batch(payloads: &[Vec<u8>], idempotency_key: String) -> Request {
+pub(crate) fn submit_batch(payloads: &[Vec<u8>], idempotency_key: String) -> RawRequest {
     let body = [br#"{"jobs":["#, payloads.join(&b',').as_slice(), b"]}"].concat();
     submission("submit batch", "/jobs/batch", body, idempotency_key)
 }
 
-fn submission(action: &'static str, path: &str, body: Vec<u8>, idempotency_key: String) -> Request {
-    Request {
-        action,
-        job_id: None,
-        method: "POST",
-        path: path.to_owned(),
-        query: String::new(),
-        body: Some(body),
-        idempotency: Idempotency::NonIdempotent,
-        idempotency_key: Some(idempotency_key),
-    }
+fn submission(action: &str, path: &str, body: Vec<u8>, idempotency_key: String) -> RawRequest {
+    RawRequest::typed(action, "POST", path.to_owned(), Idempotency::NonIdempotent)
+        .json_body(body)
+        .submission(idempotency_key)
 }
 
 /// The path of the dashboard page for people, below the base URL.
@@ -100,23 +67,9 @@ pub(crate) fn dashboard(id: &JobId) -> String {
     format!("/job?job_id={}", encode(id.as_str()))
 }
 
-fn on_job(
-    action: &'static str,
-    method: &'static str,
-    id: &JobId,
-    rest: &str,
-    idempotency: Idempotency,
-) -> Request {
-    Request {
-        action,
-        job_id: Some(id.clone()),
-        method,
-        path: format!("/jobs/{}{rest}", encode(id.as_str())),
-        query: String::new(),
-        body: None,
-        idempotency,
-        idempotency_key: None,
-    }
+fn on_job(action: &str, method: &str, id: &JobId, rest: &str, idempotency: Idempotency) -> RawRequest {
+    let path = format!("/jobs/{}{rest}", encode(id.as_str()));
+    RawRequest::typed(action, method, path, idempotency).job(id)
 }
 
 /// Checks an identifier from the caller, which becomes exactly one path segment.
@@ -140,75 +93,11 @@ fn problem_of_id(id: &str) -> Option<&'static str> {
     })
 }
 
-fn encode(text: &str) -> String {
-    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    utf8_percent_encode(text, RESERVED).to_string()
-}
-
-/// What one attempt received.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    /// The standard name of the status.
-    pub(crate) reason: &'static str,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-    /// What an error must not show, although the server may have sent it back.
-    pub(crate) api_key: Secret,
-}
-
-/// A text that is hidden wherever it stands.
-#[derive(Clone)]
-pub(crate) struct Secret(Arc<str>);
-
-impl Secret {
-    pub(crate) fn new(text: &str) -> Self {
-        Secret(text.into())
-    }
-
-    fn hide(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&*self.0, "(hidden)") }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
-impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut headers = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
-        headers.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    pub(crate) fn request_id(&self) -> Option<String> {
-        self.header("x-request-id").map(|id| self.shown(id, 200))
-    }
-
-    /// Text that came with this response, fit for an error.
-    fn shown(&self, text: &str, max: usize) -> String {
-        sanitize(&self.api_key.hide(text), max)
-    }
-
-    pub(crate) fn is_html(&self) -> bool {
-        is_html(self.header("content-type"), &self.body)
-    }
-
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
+/// What the status and the headers of a response mean.
+impl RawResponse {
     fn message(&self) -> Option<String> {
-        let body = self.api_key.hide(&String::from_utf8_lossy(&self.body));
+        let body = self.secrets.hide(&String::from_utf8_lossy(&self.body));
         error_message(self.header("content-type"), body.as_bytes())
-    }
-
-    fn excerpt(&self) -> String {
-        // The key is hidden before the text is cut, so it is looked for beyond the cut.
-        let start = &self.body[..self.body.len().min(64 * 1024)];
-        self.shown(&String::from_utf8_lossy(start), 120)
     }
 
     /// The path that the server redirects to with the same method, on whatever host.
@@ -221,8 +110,8 @@ impl Reply {
         }
     }
 
-    /// Why the status is not a success.
-    pub(crate) fn error(&self, now: SystemTime) -> ErrorKind {
+    /// Why the status is not a success. `reason` is its standard name.
+    pub(crate) fn error(&self, reason: &'static str, now: SystemTime) -> ErrorKind {
         let status = self.status;
         if (300..400).contains(&status) {
             let location = self.header("location").map(|location| self.shown(location, 200));
@@ -230,7 +119,7 @@ impl Reply {
         }
         ErrorKind::Status {
             status,
-            reason: self.reason,
+            reason,
             message: self.message(),
             retry_after: self.header("retry-after").and_then(|text| retry_after(text, now)),
             is_foreign: !self.body.is_empty() && !is_json(&self.body),
@@ -251,7 +140,7 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 /// complete error.
 #[derive(Debug)]
 pub(crate) struct Response {
-    pub(crate) reply: Reply,
+    pub(crate) raw: RawResponse,
     pub(crate) context: Context,
 }
 
@@ -264,7 +153,7 @@ impl Response {
     /// whether it is the first page, which must say whether there are more.
     pub(crate) fn page(&self, is_first: bool) -> Result<Page> {
         const EXPECTED: &str = "a page of jobs";
-        let body = &self.reply.body;
+        let body = &self.raw.body;
         let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
         let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(body) {
             Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
@@ -297,7 +186,7 @@ impl Response {
             self.error(ErrorKind::UnreadableJob {
                 position,
                 job_id: serde_json::from_value(field("job_id")).ok(),
-                reason: self.reply.shown(&reason, 200),
+                reason: self.raw.shown(&reason, 200),
                 state: serde_json::from_value(field("state")).ok(),
             })
         })
@@ -313,14 +202,14 @@ impl Response {
     fn check_job(&self, id: &JobId) -> Result<()> {
         match &self.context.job_id {
             Some(asked) if asked != id => {
-                Err(self.error(ErrorKind::WrongJob(self.reply.shown(id.as_str(), 80))))
+                Err(self.error(ErrorKind::WrongJob(self.raw.shown(id.as_str(), 80))))
             }
             _ => Ok(()),
         }
     }
 
     pub(crate) fn submitted(&self) -> Result<Submitted> {
-        let submitted = Submitted::from_json(&self.reply.body)
+        let submitted = Submitted::from_json(&self.raw.body)
             .map_err(|error| self.unreadable("a submitted job", &error.to_string()))?;
         self.confirm(None)?;
         match problem_of_id(submitted.job_id.as_str()) {
@@ -336,10 +225,10 @@ impl Response {
     /// Checks that the body of the response to a change does not contradict its success status. An empty
     /// body does not. `name` is the new name of the job, if the change was a rename.
     pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
-        let body = &self.reply.body;
+        let body = &self.raw.body;
         let contradicted = |is_denial| {
-            let excerpt = self.reply.excerpt();
-            Err(self.error(ErrorKind::Contradicted { status: self.reply.status, excerpt, is_denial }))
+            let excerpt = self.raw.excerpt();
+            Err(self.error(ErrorKind::Contradicted { status: self.raw.status, excerpt, is_denial }))
         };
         if looks_like_html(body) {
             return contradicted(false);
@@ -375,25 +264,21 @@ impl Response {
             job_id: Option<JobId>,
             state: JobState,
         }
-        let Job { job_id, state } = serde_json::from_slice(&self.reply.body).ok()?;
+        let Job { job_id, state } = serde_json::from_slice(&self.raw.body).ok()?;
         (job_id.is_none() || job_id == self.context.job_id).then_some(state)
     }
 
     fn decode<T: DeserializeOwned>(&self, expected: &'static str) -> Result<T> {
-        from_json(&self.reply.body).map_err(|error| self.unreadable(expected, &error.to_string()))
+        from_json(&self.raw.body).map_err(|error| self.unreadable(expected, &error.to_string()))
     }
 
     fn unreadable(&self, expected: &'static str, reason: &str) -> Error {
-        let content_type = self.reply.header("content-type").unwrap_or("not given");
-        self.error(ErrorKind::Decode {
-            expected,
-            reason: self.reply.shown(reason, 200),
-            content_type: self.reply.shown(content_type, 100),
-            excerpt: self.reply.excerpt(),
-            status: self.reply.status,
-            is_html: self.reply.is_html(),
-            state: self.state(),
-        })
+        self.error(self.raw.unreadable(expected, reason, self.state()))
+    }
+
+    /// The response for the caller who asked for it as plain data.
+    pub(crate) fn into_raw(self) -> RawResponse {
+        RawResponse { context: Some(Box::new(self.context)), ..self.raw }
     }
 }
 
@@ -500,10 +385,6 @@ fn plain(value: &serde_json::Value) -> String {
 
 fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
     content_type.is_some_and(|content_type| content_type.contains("html")) || looks_like_html(body)
-}
-
-fn looks_like_html(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
 }
 
 fn title(page: &str) -> Option<&str> {

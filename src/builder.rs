@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::config::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, Settings, shown};
 use crate::error::{Error, Result};
+use crate::hooks::Attempt;
 use crate::http::Http;
+use crate::raw::{RawRequest, RawResponse};
 
 /// How a client is made.
 impl Client {
@@ -261,6 +263,96 @@ impl ClientBuilder {
         self
     }
 
+    /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
+    ///
+    /// It sees every attempt: those that failed to connect, timed out or were stopped too. It runs on the thread of
+    /// the call and delays it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    /// use atomiverse::simulator::{Fault, Simulator};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// let failed = Arc::new(AtomicU32::new(0));
+    /// let counter = failed.clone();
+    /// let client = simulator.client_builder().on_attempt(move |attempt| {
+    ///     if attempt.error.is_some() {
+    ///         counter.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// let client = client.build()?;
+    /// simulator.fail_next(Fault::status(503));
+    /// client.list_jobs().send()?;
+    /// assert_eq!(failed.load(Ordering::Relaxed), 1);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_attempt(mut self, observe: impl Fn(&Attempt<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.hooks.on_attempt.push(Arc::new(observe));
+        self
+    }
+
+    /// Adds a function that adapts each request to a service that differs from what this crate assumes. Can be called
+    /// more than once; the functions run in that order.
+    ///
+    /// It runs before each attempt, for typed calls and for [`Client::send`]. The path is relative to the API URL, so
+    /// the key cannot be sent elsewhere. A header that it adds replaces the client's, and its value does not show in
+    /// `Debug`, logs or errors. A request that cannot be sent is an error of the call. A panic in it reaches the
+    /// caller.
+    ///
+    /// [Recipes](crate#adapting-to-a-service-that-differs) are on the page of the crate.
+    ///
+    /// # Examples
+    ///
+    /// A service that renames by `POST /jobs/{job_id}/rename`:
+    ///
+    /// ```no_run
+    /// let client = atomiverse::ClientBuilder::from_env()?.on_request(|request| {
+    ///     if request.action == "rename job" {
+    ///         request.method = "POST".to_owned();
+    ///         request.path += "/rename";
+    ///     }
+    /// });
+    /// # client.build()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn on_request(mut self, adapt: impl Fn(&mut RawRequest) + Send + Sync + 'static) -> Self {
+        self.settings.hooks.on_request.push(Arc::new(adapt));
+        self
+    }
+
+    /// Adds a function that adapts each response of a service that differs from what this crate assumes. Can be called
+    /// more than once; the functions run in that order.
+    ///
+    /// It sees responses with every status, before the status is judged and the body is decoded, and the request as
+    /// it was sent. A panic in it reaches the caller.
+    ///
+    /// [Recipes](crate#adapting-to-a-service-that-differs) are on the page of the crate.
+    ///
+    /// # Examples
+    ///
+    /// A service that responds with 400 for a job that does not exist:
+    ///
+    /// ```no_run
+    /// let client = atomiverse::ClientBuilder::from_env()?.on_response(|request, response| {
+    ///     if response.status == 400 && request.job_id.is_some() && request.method == "GET" {
+    ///         response.status = 404;
+    ///     }
+    /// });
+    /// # client.build()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn on_response(
+        mut self,
+        adapt: impl Fn(&RawRequest, &mut RawResponse) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.hooks.on_response.push(Arc::new(adapt));
+        self
+    }
+
     #[cfg(feature = "simulator")]
     pub(crate) fn clock(mut self, clock: Arc<dyn crate::clock::Clock>) -> Self {
         self.settings.clock = clock;
@@ -288,20 +380,21 @@ impl ClientBuilder {
     /// assert!(error.to_string().contains("line break"));
     /// ```
     pub fn build(self) -> Result<Client> {
-        Ok(Client::new_with(Arc::new(Http::new(self.settings)?)))
+        Ok(Client::new_with(Http::new(self.settings)?))
     }
 }
 
 /// Shows the settings, but not the API key.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { api_key, base_url, api_url, timeout, retry_policy, .. } = &self.settings;
+        let Settings { api_key, base_url, api_url, timeout, retry_policy, hooks, .. } = &self.settings;
         f.debug_struct("ClientBuilder")
             .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
             .field("base_url", &shown(&base_url.value))
             .field("api_url", &api_url.as_ref().map(|api_url| shown(&api_url.value)))
             .field("timeout", timeout)
             .field("retry_policy", retry_policy)
+            .field("hooks", hooks)
             .finish_non_exhaustive()
     }
 }

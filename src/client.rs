@@ -1,16 +1,19 @@
 //! The client and its methods.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::api;
+use crate::bulk::Bulk;
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::job::Job;
 use crate::listing::{JobsIter, ListJobs};
+use crate::raw::{RawRequest, RawResponse};
+use crate::stop::StopToken;
 use crate::types::{BatchSubmission, JobSummary};
-use crate::wait::{WaitForJobs, WaitOptions};
+use crate::wait::{self, WaitForJobs, WaitOptions};
 use crate::{operations, submit};
 
 /// A blocking client for the Atomiverse API.
@@ -35,14 +38,93 @@ use crate::{operations, submit};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: Arc<Http>,
+    http: Http,
 }
 
+/// Views: clients that share one connection pool and differ in one setting. They are as cheap as a clone.
 impl Client {
-    pub(crate) fn new_with(http: Arc<Http>) -> Self {
+    pub(crate) fn new_with(http: Http) -> Self {
         Client { http }
     }
 
+    /// Returns a client whose calls take at most this long, see
+    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). With zero, calls fail without sending anything.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # let client = atomiverse::Client::from_env()?;
+    /// let page = client.with_timeout(Duration::from_secs(5)).list_jobs().send()?;
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    #[must_use = "the client itself keeps its timeout"]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let mut http = self.http.clone();
+        http.timeout = timeout;
+        Client { http }
+    }
+
+    /// Returns a client that retries a request at most this many times, see
+    /// [`ClientBuilder::max_retries`](crate::ClientBuilder::max_retries).
+    #[must_use = "the client itself keeps its number of retries"]
+    pub fn with_max_retries(&self, max_retries: u32) -> Self {
+        let mut http = self.http.clone();
+        http.retry_policy.max_retries = max_retries;
+        Client { http }
+    }
+
+    /// Returns a client whose calls end when the token is stopped.
+    ///
+    /// They then return within 100 milliseconds, whatever the server does: pauses end, no new attempt starts, and an
+    /// attempt in flight is abandoned. The error says whether a change that was in flight
+    /// [may have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client watch
+    /// the token too. A token replaces that of an earlier `with_stop`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use atomiverse::{Client, StopToken, WaitOptions};
+    ///
+    /// let stop = StopToken::new();
+    /// let client = Client::from_env()?.with_stop(&stop);
+    /// ctrlc::set_handler(move || stop.stop())?;
+    /// match client.wait_for_job("9f2c", &WaitOptions::new()) {
+    ///     Err(error) if error.is_stopped() => println!("the job runs on"),
+    ///     outcome => println!("{}", outcome?.state),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "the client itself does not watch the token"]
+    pub fn with_stop(&self, stop: &StopToken) -> Self {
+        let mut http = self.http.clone();
+        http.stop = Some(stop.clone());
+        Client { http }
+    }
+
+    /// Returns a client with a key of its own, which [`set_api_key`](Client::set_api_key) of this one does not
+    /// change.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the key is empty, in quotation marks, or contains a character other than visible ASCII.
+    pub fn with_api_key(&self, api_key: impl Into<String>) -> Result<Self> {
+        Ok(Client { http: self.http.with_api_key(api_key.into())? })
+    }
+
+    /// Replaces the API key of this client, of its clones, and of everything made by them: the next request of a
+    /// running wait or iteration uses the new key. Views made by [`with_api_key`](Client::with_api_key) keep theirs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the key is empty, in quotation marks, or contains a character other than visible ASCII.
+    /// The old key is kept then.
+    pub fn set_api_key(&self, api_key: impl Into<String>) -> Result<()> {
+        self.http.set_api_key("set_api_key", api_key.into())
+    }
+}
+
+impl Client {
     /// Lists one page of the job history. Set [`limit`](ListJobs::limit) and [`cursor`](ListJobs::cursor), then
     /// call [`send`](ListJobs::send).
     ///
@@ -151,6 +233,127 @@ impl Client {
     /// ```
     pub fn delete_job_if_exists(&self, id: impl AsRef<str>) -> Result<bool> {
         operations::delete_if_exists(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
+    }
+
+    /// Cancels a job, waits until it has ended, and returns its last summary, whatever state it has reached: a job
+    /// may be done before it can be cancelled.
+    ///
+    /// The [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`cancel_job`](Client::cancel_job) and [`wait_for_job`](Client::wait_for_job).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use atomiverse::{JobState, WaitOptions, simulator::{SimulatedJob, Simulator}};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(std::time::Duration::MAX));
+    /// let job = simulator.client()?.cancel_and_wait(id, &WaitOptions::new())?;
+    /// assert_eq!(job.state, JobState::Cancelled);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_and_wait(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<JobSummary> {
+        wait::cancel_and_wait(&self.http, &api::job_id(id.as_ref())?, options)
+    }
+
+    /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if it was already gone.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`cancel_and_wait`](Client::cancel_and_wait) and
+    /// [`delete_job_if_exists`](Client::delete_job_if_exists). If the job does not end in time, it is not deleted.
+    pub fn cancel_and_delete(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<bool> {
+        wait::cancel_and_delete(&self.http, &api::job_id(id.as_ref())?, options)
+    }
+
+    /// Asks the service to cancel many jobs, four at a time unless [`parallel`](Bulk::parallel) says otherwise.
+    ///
+    /// Each outcome is that of [`cancel_job`](Client::cancel_job), within its own
+    /// [`timeout`](crate::ClientBuilder::timeout). A job that fails does not affect the others.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let client = atomiverse::Client::from_env()?;
+    /// for (id, outcome) in client.cancel_jobs(["9f2c", "77ab"]) {
+    ///     match outcome {
+    ///         Ok(()) => println!("{id} is being cancelled"),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    pub fn cancel_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Bulk<()> {
+        Bulk::new(&self.http, ids, |http, id| operations::cancel(http, id, http.deadline()).map(drop))
+    }
+
+    /// Deletes many jobs from the history, four at a time unless [`parallel`](Bulk::parallel) says otherwise.
+    ///
+    /// Each outcome is that of [`delete_job_if_exists`](Client::delete_job_if_exists), within its own
+    /// [`timeout`](crate::ClientBuilder::timeout). A job that fails does not affect the others.
+    ///
+    /// # Examples
+    ///
+    /// Collect the ids first: deleting while iterating over the history may skip jobs.
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use atomiverse::{JobState, simulator::Simulator};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// simulator.add_sample_jobs(100);
+    /// let client = simulator.client()?;
+    /// let mut failed = Vec::new();
+    /// for job in client.iter_jobs() {
+    ///     let job = job?;
+    ///     if job.state == JobState::Failed {
+    ///         failed.push(job.job_id);
+    ///     }
+    /// }
+    /// for (id, outcome) in client.delete_jobs(&failed) {
+    ///     println!("{id}: {}", if outcome? { "deleted" } else { "already gone" });
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delete_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Bulk<bool> {
+        Bulk::new(&self.http, ids, |http, id| operations::delete_if_exists(http, id, http.deadline()))
+    }
+
+    /// Sends a request that this crate does not type, such as one for the result of a job.
+    ///
+    /// The address, the key, limits, retries, stops and errors are the same as those of every other call. A status
+    /// other than 2xx is an error.
+    ///
+    /// # Errors
+    ///
+    /// A method, path or header that cannot be sent is refused before any request. Otherwise the same as
+    /// [`get_job`](Client::get_job).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use atomiverse::{RawRequest, simulator::Simulator};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// simulator.add_sample_jobs(3);
+    /// let request = RawRequest::new("GET", ["jobs"]).query("limit", 2);
+    /// let page: serde_json::Value = simulator.client()?.send(request)?.json()?;
+    /// assert_eq!(page["jobs"].as_array().map(Vec::len), Some(2));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send(&self, request: RawRequest) -> Result<RawResponse> {
+        let refuse =
+            |problem: String| Error::input(format!("{}: {problem}; nothing was sent", request.action));
+        request.check().map_err(refuse)?;
+        Ok(self.http.send(&request, self.http.deadline())?.into_raw())
     }
 
     /// Submits a job and returns a handle to it.

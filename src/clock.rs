@@ -4,11 +4,14 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::stop::StopToken;
+
 pub(crate) trait Clock: Debug + Send + Sync {
     fn now(&self) -> Instant;
     /// The time of day, to read a `Retry-After` that is a date.
     fn system_time(&self) -> SystemTime;
-    fn sleep(&self, pause: Duration);
+    /// Sleeps, but not longer than until the token is stopped.
+    fn sleep(&self, pause: Duration, stop: Option<&StopToken>);
 }
 
 /// The clock of the operating system.
@@ -24,8 +27,11 @@ impl Clock for SystemClock {
         SystemTime::now()
     }
 
-    fn sleep(&self, pause: Duration) {
-        thread::sleep(pause);
+    fn sleep(&self, pause: Duration, stop: Option<&StopToken>) {
+        match stop {
+            Some(stop) => stop.sleep(pause),
+            None => thread::sleep(pause),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use crate::api;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result, sanitize};
+use crate::hooks::Hooks;
+use crate::raw::Secrets;
 use crate::retry::RetryPolicy;
 
 pub(crate) const API_KEY_VARIABLE: &str = "ATOMIVERSE_API_KEY";
@@ -58,6 +60,7 @@ pub(crate) struct Settings {
     /// PEM files.
     pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) retry_policy: RetryPolicy,
+    pub(crate) hooks: Hooks,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -79,6 +82,7 @@ impl Default for Settings {
             api_key_header: None,
             root_certificates: Vec::new(),
             retry_policy: RetryPolicy::default(),
+            hooks: Hooks::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -91,7 +95,9 @@ pub(crate) struct Config {
     pub(crate) base_url: String,
     /// The root of the API, without a slash at its end.
     pub(crate) api_url: String,
-    /// The headers of every request, that with the key among them.
+    /// The header that carries the key.
+    pub(crate) api_key: ApiKey,
+    /// The other headers of every request.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) proxy: Option<Proxy>,
 }
@@ -113,8 +119,8 @@ impl Settings {
         let Some(api_key) = &self.api_key else {
             return Err(Error::input("no API key: call api_key(..), or use Client::from_env()"));
         };
-        check_key(api_key)?;
-        let headers = self.checked_headers(&api_key.value)?;
+        let api_key = self.api_key(api_key)?;
+        let headers = self.checked_headers(&api_key)?;
         let user_agent = &self.user_agent;
         if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             let shown: String = user_agent.chars().take(80).collect();
@@ -143,24 +149,39 @@ impl Settings {
             None if self.proxy_from_env && !api_url.is_loopback => Proxy::from_env(&api_url)?,
             None => None,
         };
-        Ok(Config { base_url: base_url.text, api_url: api_url.text, headers, proxy, settings: self })
+        Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
     }
 
-    fn checked_headers(&self, api_key: &str) -> Result<Vec<(HeaderName, HeaderValue)>> {
-        let key_header = match &self.api_key_header {
-            Some(name) => checked_header("api_key_header", name, api_key)?,
-            None => checked_header("api_key", "Authorization", &format!("Bearer {api_key}"))?,
+    /// The key as it is sent.
+    pub(crate) fn api_key(&self, key: &Setting) -> Result<ApiKey> {
+        check_key(key)?;
+        let header = match &self.api_key_header {
+            Some(name) => checked_header("api_key_header", name, &key.value)?,
+            None => checked_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
         };
-        let mut headers = vec![key_header];
+        let secrets = Secrets::key(&key.value).and(self.headers.iter().map(|(_, value)| value.as_str()));
+        Ok(ApiKey { header, secrets })
+    }
+
+    fn checked_headers(&self, api_key: &ApiKey) -> Result<Vec<(HeaderName, HeaderValue)>> {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for (name, value) in &self.headers {
             let header = checked_header("header", name, value)?;
-            if headers.iter().any(|(other, _)| *other == header.0) {
+            if api_key.header.0 == header.0 || headers.iter().any(|(other, _)| *other == header.0) {
                 return Err(Error::input(format!("header {name}: it is set twice, or carries the API key")));
             }
             headers.push(header);
         }
         Ok(headers)
     }
+}
+
+/// A key that was checked.
+#[derive(Clone)]
+pub(crate) struct ApiKey {
+    pub(crate) header: (HeaderName, HeaderValue),
+    /// What no error may show: the key, and the values of the other headers of every request.
+    pub(crate) secrets: Secrets,
 }
 
 /// Refuses a header that cannot be sent, without showing its value.

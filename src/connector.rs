@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,13 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Error};
 
 use crate::clock::DECADES;
-use crate::parallel::lock;
 use crate::resolver::{CachingResolver, NotConnected};
+use crate::stop::{self, POLL_INTERVAL, StopToken};
+use crate::sync::lock;
 
 /// Builds the agent that sends all requests of a client.
 pub(crate) fn agent(config: Config, resolver: CachingResolver, pool_health: PoolHealth) -> Agent {
-    let tcp = TcpConnector { resolver: resolver.clone(), pool_health };
+    let tcp = TcpConnector { resolver: resolver.clone(), pool_health, abandoned: Arc::default() };
     let connector = ().chain(ConnectProxyConnector::default()).chain(tcp);
     #[cfg(feature = "rustls")]
     let connector = connector.chain(ureq::unversioned::transport::RustlsConnector::default());
@@ -92,6 +94,8 @@ impl PoolHealth {
 struct TcpConnector {
     resolver: CachingResolver,
     pool_health: PoolHealth,
+    /// How many threads connect for a call that was stopped.
+    abandoned: Arc<AtomicUsize>,
 }
 
 impl<In: Transport> Connector<In> for TcpConnector {
@@ -128,7 +132,7 @@ impl TcpConnector {
                 failure = Error::Timeout(timeout.reason);
                 break;
             }
-            match TcpStream::connect_timeout(address, share) {
+            match self.connect(*address, share) {
                 Ok(stream) => {
                     self.resolver.prefer(*address);
                     return Ok(stream);
@@ -139,6 +143,15 @@ impl TcpConnector {
         }
         self.resolver.invalidate();
         Err(failure)
+    }
+
+    fn connect(&self, address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+        match stop::current() {
+            None => TcpStream::connect_timeout(&address, within),
+            Some(stop) => {
+                stop.run_abandonable(&self.abandoned, move || TcpStream::connect_timeout(&address, within))
+            }
+        }
     }
 }
 
@@ -159,16 +172,14 @@ impl Transport for TcpTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let deadline = deadline(timeout);
+        let (deadline, stop) = (deadline(timeout), stop::current());
         let mut output = &self.buffers.output()[..amount];
         while !output.is_empty() && self.send_error.is_none() {
-            let left = time_left(deadline, timeout)?;
-            self.stream.set_write_timeout(Some(left))?;
+            self.stream.set_write_timeout(Some(time_left(deadline, timeout, stop.as_ref())?))?;
             match self.stream.write(output) {
                 Ok(0) => self.send_error = Some(ErrorKind::WriteZero.into()),
                 Ok(sent) => output = &output[sent..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                Err(error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {}
                 Err(error) => self.send_error = Some(error),
             }
         }
@@ -176,12 +187,14 @@ impl Transport for TcpTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let deadline = deadline(timeout);
+        let (deadline, stop) = (deadline(timeout), stop::current());
         loop {
-            let left = time_left(deadline, timeout)?;
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.set_read_timeout(Some(time_left(deadline, timeout, stop.as_ref())?))?;
             let received = self.stream.read(self.buffers.input_append_buf());
             match (received, self.send_error.take()) {
+                (Err(error), send_error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {
+                    self.send_error = send_error;
+                }
                 (Ok(0) | Err(_), Some(send_error)) => return Err(Error::Io(send_error)),
                 (Ok(amount), send_error) => {
                     self.send_error = send_error;
@@ -189,8 +202,6 @@ impl Transport for TcpTransport {
                     self.buffers.input_appended(amount);
                     return Ok(amount > 0);
                 }
-                (Err(error), None) if error.kind() == ErrorKind::Interrupted => {}
-                (Err(error), None) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
                 (Err(error), None) => return Err(Error::Io(error)),
             }
         }
@@ -223,10 +234,13 @@ fn deadline(timeout: NextTimeout) -> Instant {
     SETUP_DEADLINE.get().map_or(deadline, |setup| setup.min(deadline))
 }
 
-fn time_left(deadline: Instant, timeout: NextTimeout) -> Result<Duration, Error> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(Error::Timeout(timeout.reason)),
-        left => Ok(left),
+/// How long to wait for the network before this is asked again.
+fn time_left(deadline: Instant, timeout: NextTimeout, stop: Option<&StopToken>) -> Result<Duration, Error> {
+    match (deadline.saturating_duration_since(Instant::now()), stop) {
+        (Duration::ZERO, _) => Err(Error::Timeout(timeout.reason)),
+        (left, None) => Ok(left),
+        (_, Some(stop)) if stop.is_stopped() => Err(Error::Io(io::Error::other("stopped"))),
+        (left, Some(_)) => Ok(left.min(POLL_INTERVAL)),
     }
 }
 

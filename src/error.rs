@@ -44,10 +44,12 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// What the caller wanted, such as "rename job".
-    pub(crate) action: &'static str,
+    pub(crate) action: String,
     pub(crate) job_id: Option<JobId>,
     pub(crate) idempotency: Idempotency,
-    pub(crate) method: &'static str,
+    /// Whether the request creates jobs.
+    pub(crate) is_submission: bool,
+    pub(crate) method: String,
     /// Without the query, which may hold a cursor.
     pub(crate) url: String,
     pub(crate) request_id: Option<String>,
@@ -65,10 +67,11 @@ impl Context {
     /// Of a call that lists jobs.
     pub(crate) fn for_tests() -> Self {
         Context {
-            action: "list jobs",
+            action: "list jobs".to_owned(),
             job_id: None,
             idempotency: Idempotency::Safe,
-            method: "GET",
+            is_submission: false,
+            method: "GET".to_owned(),
             url: "http://localhost/jobs".to_owned(),
             request_id: None,
             attempts: 1,
@@ -115,7 +118,11 @@ impl Error {
         let (status, reason, is_foreign) = (*status, *reason, *is_foreign);
         let kind =
             ErrorKind::Status { status, reason, message: message.clone(), retry_after: None, is_foreign };
-        let context = Context { action: "wait for job", job_id: Some(id.clone()), ..self.0.context.clone()? };
+        let context = Context {
+            action: "wait for job".to_owned(),
+            job_id: Some(id.clone()),
+            ..self.0.context.clone()?
+        };
         Some(Error::new(kind, context))
     }
 
@@ -152,7 +159,7 @@ impl Error {
     /// Returns the job that the call was about.
     pub fn job_id(&self) -> Option<&JobId> {
         match self.kind() {
-            ErrorKind::WaitTimedOut { job_id, .. } => Some(job_id),
+            ErrorKind::WaitTimedOut { job_id, .. } | ErrorKind::WaitStopped { job_id, .. } => Some(job_id),
             ErrorKind::UnreadableJob { job_id, .. } => job_id.as_ref(),
             ErrorKind::RefusedId { job_id, .. } => Some(job_id),
             _ => self.context()?.job_id.as_ref(),
@@ -162,7 +169,7 @@ impl Error {
     /// Returns the state of the job if the call depended on it.
     ///
     /// For a change that was refused because of the job's state, this is the state that a reload showed. For
-    /// a wait that timed out, it is the last state seen. For a job that could not be read, it is its state if
+    /// a wait that timed out or was stopped, it is the last state seen. For a job that could not be read, it is its state if
     /// that could be read.
     pub fn state(&self) -> Option<&JobState> {
         match self.kind() {
@@ -170,6 +177,7 @@ impl Error {
                 reloaded.as_ref().ok()
             }
             ErrorKind::WaitTimedOut { state, .. }
+            | ErrorKind::WaitStopped { state, .. }
             | ErrorKind::Decode { state, .. }
             | ErrorKind::UnreadableJob { state, .. } => state.as_ref(),
             _ => None,
@@ -256,6 +264,13 @@ impl Error {
         self.kind().is_transient() || matches!(self.kind(), ErrorKind::WaitTimedOut { .. })
     }
 
+    /// Returns whether a [`StopToken`](crate::StopToken) ended the call.
+    ///
+    /// A change that was in flight then [may have been processed](Error::may_have_been_processed).
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Stopped { .. } | ErrorKind::WaitStopped { .. })
+    }
+
     /// Returns whether a response, or a part of it, could not be read as what was expected.
     pub fn is_decode(&self) -> bool {
         matches!(self.kind(), ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. })
@@ -315,8 +330,7 @@ impl Error {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn may_have_been_submitted(&self) -> bool {
-        let is_submission = |context: &Context| context.idempotency == Idempotency::NonIdempotent;
-        self.context().is_some_and(is_submission) && self.may_have_been_processed()
+        self.context().is_some_and(|context| context.is_submission) && self.may_have_been_processed()
     }
 
     /// Returns which payloads of a batch were submitted before it failed, and what the server returned for
@@ -385,8 +399,9 @@ impl Error {
             ErrorKind::WrongState { reloaded: Err(error), .. } => {
                 return Some(format!("the state of the job could not be loaded: {error}"));
             }
+            ErrorKind::WaitStopped { .. } => RUNS_ON,
             ErrorKind::WaitTimedOut { cancellation, .. } => match cancellation {
-                None => "the job was not cancelled and may cost more: wait again, or cancel it",
+                None => RUNS_ON,
                 Some(Ok(())) => {
                     "the server accepted the request to cancel it; load the job to see whether it stopped"
                 }
@@ -428,6 +443,8 @@ impl Error {
         })
     }
 }
+
+const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, or cancel it";
 
 const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the \
                            base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong";

@@ -1,32 +1,47 @@
-//! Deadlines, the retry loop, and the context of errors.
+//! Deadlines, stops, the retry loop, and the context of errors.
 
 // An attempt's error is short-lived.
 #![allow(clippy::result_large_err)]
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, process};
 
-use crate::api::{Reply, Request, Response};
+use crate::api::Response;
 use crate::clock::{Clock, saturating_add};
-use crate::config::{Config, Settings};
+use crate::config::{ApiKey, Config, Setting, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
-use crate::parallel::lock;
-use crate::transport::{AttemptError, Transport};
+use crate::hooks::{Attempt, Hooks};
+use crate::raw::{RawRequest, RawResponse};
+use crate::retry::RetryPolicy;
+use crate::stop::StopToken;
+use crate::sync::lock;
+use crate::transport::{self, AttemptError, Transport};
 
-/// The core that a client and everything made by it share.
+/// A view of the core: what a client and everything made by it share, and the settings in which views differ.
+/// Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Http {
+    core: Arc<Core>,
+    /// Shared by the views that have no key of their own.
+    api_key: Arc<Mutex<ApiKey>>,
+    pub(crate) timeout: Duration,
+    pub(crate) retry_policy: RetryPolicy,
+    pub(crate) stop: Option<StopToken>,
+}
+
+struct Core {
     transport: Transport,
     settings: Settings,
     base_url: String,
     api_url: String,
     /// Whether there was a successful response below the API URL.
     address_verified: AtomicBool,
-    /// The actions whose paths the server wants with a slash at their end.
-    slashed: Mutex<HashSet<&'static str>>,
+    /// The routes whose paths the server wants with a slash at their end.
+    slashed: Mutex<HashSet<String>>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -35,30 +50,60 @@ impl Http {
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let config = settings.check()?;
         let transport = Transport::new(&config)?;
-        let Config { settings, base_url, api_url, .. } = config;
+        let Config { settings, base_url, api_url, api_key, .. } = config;
         Ok(Http {
-            transport,
-            settings,
-            base_url,
-            api_url,
-            address_verified: AtomicBool::new(false),
-            slashed: Mutex::default(),
-            random: RandomState::new(),
-            random_count: AtomicU64::new(0),
+            api_key: Arc::new(Mutex::new(api_key)),
+            timeout: settings.timeout,
+            retry_policy: settings.retry_policy.clone(),
+            stop: None,
+            core: Arc::new(Core {
+                transport,
+                settings,
+                base_url,
+                api_url,
+                address_verified: AtomicBool::new(false),
+                slashed: Mutex::default(),
+                random: RandomState::new(),
+                random_count: AtomicU64::new(0),
+            }),
         })
     }
 
     pub(crate) fn base_url(&self) -> &str {
-        &self.base_url
+        &self.core.base_url
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.settings.clock
+        &*self.core.settings.clock
     }
 
     /// When a call that begins now has to be over.
     pub(crate) fn deadline(&self) -> Instant {
-        saturating_add(self.clock().now(), self.settings.timeout)
+        saturating_add(self.clock().now(), self.timeout)
+    }
+
+    /// Pauses, but not longer than until the call is stopped.
+    pub(crate) fn sleep(&self, pause: Duration) {
+        self.clock().sleep(pause, self.stop.as_ref());
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(StopToken::is_stopped)
+    }
+
+    /// Changes the key of this view and of all that share it.
+    pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
+        let api_key = self.core.settings.api_key(&Setting { name, value: key })?;
+        *lock(&self.api_key) = api_key;
+        Ok(())
+    }
+
+    /// The same view with a key of its own.
+    pub(crate) fn with_api_key(&self, key: String) -> Result<Self> {
+        let own_key = Arc::new(Mutex::new(lock(&self.api_key).clone()));
+        let view = Http { api_key: own_key, ..self.clone() };
+        view.set_api_key("with_api_key", key)?;
+        Ok(view)
     }
 
     /// A number in `0.0..1.0`.
@@ -74,105 +119,209 @@ impl Http {
     /// The hasher of the standard library has random keys. A forked process has the same ones, so the
     /// number of the process and the time are mixed in.
     fn random(&self) -> u64 {
-        let count = self.random_count.fetch_add(1, Ordering::Relaxed);
-        self.random.hash_one((count, process::id(), Instant::now()))
+        let count = self.core.random_count.fetch_add(1, Ordering::Relaxed);
+        self.core.random.hash_one((count, process::id(), Instant::now()))
     }
 
     /// Idle connections may be out of step or dead: the next requests use new ones.
     pub(crate) fn distrust_idle_connections(&self) {
-        self.transport.distrust_idle_connections();
+        self.core.transport.distrust_idle_connections();
     }
 
     /// Sends the request, retries it as the policy says, and returns the response if its status is 2xx.
-    pub(crate) fn send(&self, request: &Request, deadline: Instant) -> Result<Response> {
+    pub(crate) fn send(&self, request: &RawRequest, deadline: Instant) -> Result<Response> {
         let started = self.clock().now();
-        let url = format!("{}{}{}", self.api_url, request.path, request.query);
-        let mut earlier = Earlier::default();
-        let mut attempts = 0;
+        let mut call =
+            Call { http: self, request, deadline, started, attempts: 0, earlier: Earlier::default() };
         loop {
-            let left = self.left(deadline);
-            let outcome = if left.is_zero() {
-                Err(AttemptError { kind: ErrorKind::OutOfTime, request_id: None })
-            } else {
-                attempts += 1;
-                self.attempt(request, &url, left)
+            if let Some(kind) = call.reason_not_to_send() {
+                return Err(Error::new(kind, call.context(request, None)));
+            }
+            let adapted = match self.hooks().adapt_request(request) {
+                Ok(adapted) => adapted,
+                Err(problem) => {
+                    return Err(Error::new(ErrorKind::Input(problem), call.context(request, None)));
+                }
             };
-            let context = |request_id| Context {
-                action: request.action,
-                job_id: request.job_id.clone(),
-                idempotency: request.idempotency,
-                method: request.method,
-                url: sanitize(&format!("{}{}", self.api_url, request.path), 300),
-                request_id,
-                attempts,
-                elapsed: self.clock().now().saturating_duration_since(started),
-                earlier,
-                address_verified: self.address_verified.load(Ordering::Relaxed),
-            };
-            let AttemptError { kind, request_id } = match outcome {
-                Ok(reply) => return Ok(Response { context: context(reply.request_id()), reply }),
-                Err(error) => error,
-            };
-            let (left, jitter) = (self.left(deadline), self.jitter());
-            let policy = &self.settings.retry_policy;
-            let Some(delay) = policy.delay(request.idempotency, &kind, attempts, left, jitter) else {
-                log::debug!("{} {url}: {kind}; not retried", request.method);
-                return Err(Error::new(kind, context(request_id)));
-            };
-            log::debug!("{} {url}: {kind}; retrying in {delay:?}", request.method);
-            earlier.add(&kind);
-            self.clock().sleep(delay);
+            match call.attempt(&adapted) {
+                Ok(raw) => return Ok(Response { context: call.context(&adapted, raw.request_id()), raw }),
+                Err((AttemptError { kind, request_id }, None)) => {
+                    return Err(Error::new(kind, call.context(&adapted, request_id)));
+                }
+                Err((AttemptError { kind, .. }, Some(delay))) => {
+                    call.earlier.add(&kind);
+                    self.sleep(delay);
+                }
+            }
         }
     }
 
-    fn left(&self, deadline: Instant) -> Duration {
-        deadline.saturating_duration_since(self.clock().now())
+    fn hooks(&self) -> &Hooks {
+        &self.core.settings.hooks
+    }
+}
+
+/// A request and what has become of it so far.
+struct Call<'a> {
+    http: &'a Http,
+    request: &'a RawRequest,
+    deadline: Instant,
+    started: Instant,
+    attempts: u32,
+    earlier: Earlier,
+}
+
+impl Call<'_> {
+    fn reason_not_to_send(&self) -> Option<ErrorKind> {
+        if self.http.is_stopped() {
+            return Some(ErrorKind::Stopped { is_in_flight: false });
+        }
+        self.left().is_zero().then_some(ErrorKind::OutOfTime)
     }
 
-    fn attempt(&self, request: &Request, url: &str, left: Duration) -> Result<Reply, AttemptError> {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(self.http.clock().now())
+    }
+
+    /// Makes one attempt. If it fails, also returns the delay before the next one, if there is to be one.
+    fn attempt(&mut self, request: &RawRequest) -> Result<RawResponse, (AttemptError, Option<Duration>)> {
+        self.attempts += 1;
+        let began = self.http.clock().now();
+        let outcome = self.http.attempt(request, self.left());
+        let elapsed = self.http.clock().now().saturating_duration_since(began);
+        let retry_in = outcome.as_ref().err().and_then(|error| self.delay(&error.kind));
+        self.report(request, &outcome, elapsed, retry_in);
+        outcome.map_err(|error| (error, retry_in))
+    }
+
+    fn delay(&self, kind: &ErrorKind) -> Option<Duration> {
+        let (left, jitter) = (self.left(), self.http.jitter());
+        self.http.retry_policy.delay(self.request.idempotency(), kind, self.attempts, left, jitter)
+    }
+
+    /// Logs the attempt, and shows it to the caller's hooks.
+    fn report(
+        &self,
+        request: &RawRequest,
+        outcome: &Result<RawResponse, AttemptError>,
+        elapsed: Duration,
+        retry_in: Option<Duration>,
+    ) {
+        let RawRequest { action, job_id, method, .. } = request;
+        let (status, error) = match outcome {
+            Ok(response) => (Some(response.status), None),
+            Err(AttemptError { kind, .. }) => (kind.status(), Some(kind)),
+        };
+        let url = self.url(request);
+        match (error, retry_in) {
+            (None, _) => log::debug!("{method} {url}: {} in {elapsed:?}", status.unwrap_or_default()),
+            (Some(kind), None) => log::debug!("{method} {url}: {kind}; not retried"),
+            (Some(kind), Some(delay)) => log::debug!("{method} {url}: {kind}; retrying in {delay:?}"),
+        }
+        if self.http.hooks().on_attempt.is_empty() {
+            return;
+        }
+        let error = error.map(ToString::to_string);
+        self.http.hooks().observe(&Attempt {
+            action,
+            job_id: job_id.as_ref(),
+            method,
+            number: self.attempts,
+            status,
+            error: error.as_deref(),
+            elapsed,
+            retry_in,
+        });
+    }
+
+    /// Without the query, which may hold a cursor.
+    fn url(&self, request: &RawRequest) -> String {
+        sanitize(&format!("{}{}", self.http.core.api_url, request.path_only()), 300)
+    }
+
+    fn context(&self, request: &RawRequest, request_id: Option<String>) -> Context {
+        Context {
+            action: self.request.action.clone(),
+            job_id: self.request.job_id.clone(),
+            idempotency: self.request.idempotency(),
+            is_submission: self.request.is_submission(),
+            method: request.method.clone(),
+            url: self.url(request),
+            request_id,
+            attempts: self.attempts,
+            elapsed: self.http.clock().now().saturating_duration_since(self.started),
+            earlier: self.earlier,
+            address_verified: self.http.core.address_verified.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Http {
+    fn attempt(&self, request: &RawRequest, left: Duration) -> Result<RawResponse, AttemptError> {
         // Submissions are never retried after a timeout, so the attempt gets all the remaining time.
-        let is_submission = request.idempotency == Idempotency::NonIdempotent;
-        let within = if is_submission { left } else { left.min(self.settings.attempt_timeout) };
-        let started = self.clock().now();
-        let reply = self.exchange(request, url, within)?;
-        if !reply.is_success() {
-            let kind = reply.error(self.clock().system_time());
-            return Err(AttemptError { kind, request_id: reply.request_id() });
+        let is_submission = request.idempotency() == Idempotency::NonIdempotent;
+        let within = if is_submission { left } else { left.min(self.core.settings.attempt_timeout) };
+        let mut api_key = lock(&self.api_key).clone();
+        api_key.secrets = request.secrets(api_key.secrets);
+        let mut response = self.exchange(request, &api_key, within)?;
+        self.hooks().adapt_response(request, &mut response);
+        if !response.is_success() {
+            let kind = response.error(transport::reason_of(response.status), self.clock().system_time());
+            return Err(AttemptError { kind, request_id: response.request_id() });
         }
         // An HTML page may be anybody's.
-        if !reply.is_html() {
-            self.address_verified.store(true, Ordering::Relaxed);
+        if !response.is_html() {
+            self.core.address_verified.store(true, Ordering::Relaxed);
         }
-        let took = self.clock().now().saturating_duration_since(started);
-        log::debug!("{} {url}: {} in {took:?}", request.method, reply.status);
-        Ok(reply)
+        Ok(response)
     }
 
     /// Sends the request, once more if the server redirects to the same path with a slash at its end. It goes to
     /// the configured address again: behind a proxy the server may name another.
-    fn exchange(&self, request: &Request, url: &str, within: Duration) -> Result<Reply, AttemptError> {
-        let started = self.clock().now();
-        let url_with_slash = || format!("{}{}/{}", self.api_url, request.path, request.query);
-        if lock(&self.slashed).contains(request.action) {
-            return self.transport.attempt(request, &url_with_slash(), within);
-        }
-        let wants_slash = |reply: &Reply| {
-            let path = reply.redirect_path().and_then(|path| path.strip_suffix('/'));
-            path.and_then(|path| path.strip_prefix(path_of(&self.api_url))) == Some(&request.path)
+    fn exchange(
+        &self,
+        request: &RawRequest,
+        api_key: &ApiKey,
+        within: Duration,
+    ) -> Result<RawResponse, AttemptError> {
+        let Core { transport, api_url, slashed, .. } = &*self.core;
+        let send = |path: &str, within| {
+            let url = format!("{api_url}{path}");
+            transport.attempt(request, &url, api_key, within, self.stop.as_ref())
         };
-        let reply = self.transport.attempt(request, url, within)?;
-        if !wants_slash(&reply) {
-            return Ok(reply);
+        let started = self.clock().now();
+        let wants_slash = {
+            let slashed = lock(slashed);
+            !slashed.is_empty() && slashed.contains(&request.route())
+        };
+        if wants_slash {
+            return send(&request.path_with_slash(), within);
+        }
+        let asks_for_slash = |response: &RawResponse| {
+            let path = response.redirect_path().and_then(|path| path.strip_suffix('/'));
+            path.and_then(|path| path.strip_prefix(path_of(api_url))) == Some(request.path_only())
+        };
+        let response = send(&request.path, within)?;
+        if !asks_for_slash(&response) {
+            return Ok(response);
         }
         let took = self.clock().now().saturating_duration_since(started);
         let left = within.saturating_sub(took).max(Duration::from_millis(1));
-        let reply = self.transport.attempt(request, &url_with_slash(), left)?;
-        if !wants_slash(&reply) {
-            lock(&self.slashed).insert(request.action);
+        let response = send(&request.path_with_slash(), left)?;
+        if !asks_for_slash(&response) {
+            let mut slashed = lock(slashed);
+            // Paths that hold other identifiers than that of a job could be any number.
+            if slashed.len() >= MAX_SLASHED {
+                slashed.clear();
+            }
+            slashed.insert(request.route());
         }
-        Ok(reply)
+        Ok(response)
     }
 }
+
+/// How many routes with a slash at their end are remembered.
+const MAX_SLASHED: usize = 100;
 
 /// The path of a URL that was checked.
 fn path_of(url: &str) -> &str {
@@ -183,8 +332,9 @@ fn path_of(url: &str) -> &str {
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http")
-            .field("base_url", &self.base_url)
-            .field("api_url", &self.api_url)
+            .field("base_url", &self.core.base_url)
+            .field("api_url", &self.core.api_url)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -96,6 +96,26 @@ impl Job {
         self.client.cancel_job(&self.id)
     }
 
+    /// Cancels the job, waits until it has ended, and returns its last summary.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Client::cancel_and_wait`]. The last summary seen is kept then.
+    pub fn cancel_and_wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
+        let summary = self.client.cancel_and_wait(&self.id, options)?;
+        Ok(self.seen(summary))
+    }
+
+    /// Cancels the job if it has not ended, waits until it has, and deletes it. Returns `false` if it was already
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`Client::cancel_and_delete`].
+    pub fn cancel_and_delete(&self, options: &WaitOptions<'_>) -> Result<bool> {
+        self.client.cancel_and_delete(&self.id, options)
+    }
+
     /// Deletes the job from the history.
     ///
     /// # Errors

@@ -189,6 +189,10 @@
 //! listed in `HTTP.md` together with what is tolerated if the service differs. If only the address or the header of
 //! the key differs, [`ClientBuilder::api_url`] and [`ClientBuilder::api_key_header`] correct it.
 //!
+//! # Adapting to a service that differs
+//!
+//! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] adapt what is sent and what is received.
+//!
 //! # Features
 //!
 //! | feature | default | what it does |
@@ -213,34 +217,42 @@
 
 mod api;
 mod builder;
+mod bulk;
 mod client;
 mod clock;
 mod config;
 mod connector;
 mod dashboard;
 mod error;
+mod hooks;
 mod http;
 mod job;
 mod listing;
 mod operations;
 mod pages;
-mod parallel;
+mod raw;
 mod resolver;
 mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
+mod stop;
 mod submit;
+mod sync;
 mod transport;
 mod types;
 mod wait;
 
 pub use builder::ClientBuilder;
+pub use bulk::Bulk;
 pub use client::Client;
 pub use dashboard::VisualizeMode;
 pub use error::{Error, Result};
+pub use hooks::Attempt;
 pub use job::Job;
 pub use listing::{JobsIter, ListJobs};
+pub use raw::{RawRequest, RawResponse};
+pub use stop::StopToken;
 pub use types::{
     Atom, BatchEntry, BatchSubmission, Element, JobId, JobState, JobSummary, JobsPage, MoleculePreview,
     PartialBatch, SubmissionStatus, Timestamp,

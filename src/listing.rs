@@ -1,7 +1,7 @@
 //! Listing jobs: one page, and the iterator over all pages.
 
 use std::iter::FusedIterator;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Instant;
 use std::{thread, vec};
 
@@ -22,13 +22,13 @@ pub(crate) fn fetch(http: &Http, limit: u32, cursor: Option<&str>, deadline: Ins
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent before `send`"]
 pub struct ListJobs {
-    http: Arc<Http>,
+    http: Http,
     limit: u32,
     cursor: Option<String>,
 }
 
 impl ListJobs {
-    pub(crate) fn new(http: Arc<Http>) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         ListJobs { http, limit: api::PAGE_SIZE, cursor: None }
     }
 
@@ -107,7 +107,7 @@ impl ListJobs {
 #[derive(Debug)]
 #[must_use = "iterators are lazy: nothing is requested before the first `next`"]
 pub struct JobsIter {
-    http: Arc<Http>,
+    http: Http,
     pages: Pages,
     buffered: vec::IntoIter<Result<JobSummary>>,
     prefetch: bool,
@@ -116,7 +116,7 @@ pub struct JobsIter {
 }
 
 impl JobsIter {
-    pub(crate) fn new(http: Arc<Http>) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         JobsIter {
             http,
             pages: Pages::new(),
@@ -158,6 +158,36 @@ impl JobsIter {
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
+    }
+
+    /// Continues after a request that failed: the next `next` asks for the same page again.
+    ///
+    /// Settings are kept, and so is the count towards [`max_jobs`](JobsIter::max_jobs). Has no effect if no request
+    /// has failed, or after an error about the cursor that the server sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use atomiverse::simulator::{Fault, Simulator};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// simulator.add_sample_jobs(120);
+    /// let client = simulator.client_builder().max_retries(0).build()?;
+    /// let mut jobs = client.iter_jobs();
+    /// let mut count = jobs.by_ref().take(50).filter_map(Result::ok).count();
+    ///
+    /// simulator.fail_next(Fault::status(503));
+    /// assert!(jobs.next().unwrap().unwrap_err().is_transient());
+    /// assert!(jobs.next().is_none());
+    /// jobs.resume();
+    /// count += jobs.filter_map(Result::ok).count();
+    /// assert_eq!(count, 120);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(&mut self) {
+        self.pages.resume();
     }
 
     /// Returns the page from which [`resume_from`](JobsIter::resume_from) continues.

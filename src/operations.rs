@@ -28,7 +28,9 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
             let reloaded = get(http, id, deadline);
             match reloaded {
                 Ok(job) if job.state.is_terminal() => Ok(Some(job)),
-                Err(gone) if gone.is_not_found() => Err(error.with_kind(gone.into_kind())),
+                Err(reloaded) if reloaded.is_not_found() || reloaded.is_stopped() => {
+                    Err(error.with_kind(reloaded.into_kind()))
+                }
                 reloaded => Err(wrong_state(error, reloaded)),
             }
         }
@@ -47,14 +49,19 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
             }
             return match get(http, id, deadline) {
                 Err(gone) if gone.is_not_found() => Ok(()),
+                Err(stopped) if stopped.is_stopped() => {
+                    Err(response.error(ErrorKind::Stopped { is_in_flight: true }))
+                }
                 reloaded => {
                     let reloaded = reloaded.map(|job| job.state).map_err(|error| error.to_string());
-                    Err(response.error(ErrorKind::NotDeleted { status: response.reply.status, reloaded }))
+                    Err(response.error(ErrorKind::NotDeleted { status: response.raw.status, reloaded }))
                 }
             };
         }
         Err(error) if error.is_conflict() => match get(http, id, deadline) {
-            Err(gone) if gone.is_not_found() => error.with_kind(gone.into_kind()),
+            Err(reloaded) if reloaded.is_not_found() || reloaded.is_stopped() => {
+                error.with_kind(reloaded.into_kind())
+            }
             reloaded => return Err(wrong_state(error, reloaded)),
         },
         Err(error) => error,
@@ -69,9 +76,14 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
 pub(crate) fn delete_if_exists(http: &Http, id: &JobId, deadline: Instant) -> Result<bool> {
     match delete(http, id, deadline) {
         Ok(()) => Ok(true),
-        Err(error) if error.is_not_found() => verified(http, error, deadline).map(|_| false),
+        Err(error) if error.is_not_found() => gone(http, error, deadline),
         Err(error) => Err(error),
     }
+}
+
+/// Returns `false` for a job that was not found, once it is certain that this is about the job.
+pub(crate) fn gone(http: &Http, not_found: Error, deadline: Instant) -> Result<bool> {
+    verified(http, not_found, deadline).map(|_| false)
 }
 
 /// Makes sure that a "not found" is about the job and not about the address: unless this client has had a
@@ -82,6 +94,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     }
     match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true)) {
         Ok(_) => Ok(not_found),
+        Err(stopped) if stopped.is_stopped() => Err(not_found.with_kind(stopped.into_kind())),
         Err(error) => {
             let (error, is_transient) = (error.to_string(), error.is_transient());
             Err(not_found.with_kind(ErrorKind::UnverifiedNotFound { error, is_transient }))

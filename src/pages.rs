@@ -30,7 +30,10 @@ pub(crate) struct Pages {
 #[derive(Debug)]
 enum State {
     Next(Option<String>),
+    /// The page could not be fetched.
     Failed(Option<String>),
+    /// The page was fetched, and no page can follow it.
+    BadCursor(Option<String>),
     Done,
 }
 
@@ -62,6 +65,14 @@ impl Pages {
         self.first_job = None;
     }
 
+    /// After a page that could not be fetched: it is the next one again.
+    pub(crate) fn resume(&mut self) {
+        self.state = match mem::replace(&mut self.state, State::Done) {
+            State::Failed(cursor) => State::Next(cursor),
+            state => state,
+        };
+    }
+
     /// The cursor of the last page that was fetched.
     pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
@@ -70,7 +81,7 @@ impl Pages {
     /// The cursor of the page that is to be fetched next, or whose fetching failed.
     pub(crate) fn next_cursor(&self) -> Option<&str> {
         match &self.state {
-            State::Next(cursor) | State::Failed(cursor) => cursor.as_deref(),
+            State::Next(cursor) | State::Failed(cursor) | State::BadCursor(cursor) => cursor.as_deref(),
             State::Done => None,
         }
     }
@@ -141,7 +152,7 @@ impl Pages {
             Ok(Some(next)) => self.state = State::Next(Some(next.to_owned())),
             Ok(None) => self.state = State::Done,
             Err(kind) => {
-                self.state = State::Failed(cursor);
+                self.state = State::BadCursor(cursor);
                 return Err(kind);
             }
         }

@@ -19,7 +19,8 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::clock::{Clock, DECADES};
-use crate::parallel::lock;
+use crate::stop::{self, POLL_INTERVAL, StopToken};
+use crate::sync::lock;
 
 /// Marks an error from before the connection stood: nothing was sent.
 #[derive(Debug)]
@@ -135,6 +136,7 @@ impl CachingResolver {
                 _ => self.start(&mut state, host, process)?,
             }
         };
+        let stop = stop::current();
         let mut result = lock(&outcome.result);
         loop {
             match &*result {
@@ -143,10 +145,11 @@ impl CachingResolver {
                 None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || stop.as_ref().is_some_and(StopToken::is_stopped) {
                 return Err(Failure::TimedOut);
             }
-            let waited = outcome.arrived.wait_timeout(result, left);
+            let pause = if stop.is_some() { left.min(POLL_INTERVAL) } else { left };
+            let waited = outcome.arrived.wait_timeout(result, pause);
             result = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -260,7 +263,7 @@ mod tests {
         fn system_time(&self) -> SystemTime {
             SystemTime::UNIX_EPOCH
         }
-        fn sleep(&self, pause: Duration) {
+        fn sleep(&self, pause: Duration, _: Option<&StopToken>) {
             *lock(&self.elapsed) += pause;
         }
     }
@@ -292,9 +295,9 @@ mod tests {
             count.load(Ordering::SeqCst)
         };
         assert_eq!(find("localhost:80"), 1);
-        clock.sleep(Duration::from_secs(29));
+        clock.sleep(Duration::from_secs(29), None);
         assert_eq!(find("localhost:80"), 1);
-        clock.sleep(Duration::from_secs(1));
+        clock.sleep(Duration::from_secs(1), None);
         assert_eq!(find("localhost:80"), 2, "too old");
         assert_eq!(find("localhost:81"), 3, "another host");
         resolver.invalidate();

@@ -8,15 +8,16 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use ureq::http::{self, HeaderName, HeaderValue, header};
+use ureq::http::{self, HeaderName, HeaderValue};
 use ureq::{Agent, AsSendBody, Body, Timeout};
 
-use crate::api::{Reply, Request, Secret};
 use crate::clock::DECADES;
-use crate::config::{Config, Proxy};
+use crate::config::{ApiKey, Config, Proxy};
 use crate::connector::{self, PoolHealth};
 use crate::error::{Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::raw::{RawRequest, RawResponse};
 use crate::resolver::{CachingResolver, NotConnected};
+use crate::stop::{self, StopToken};
 
 /// How much is kept of the body of an error response.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
@@ -33,7 +34,6 @@ pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
     headers: Vec<(HeaderName, HeaderValue)>,
-    api_key: Secret,
     connect_timeout: Duration,
     max_response_bytes: u64,
     proxy: Option<Proxy>,
@@ -73,7 +73,6 @@ impl Transport {
             agent: connector::agent(agent, resolver, pool_health.clone()),
             pool_health,
             headers: config.headers.clone(),
-            api_key: Secret::new(settings.api_key.as_ref().map_or("", |key| &key.value)),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.clone(),
@@ -83,16 +82,24 @@ impl Transport {
     /// Sends the request once and receives the whole response, whatever its status.
     pub(crate) fn attempt(
         &self,
-        request: &Request,
+        request: &RawRequest,
         url: &str,
+        api_key: &ApiKey,
         within: Duration,
-    ) -> Result<Reply, AttemptError> {
+        stop: Option<&StopToken>,
+    ) -> Result<RawResponse, AttemptError> {
         let within = within.min(DECADES);
-        let outcome = self.exchange(request, url, within);
+        let outcome = stop::during(stop, || self.exchange(request, url, api_key, within));
         if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
             outcome
         {
             self.distrust_idle_connections();
+        }
+        if stop.is_some_and(StopToken::is_stopped) {
+            return outcome.map_err(|error| {
+                let is_in_flight = error.kind.may_have_been_processed();
+                AttemptError { kind: ErrorKind::Stopped { is_in_flight }, ..error }
+            });
         }
         outcome
     }
@@ -102,57 +109,64 @@ impl Transport {
         self.pool_health.distrust_idle_connections();
     }
 
-    fn exchange(&self, request: &Request, url: &str, within: Duration) -> Result<Reply, AttemptError> {
-        let mut response = self.send(request, url, within).map_err(|error| AttemptError {
+    fn exchange(
+        &self,
+        request: &RawRequest,
+        url: &str,
+        api_key: &ApiKey,
+        within: Duration,
+    ) -> Result<RawResponse, AttemptError> {
+        let mut received = self.send(request, url, api_key, within).map_err(|error| AttemptError {
             kind: self.error_kind(error, within, "the response is not valid HTTP"),
             request_id: None,
         })?;
-        let status = response.status();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let mut reply = Reply {
-            status: status.as_u16(),
-            reason: status.canonical_reason().unwrap_or("(a status without a name)"),
-            headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-            body: Vec::new(),
-            api_key: self.api_key.clone(),
-        };
-        if matches!(reply.status, 204 | 205) {
+        let mut response = RawResponse::new(received.status().as_u16(), &api_key.secrets);
+        let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+        response.headers.extend(headers);
+        if matches!(response.status, 204 | 205) || request.method == "HEAD" {
             // There is no body, even if a header says that it is compressed.
-        } else if reply.is_success() {
-            read(&mut response, self.max_response_bytes, &mut reply.body).map_err(|error| AttemptError {
-                kind: self.error_kind(error, within, "the body of the response is broken"),
-                request_id: reply.request_id(),
+        } else if response.is_success() {
+            read(&mut received, self.max_response_bytes, &mut response.body).map_err(|error| {
+                AttemptError {
+                    kind: self.error_kind(error, within, "the body of the response is broken"),
+                    request_id: response.request_id(),
+                }
             })?;
         } else {
             // Read to its end if it is short, so the connection can be used again. Of a body that is
             // longer or broken, the beginning is shown.
-            let _ = read(&mut response, MAX_ERROR_BODY, &mut reply.body);
+            let _ = read(&mut received, MAX_ERROR_BODY, &mut response.body);
         }
-        Ok(reply)
+        Ok(response)
     }
 
     fn send(
         &self,
-        request: &Request,
+        request: &RawRequest,
         url: &str,
+        api_key: &ApiKey,
         within: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
-        let mut builder = http::Request::builder().method(request.method).uri(url);
-        for (name, value) in &self.headers {
+        let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
+        let key_header = [&api_key.header];
+        for (name, value) in self.headers.iter().chain(key_header) {
+            // A header of the request replaces that of the client.
+            if !request.headers.iter().any(|(other, _)| name.as_str().eq_ignore_ascii_case(other)) {
+                builder = builder.header(name, value);
+            }
+        }
+        for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        if let Some(key) = &request.idempotency_key {
-            builder = builder.header("Idempotency-Key", key);
-        }
-        let is_submission = request.idempotency == Idempotency::NonIdempotent;
+        let is_submission = request.idempotency() == Idempotency::NonIdempotent;
         let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };
         match &request.body {
-            Some(body) => {
-                let builder = builder.header(header::CONTENT_TYPE, "application/json");
-                self.run(builder.body(body.as_slice())?, within, max_idle)
+            Some(body) => self.run(builder.body(body.as_slice())?, within, max_idle),
+            // Without this a request of this kind without a body goes out chunked.
+            None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => {
+                self.run(builder.body([].as_slice())?, within, max_idle)
             }
-            // Without this a POST without a body goes out chunked.
-            None if request.method == "POST" => self.run(builder.body([].as_slice())?, within, max_idle),
             None => self.run(builder.body(())?, within, max_idle),
         }
     }
@@ -276,6 +290,12 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
     }
     response.body_mut().with_config().limit(limit).reader().read_to_end(body)?;
     Ok(())
+}
+
+/// The standard name of a status.
+pub(crate) fn reason_of(status: u16) -> &'static str {
+    let status = http::StatusCode::from_u16(status).ok();
+    status.and_then(|status| status.canonical_reason()).unwrap_or("(a status without a name)")
 }
 
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::api;
+use crate::bulk::Bulk;
 use crate::clock::{DECADES, saturating_add};
 use crate::error::{Error, ErrorKind, FailedCancellation, Result};
 use crate::http::Http;
 use crate::pages::Pages;
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::types::{JobId, JobState, JobSummary};
-use crate::{listing, operations, parallel};
+use crate::{listing, operations};
 
 /// How many jobs are looked up by id before those that have ended are handed out.
 const CHUNK: usize = 16;
@@ -156,7 +157,7 @@ impl fmt::Debug for WaitOptions<'_> {
 #[derive(Debug)]
 #[must_use = "iterators are lazy: nothing is requested before the first `next`"]
 pub struct WaitForJobs<'a> {
-    http: Arc<Http>,
+    http: Http,
     options: WaitOptions<'a>,
     /// All jobs, in the order of the caller.
     ids: Vec<JobId>,
@@ -209,7 +210,7 @@ struct Round {
 
 impl<'a> WaitForJobs<'a> {
     pub(crate) fn new(
-        http: Arc<Http>,
+        http: Http,
         ids: impl IntoIterator<Item = impl AsRef<str>>,
         options: &WaitOptions<'a>,
     ) -> Self {
@@ -267,13 +268,12 @@ impl<'a> WaitForJobs<'a> {
 
     fn start_round(&mut self) -> Round {
         let http = self.http.clone();
-        let clock = http.clock();
-        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(clock.now(), &self.options));
-        let pause = schedule.next_poll.saturating_duration_since(clock.now());
+        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(http.clock().now(), &self.options));
+        let pause = schedule.next_poll.saturating_duration_since(http.clock().now());
         if !pause.is_zero() {
-            clock.sleep(pause);
+            http.sleep(pause);
         }
-        let started = clock.now();
+        let started = http.clock().now();
         let overslept = schedule.end_of_polls.is_some_and(|end| started >= end);
         let pending = &self.pending;
         self.ids.retain(|id| pending.contains_key(id));
@@ -348,6 +348,9 @@ impl<'a> WaitForJobs<'a> {
             self.key_was_refused(round, error);
             return;
         }
+        if error.is_stopped() {
+            return;
+        }
         log::debug!("a listing failed and does not end the wait: {error}");
         round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
         self.listing = match self.listing {
@@ -367,14 +370,13 @@ impl<'a> WaitForJobs<'a> {
     /// Looks up some jobs by id, several at a time.
     fn poll_by_id(&mut self, round: &mut Round) {
         let chunk: Vec<JobId> = round.by_id.drain(..round.by_id.len().min(CHUNK)).collect();
-        let http = &self.http;
-        let outcomes = parallel::map(&chunk, parallel::DEFAULT_PARALLEL, |id| {
-            operations::get(http, id, earlier(http.deadline(), round.deadline))
-        });
-        for (id, outcome) in chunk.iter().zip(outcomes) {
+        let deadline = round.deadline;
+        let get =
+            move |http: &Http, id: &JobId| operations::get(http, id, earlier(http.deadline(), deadline));
+        for (id, outcome) in Bulk::new(&self.http, chunk, get) {
             match outcome {
-                Ok(job) => self.seen(id, job),
-                Err(error) => self.lookup_failed(round, id, error),
+                Ok(job) => self.seen(&id, job),
+                Err(error) => self.lookup_failed(round, &id, error),
             }
         }
     }
@@ -382,7 +384,7 @@ impl<'a> WaitForJobs<'a> {
     /// A failed look-up is the job's own affair, unless the key was refused.
     fn lookup_failed(&mut self, round: &mut Round, id: &JobId, error: Error) {
         let Some(pending) = self.pending.get_mut(id) else { return };
-        if matches!(error.kind(), ErrorKind::OutOfTime) {
+        if error.is_stopped() || matches!(error.kind(), ErrorKind::OutOfTime) {
             return;
         }
         let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
@@ -454,29 +456,28 @@ impl<'a> WaitForJobs<'a> {
     fn time_out(&mut self, now: Instant) {
         let Some(Schedule { started, deadline: Some(deadline), grace, .. }) = self.schedule else { return };
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
-        let cancellations = self.options.cancel_on_timeout.then(|| {
+        let mut cancellations = HashMap::new();
+        if self.options.cancel_on_timeout {
             // After a suspension there is nothing left of the reserve.
             let is_late = now.saturating_duration_since(deadline) > SUSPENDED;
             let deadline = if is_late { now + grace } else { deadline };
-            parallel::map(&ids, parallel::DEFAULT_PARALLEL, |id| {
-                operations::cancel(&self.http, id, deadline).map_err(|error| FailedCancellation {
-                    error: error.to_string(),
-                    may_have_been_processed: error.may_have_been_processed(),
-                })
-            })
-        });
-        let mut cancellations = cancellations.into_iter().flatten();
+            let cancel = move |http: &Http, id: &JobId| operations::cancel(http, id, deadline);
+            cancellations.extend(Bulk::new(&self.http, &ids, cancel));
+        }
         for job_id in ids {
             let Pending { state, last_failure } = self.pending.remove(&job_id).unwrap_or_default();
             let waited = now.saturating_duration_since(started);
-            let cancellation = match cancellations.next() {
+            let cancellation = match cancellations.remove(&job_id) {
                 // It had ended already.
                 Some(Ok(Some(job))) => {
                     self.ready.push_back(Ok(job));
                     continue;
                 }
                 Some(Ok(None)) => Some(Ok(())),
-                Some(Err(failed)) => Some(Err(failed)),
+                Some(Err(error)) => Some(Err(FailedCancellation {
+                    error: error.to_string(),
+                    may_have_been_processed: error.may_have_been_processed(),
+                })),
                 None => None,
             };
             let kind = ErrorKind::WaitTimedOut { job_id, state, waited, last_failure, cancellation };
@@ -484,8 +485,40 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
+    /// Reports that the wait was stopped, for each job that is left.
+    fn stop(&mut self) {
+        for job_id in self.ids.drain(..) {
+            if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
+                let kind = ErrorKind::WaitStopped { job_id, state };
+                self.ready.push_back(Err(Error::without_request(kind)));
+            }
+        }
+    }
+
     fn now(&self) -> Instant {
         self.http.clock().now()
+    }
+}
+
+/// Cancels the job and waits for it. One deadline bounds both.
+pub(crate) fn cancel_and_wait(http: &Http, id: &JobId, options: &WaitOptions<'_>) -> Result<JobSummary> {
+    options.check()?;
+    let schedule = Schedule::new(http.clock().now(), options);
+    let deadline = earlier(http.deadline(), schedule.end_of_polls);
+    if let Some(job) = operations::cancel(http, id, deadline)? {
+        return Ok(job);
+    }
+    let mut wait = WaitForJobs::new(http.clone(), [id], options);
+    wait.schedule = Some(schedule);
+    wait.next().unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
+}
+
+/// Returns `false` if the job was gone already.
+pub(crate) fn cancel_and_delete(http: &Http, id: &JobId, options: &WaitOptions<'_>) -> Result<bool> {
+    match cancel_and_wait(http, id, options) {
+        Ok(_) => operations::delete_if_exists(http, id, http.deadline()),
+        Err(error) if error.is_not_found() => operations::gone(http, error, http.deadline()),
+        Err(error) => Err(error),
     }
 }
 
@@ -565,7 +598,11 @@ impl Iterator for WaitForJobs<'_> {
             if self.pending.is_empty() {
                 return None;
             }
-            self.step();
+            if self.http.is_stopped() {
+                self.stop();
+            } else {
+                self.step();
+            }
         }
     }
 }

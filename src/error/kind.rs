@@ -52,6 +52,9 @@ pub(crate) enum ErrorKind {
     /// The deadline had passed before the request could be sent.
     #[error("not tried: no time was left to send the request")]
     OutOfTime,
+    /// A stop token ended the call. Whatever was in flight then was abandoned.
+    #[error("stopped{}", if *is_in_flight { " before the response came" } else { ": no request was in flight" })]
+    Stopped { is_in_flight: bool },
     #[error("the connection broke: {0}")]
     ConnectionLost(String),
     #[error("no response within {}", seconds(*within))]
@@ -133,6 +136,12 @@ pub(crate) enum ErrorKind {
     /// A 404 from an address that could not be verified.
     #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
     UnverifiedNotFound { error: String, is_transient: bool },
+    #[error("wait for job {}: stopped{}", sanitize(job_id.as_str(), 80), last_seen_before_stop(state.as_ref()))]
+    WaitStopped {
+        job_id: JobId,
+        /// As last seen.
+        state: Option<JobState>,
+    },
     #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
             seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
     WaitTimedOut {
@@ -171,8 +180,10 @@ impl ErrorKind {
             | ErrorKind::NotConnected { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::OutOfTime
+            | ErrorKind::WaitStopped { .. }
             | ErrorKind::WrongState { .. }
             | ErrorKind::UnverifiedNotFound { .. } => false,
+            ErrorKind::Stopped { is_in_flight } => *is_in_flight,
             ErrorKind::WaitTimedOut { cancellation, .. } => {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }
@@ -195,7 +206,7 @@ impl ErrorKind {
         self.may_have_been_processed() && !matches!(self, ErrorKind::Status { status: 503, .. })
     }
 
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         match self {
             ErrorKind::Status { status, .. }
             | ErrorKind::Redirect { status, .. }
@@ -260,6 +271,13 @@ fn last_seen(state: Option<&JobState>) -> String {
         }
         Some(state) => format!("it was still {state}"),
         None => "its state could not be read".to_owned(),
+    }
+}
+
+fn last_seen_before_stop(state: Option<&JobState>) -> String {
+    match state {
+        Some(state) => format!("; it was {} when last seen", sanitize(state.as_str(), 40)),
+        None => "; its state was not read".to_owned(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A clock that stands still until it is moved.
 
 use std::sync::{Mutex, MutexGuard};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock::{Clock, DECADES};
-use crate::parallel::lock;
+use crate::clock::{Clock, DECADES, SystemClock};
+use crate::stop::StopToken;
+use crate::sync::lock;
 
 #[derive(Debug)]
 pub(super) struct SimulatedClock {
@@ -74,13 +74,13 @@ impl Clock for SimulatedClock {
         state.wall + state.elapsed()
     }
 
-    fn sleep(&self, pause: Duration) {
+    fn sleep(&self, pause: Duration, stop: Option<&StopToken>) {
         let mut state = self.state();
         if state.running_since.is_none() {
             state.elapsed = state.elapsed.saturating_add(pause).min(DECADES);
             return;
         }
         drop(state);
-        thread::sleep(pause);
+        SystemClock.sleep(pause, stop);
     }
 }

@@ -37,7 +37,7 @@ use std::time::{Duration, SystemTime};
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::error::Result;
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::types::{JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::service::{Reply, Service};
 use super::{Fault, ReceivedRequest};
-use crate::parallel::lock;
+use crate::sync::lock;
 
 #[derive(Debug)]
 pub(super) struct Server {

@@ -1,0 +1,160 @@
+//! One call for each of many jobs, several at a time.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::iter::FusedIterator;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+
+use crate::api;
+use crate::error::{Error, Result};
+use crate::http::Http;
+use crate::sync::lock;
+use crate::types::JobId;
+
+const DEFAULT_PARALLEL: usize = 4;
+
+/// An iterator that makes one call for each of many jobs, several at a time. Made by
+/// [`Client::cancel_jobs`](crate::Client::cancel_jobs) and [`Client::delete_jobs`](crate::Client::delete_jobs).
+///
+/// Yields each id with its outcome, as the calls complete. Each id has exactly one outcome: one that is refused has an
+/// error, and an id that occurs twice counts once. After a [stop](crate::StopToken) each of the remaining ids has an
+/// error for which [`is_stopped`](Error::is_stopped) is true.
+///
+/// Nothing is sent before the first `next`. Calls do not run ahead of the caller by more than those that are under
+/// way, and no new one starts after the iterator was dropped.
+#[must_use = "iterators are lazy: nothing is sent before the first `next`"]
+pub struct Bulk<T> {
+    http: Http,
+    call: Arc<Call<T>>,
+    queue: Arc<Mutex<VecDeque<JobId>>>,
+    refused: VecDeque<(JobId, Error)>,
+    /// How many outcomes have not been yielded.
+    left: usize,
+    parallel: usize,
+    workers: Option<Workers<T>>,
+}
+
+type Call<T> = dyn Fn(&Http, &JobId) -> Result<T> + Send + Sync;
+
+struct Workers<T> {
+    outcomes: mpsc::Receiver<(JobId, Result<T>)>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Bulk<T> {
+    /// Calls `call` for each of the ids that is not refused.
+    pub(crate) fn new(
+        http: &Http,
+        ids: impl IntoIterator<Item = impl AsRef<str>>,
+        call: impl Fn(&Http, &JobId) -> Result<T> + Send + Sync + 'static,
+    ) -> Self {
+        let (mut queue, mut refused, mut seen) = (VecDeque::new(), VecDeque::new(), HashSet::new());
+        for id in ids {
+            let id = id.as_ref();
+            if !seen.insert(id.to_owned()) {
+                continue;
+            }
+            match api::job_id(id) {
+                Ok(id) => queue.push_back(id),
+                Err(error) => refused.push_back((JobId::from(id), error)),
+            }
+        }
+        Bulk {
+            http: http.clone(),
+            call: Arc::new(call),
+            left: queue.len() + refused.len(),
+            queue: Arc::new(Mutex::new(queue)),
+            refused,
+            parallel: DEFAULT_PARALLEL,
+            workers: None,
+        }
+    }
+
+    /// Sets how many calls are made at a time. Defaults to 4. 0 counts as 1.
+    ///
+    /// Has no effect after the first `next`.
+    pub fn parallel(mut self, parallel: usize) -> Self {
+        self.parallel = parallel;
+        self
+    }
+
+    fn start(&self) -> Workers<T> {
+        // Without room: a worker waits with its outcome until the caller comes for it.
+        let (sender, outcomes) = mpsc::sync_channel(0);
+        let count = self.parallel.min(lock(&self.queue).len());
+        let mut threads = Vec::new();
+        // A single worker is the caller's thread.
+        for _ in 0..if count > 1 { count } else { 0 } {
+            let (http, call, queue) = (self.http.clone(), self.call.clone(), self.queue.clone());
+            let sender = sender.clone();
+            let work = move || {
+                while let Some(id) = pop(&queue) {
+                    let outcome = call(&http, &id);
+                    if sender.send((id, outcome)).is_err() {
+                        // The iterator was dropped.
+                        return;
+                    }
+                }
+            };
+            match thread::Builder::new().name("atomiverse-bulk".to_owned()).spawn(work) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => break,
+            }
+        }
+        Workers { outcomes, threads }
+    }
+
+    /// The next outcome, and the ids that no worker has taken on this thread.
+    fn next_outcome(&mut self) -> Option<(JobId, Result<T>)> {
+        if self.workers.is_none() {
+            self.workers = Some(self.start());
+        }
+        let workers = self.workers.as_mut()?;
+        if let Ok(outcome) = workers.outcomes.recv() {
+            return Some(outcome);
+        }
+        for thread in workers.threads.drain(..) {
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
+        }
+        let id = pop(&self.queue)?;
+        let outcome = (self.call)(&self.http, &id);
+        Some((id, outcome))
+    }
+}
+
+/// The lock is not held while the call is made.
+fn pop(queue: &Mutex<VecDeque<JobId>>) -> Option<JobId> {
+    lock(queue).pop_front()
+}
+
+impl<T: Send + 'static> Iterator for Bulk<T> {
+    type Item = (JobId, Result<T>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let refused = self.refused.pop_front().map(|(id, error)| (id, Err(error)));
+        let outcome = refused.or_else(|| self.next_outcome())?;
+        self.left -= 1;
+        Some(outcome)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T: Send + 'static> ExactSizeIterator for Bulk<T> {}
+
+impl<T: Send + 'static> FusedIterator for Bulk<T> {}
+
+impl<T> fmt::Debug for Bulk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulk")
+            .field("left", &self.left)
+            .field("parallel", &self.parallel)
+            .finish_non_exhaustive()
+    }
+}

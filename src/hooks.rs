@@ -1,0 +1,81 @@
+//! The caller's functions that see each request, response and attempt.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::raw::{RawRequest, RawResponse};
+use crate::types::JobId;
+
+/// One attempt of a call, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Attempt<'a> {
+    /// What the call is for, such as `rename job`.
+    pub action: &'a str,
+    /// The job that the call is about.
+    pub job_id: Option<&'a JobId>,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// Counts the attempts of the call from 1.
+    pub number: u32,
+    /// The HTTP status, if a response came.
+    pub status: Option<u16>,
+    /// Why the attempt failed. `None` if the status is 2xx.
+    pub error: Option<&'a str>,
+    /// From the start of the attempt to its end. Pauses between attempts do not count.
+    pub elapsed: Duration,
+    /// The pause before the next attempt. `None` if this one was the last.
+    pub retry_in: Option<Duration>,
+}
+
+type OnRequest = Arc<dyn Fn(&mut RawRequest) + Send + Sync>;
+type OnResponse = Arc<dyn Fn(&RawRequest, &mut RawResponse) + Send + Sync>;
+type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
+
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) on_request: Vec<OnRequest>,
+    pub(crate) on_response: Vec<OnResponse>,
+    pub(crate) on_attempt: Vec<OnAttempt>,
+}
+
+impl Hooks {
+    /// The request as the hooks want it.
+    pub(crate) fn adapt_request<'a>(&self, request: &'a RawRequest) -> Result<Cow<'a, RawRequest>, String> {
+        if self.on_request.is_empty() {
+            return Ok(Cow::Borrowed(request));
+        }
+        let mut adapted = request.clone();
+        for hook in &self.on_request {
+            hook(&mut adapted);
+        }
+        adapted
+            .check()
+            .map_err(|problem| format!("on_request made a request that cannot be sent: {problem}"))?;
+        Ok(Cow::Owned(adapted))
+    }
+
+    pub(crate) fn adapt_response(&self, request: &RawRequest, response: &mut RawResponse) {
+        for hook in &self.on_response {
+            hook(request, response);
+        }
+    }
+
+    pub(crate) fn observe(&self, attempt: &Attempt<'_>) {
+        for hook in &self.on_attempt {
+            hook(attempt);
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("on_request", &self.on_request.len())
+            .field("on_response", &self.on_response.len())
+            .field("on_attempt", &self.on_attempt.len())
+            .finish()
+    }
+}

@@ -1,0 +1,512 @@
+//! Requests and responses as plain data: for what this crate does not type, and for hooks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::types::{JobId, JobState};
+
+/// A request as plain data, for [`Client::send`](crate::Client::send) and for
+/// [`ClientBuilder::on_request`](crate::ClientBuilder::on_request).
+///
+/// Use it for parts of the service that this crate does not type. The address, the key, limits, retries and errors
+/// are the same as those of every other call.
+///
+/// `Debug` shows neither the values of headers nor the body.
+///
+/// # Examples
+///
+/// ```no_run
+/// use atomiverse::RawRequest;
+/// # let client = atomiverse::Client::from_env()?;
+///
+/// let request = RawRequest::new("GET", ["jobs", "9f2c", "result"]).query("format", "json");
+/// let result: serde_json::Value = client.send(request)?.json()?;
+/// println!("{}", result["energy"]);
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RawRequest {
+    /// What the request is for, such as `rename job`. Errors begin with it. `request` after
+    /// [`new`](RawRequest::new).
+    pub action: String,
+    /// The job that the request is about, for errors.
+    pub job_id: Option<JobId>,
+    /// The HTTP method, in upper case.
+    pub method: String,
+    /// The path below the API URL, percent-encoded, with the query if there is one: `/jobs/9f2c?full=true`.
+    pub path: String,
+    /// Headers besides those that the client sets. Of the client's, those that the request itself needs are here
+    /// (`Content-Type`, `Idempotency-Key`), but not the one with the key.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Vec<u8>>,
+    idempotency: Option<Idempotency>,
+    is_submission: bool,
+    /// Why the request cannot be sent.
+    problem: Option<String>,
+}
+
+impl RawRequest {
+    /// Creates a request to the path that the segments make, below the API URL.
+    ///
+    /// Each segment becomes exactly one segment of the path: `/`, `?` and other special characters in it are
+    /// percent-encoded. An empty segment, `.` and `..` are refused by [`Client::send`](crate::Client::send) before
+    /// any request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let request = atomiverse::RawRequest::new("GET", ["jobs", "a/b", "result"]).query("page", 2);
+    /// assert_eq!(request.path, "/jobs/a%2Fb/result?page=2");
+    /// ```
+    pub fn new(method: &str, segments: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut path = String::new();
+        let mut problem = None;
+        for segment in segments {
+            let segment = segment.as_ref();
+            if matches!(segment, "" | "." | "..") {
+                problem = Some(format!("the segment {segment:?} of its path would change the path"));
+            }
+            path.push('/');
+            path.push_str(&encode(segment));
+        }
+        RawRequest {
+            action: "request".to_owned(),
+            job_id: None,
+            method: method.to_owned(),
+            path,
+            headers: Vec::new(),
+            body: None,
+            idempotency: None,
+            is_submission: false,
+            problem,
+        }
+    }
+
+    /// A request of this crate, whose path is known to be valid.
+    pub(crate) fn typed(action: &str, method: &str, path: String, idempotency: Idempotency) -> Self {
+        RawRequest {
+            action: action.to_owned(),
+            path,
+            idempotency: Some(idempotency),
+            ..RawRequest::new(method, [""; 0])
+        }
+    }
+
+    /// Adds a parameter to the query. Name and value are percent-encoded.
+    pub fn query(mut self, name: impl AsRef<str>, value: impl fmt::Display) -> Self {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        self.path.push(separator);
+        self.path += &format!("{}={}", encode(name.as_ref()), encode(&value.to_string()));
+        self
+    }
+
+    /// Sets the body to this value as JSON, and the header `Content-Type` to `application/json`.
+    ///
+    /// A value that cannot be written as JSON is refused by [`Client::send`](crate::Client::send) before any
+    /// request.
+    pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => self.json_body(body),
+            Err(error) => {
+                let error = sanitize(&error.to_string(), 300);
+                self.problem = Some(format!("its body cannot be written as JSON: {error}"));
+                self
+            }
+        }
+    }
+
+    pub(crate) fn json_body(mut self, body: Vec<u8>) -> Self {
+        self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        self.headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+        self.body = Some(body);
+        self
+    }
+
+    pub(crate) fn job(mut self, id: &JobId) -> Self {
+        self.job_id = Some(id.clone());
+        self
+    }
+
+    /// Marks a request that creates jobs. The key is the same for each of its attempts.
+    pub(crate) fn submission(mut self, idempotency_key: String) -> Self {
+        self.headers.push(("Idempotency-Key".to_owned(), idempotency_key));
+        self.is_submission = true;
+        self
+    }
+
+    /// Sets whether sending the request twice has the same effect as sending it once. Defaults to true for GET,
+    /// HEAD, OPTIONS, PUT and DELETE, and to false otherwise.
+    ///
+    /// An idempotent request is retried as [`max_retries`](crate::ClientBuilder::max_retries) says of rename, cancel
+    /// and delete, or of reads if its method is GET, HEAD or OPTIONS. Another one is retried as submissions are.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotency = Some(match idempotent {
+            true if self.is_read() => Idempotency::Safe,
+            true => Idempotency::Idempotent,
+            false => Idempotency::NonIdempotent,
+        });
+        self
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+    }
+
+    pub(crate) fn idempotency(&self) -> Idempotency {
+        match &self.idempotency {
+            Some(idempotency) => *idempotency,
+            None if self.is_read() => Idempotency::Safe,
+            None if matches!(self.method.as_str(), "PUT" | "DELETE") => Idempotency::Idempotent,
+            None => Idempotency::NonIdempotent,
+        }
+    }
+
+    pub(crate) fn is_submission(&self) -> bool {
+        self.is_submission
+    }
+
+    /// The path without the query.
+    pub(crate) fn path_only(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
+    /// The path with a slash at its end, and the query.
+    pub(crate) fn path_with_slash(&self) -> String {
+        let path = self.path_only();
+        format!("{path}/{}", &self.path[path.len()..])
+    }
+
+    /// What requests of the same kind have in common.
+    pub(crate) fn route(&self) -> String {
+        let path = self.path_only();
+        let path = match &self.job_id {
+            Some(id) => path.replace(&format!("/{}", encode(id.as_str())), "/{job_id}"),
+            None => path.to_owned(),
+        };
+        format!("{} {path}", self.method)
+    }
+
+    /// The same secrets, and the values of the caller's headers.
+    pub(crate) fn secrets(&self, secrets: Secrets) -> Secrets {
+        let is_own = |name: &str| ["Content-Type", "Idempotency-Key"].contains(&name);
+        let mut values =
+            self.headers.iter().filter(|(name, _)| !is_own(name)).map(|(_, value)| value.as_str());
+        match values.next() {
+            None => secrets,
+            Some(first) => secrets.and([first].into_iter().chain(values)),
+        }
+    }
+
+    /// Refuses what cannot be sent, and a path that leads out of the API.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        // The transport sets these.
+        const RESERVED: [&str; 6] =
+            ["accept-encoding", "connection", "content-length", "expect", "host", "transfer-encoding"];
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
+        if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&self.method.as_str()) {
+            let method = sanitize(&self.method, 40);
+            return Err(format!(
+                "the method `{method}`: expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"
+            ));
+        }
+        if let Some(problem) = problem_of_path(&self.path) {
+            return Err(format!("the path `{}` {problem}", sanitize(self.path_only(), 200)));
+        }
+        for (name, _) in &self.headers {
+            if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+                return Err(format!("the header {}: the client sets it", sanitize(name, 80)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn problem_of_path(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') {
+        return Some("does not begin with a slash: it is the path below the API URL");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['#', '\\']) {
+        return Some("contains a character that must be percent-encoded");
+    }
+    let path = path.split('?').next().unwrap_or_default();
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    decoded
+        .split(['/', '\\'])
+        .any(is_dots)
+        .then_some("has a segment `.` or `..`, which would lead out of the API")
+}
+
+impl fmt::Debug for RawRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("RawRequest")
+            .field("action", &self.action)
+            .field("job_id", &self.job_id)
+            .field("method", &self.method)
+            .field("path", &self.path_only())
+            .field("headers", &names)
+            .field("body_length", &self.body.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A response as plain data, from [`Client::send`](crate::Client::send) and for
+/// [`ClientBuilder::on_response`](crate::ClientBuilder::on_response).
+///
+/// `Debug` shows the status and the length of the body.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RawResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers in the order of the server, with names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, decompressed. Empty if the response had none. Of an error status, at most the first 64 KiB.
+    pub body: Vec<u8>,
+    pub(crate) secrets: Secrets,
+    /// The call that it belongs to. A hook sees a response before the call has ended.
+    pub(crate) context: Option<Box<Context>>,
+}
+
+impl RawResponse {
+    pub(crate) fn new(status: u16, secrets: &Secrets) -> Self {
+        RawResponse { status, headers: Vec::new(), body: Vec::new(), secrets: secrets.clone(), context: None }
+    }
+
+    /// Decodes the body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [decoding error](Error::is_decode) that says what was requested and how the body begins.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let kind = self.unreadable("the JSON that was asked for", &error.to_string(), None);
+            match &self.context {
+                Some(context) => Error::new(kind, (**context).clone()),
+                None => Error::without_request(kind),
+            }
+        })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        headers.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn request_id(&self) -> Option<String> {
+        self.header("x-request-id").map(|id| self.shown(id, 200))
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(crate) fn is_html(&self) -> bool {
+        self.header("content-type").is_some_and(|content_type| content_type.contains("html"))
+            || looks_like_html(&self.body)
+    }
+
+    /// Text that came with this response, fit for an error.
+    pub(crate) fn shown(&self, text: &str, max: usize) -> String {
+        sanitize(&self.secrets.hide(text), max)
+    }
+
+    /// How the body begins.
+    pub(crate) fn excerpt(&self) -> String {
+        // Secrets are hidden before the text is cut, so they are looked for beyond the cut.
+        let start = &self.body[..self.body.len().min(64 * 1024)];
+        self.shown(&String::from_utf8_lossy(start), 120)
+    }
+
+    pub(crate) fn unreadable(
+        &self,
+        expected: &'static str,
+        reason: &str,
+        state: Option<JobState>,
+    ) -> ErrorKind {
+        let content_type = self.header("content-type").unwrap_or("not given");
+        ErrorKind::Decode {
+            expected,
+            reason: self.shown(reason, 200),
+            content_type: self.shown(content_type, 100),
+            excerpt: self.excerpt(),
+            status: self.status,
+            is_html: self.is_html(),
+            state,
+        }
+    }
+}
+
+impl fmt::Debug for RawResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawResponse")
+            .field("status", &self.status)
+            .field("body_length", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn looks_like_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Encodes a string as one segment of a path, or as one part of a query.
+pub(crate) fn encode(text: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// What no error may show, although the server may have sent it back: the key and the values of headers.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(Arc<[String]>);
+
+impl Secrets {
+    /// The same secrets, and the values of further headers.
+    pub(crate) fn and<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        // What is shorter is no secret, and hiding it would make other words unreadable.
+        const SHORTEST: usize = 6;
+        let mut secrets = self.0.to_vec();
+        for value in values {
+            // The server may show the token without its scheme, such as `Bearer`.
+            let token = value.rsplit(' ').next().unwrap_or_default();
+            let parts = [value, token].into_iter().filter(|part| part.len() >= SHORTEST);
+            secrets.extend(parts.map(str::to_owned));
+        }
+        Secrets(secrets.into())
+    }
+
+    pub(crate) fn key(key: &str) -> Self {
+        Secrets(if key.is_empty() { Arc::default() } else { [key.to_owned()].into() })
+    }
+
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in self.0.iter().filter(|secret| !secret.is_empty()) {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "(hidden)");
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str) -> RawRequest {
+        RawRequest { path: path.to_owned(), ..RawRequest::new("GET", [""; 0]) }
+    }
+
+    #[test]
+    fn a_path_cannot_lead_out_of_the_api() {
+        for path in ["/", "/jobs", "/jobs/", "/jobs/a%2Fb", "/jobs/..a", "/jobs?next=../x", "//jobs"] {
+            assert_eq!(request(path).check(), Ok(()), "{path}");
+        }
+        for path in [
+            "",
+            "jobs",
+            "@evil.test/",
+            ".evil.test",
+            "/..",
+            "/jobs/../../x",
+            "/jobs/%2e%2E/x",
+            "/jobs/.%2e",
+            "/a%2F..%2Fb",
+            "/jobs\\..\\x",
+            "/a%5c..%5cb",
+            "/..;/x",
+            "/jobs#x",
+            "/jobs /x",
+            "/jobs\r\nx: y",
+            "/ü",
+            "/./x",
+        ] {
+            assert!(request(path).check().is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_segment_stays_one_segment() {
+        for (segment, path) in
+            [("a/b", "/a%2Fb"), ("?x#y", "/%3Fx%23y"), ("%2e%2e", "/%252e%252e"), ("ü", "/%C3%BC")]
+        {
+            let request = RawRequest::new("GET", [segment]);
+            assert_eq!((request.path.as_str(), request.check()), (path, Ok(())));
+        }
+        for segment in ["", ".", ".."] {
+            let problem = RawRequest::new("GET", ["jobs", segment]).check().unwrap_err();
+            assert_eq!(problem, format!("the segment {segment:?} of its path would change the path"));
+        }
+    }
+
+    #[test]
+    fn idempotency_follows_the_method_unless_it_is_set() {
+        use Idempotency::{Idempotent, NonIdempotent, Safe};
+        for (method, default, set, unset) in [
+            ("GET", Safe, Safe, NonIdempotent),
+            ("HEAD", Safe, Safe, NonIdempotent),
+            ("OPTIONS", Safe, Safe, NonIdempotent),
+            ("PUT", Idempotent, Idempotent, NonIdempotent),
+            ("DELETE", Idempotent, Idempotent, NonIdempotent),
+            ("POST", NonIdempotent, Idempotent, NonIdempotent),
+            ("PATCH", NonIdempotent, Idempotent, NonIdempotent),
+        ] {
+            let request = RawRequest::new(method, ["x"]);
+            assert_eq!(request.idempotency(), default, "{method}");
+            assert_eq!(request.clone().idempotent(true).idempotency(), set, "{method}");
+            assert_eq!(request.idempotent(false).idempotency(), unset, "{method}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused() {
+        for method in ["", "get", "TRACE", "GET /"] {
+            assert!(RawRequest::new(method, ["x"]).check().is_err(), "{method}");
+        }
+        let mut smuggled = RawRequest::new("POST", ["x"]);
+        smuggled.headers.push(("content-Length".to_owned(), "0".to_owned()));
+        assert_eq!(smuggled.check().unwrap_err(), "the header content-Length: the client sets it");
+        let nameless = std::collections::HashMap::from([((1, 2), 3)]);
+        let problem = RawRequest::new("POST", ["x"]).json(&nameless).check().unwrap_err();
+        assert_eq!(problem, "its body cannot be written as JSON: key must be a string");
+    }
+
+    #[test]
+    fn debug_shows_no_value_of_a_header_and_no_body() {
+        let mut request = RawRequest::new("POST", ["x"]).query("token", "secret").json("secret");
+        request.headers.push(("X-Signature".to_owned(), "secret".to_owned()));
+        let shown = format!("{request:?}");
+        assert!(shown.contains("X-Signature") && !shown.contains("secret"), "{shown}");
+        let mut response = RawResponse::new(200, &Secrets::default());
+        response.body = b"secret".to_vec();
+        response.headers.push(("set-cookie".to_owned(), "secret".to_owned()));
+        assert_eq!(format!("{response:?}"), "RawResponse { status: 200, body_length: 6, .. }");
+    }
+
+    #[test]
+    fn secrets_are_hidden_with_and_without_their_scheme() {
+        let secrets = Secrets::key("k").and(["Basic dXNlcjpwYXNz", "on", "signature"]);
+        assert_eq!(
+            secrets.hide("Basic dXNlcjpwYXNz, dXNlcjpwYXNz, on, signature"),
+            "(hidden), (hidden), on, (hidden)"
+        );
+        assert_eq!(Secrets::key("").hide("text"), "text");
+    }
+}
