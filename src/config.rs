@@ -60,6 +60,7 @@ pub(crate) struct Settings {
     /// PEM files.
     pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) retry_policy: RetryPolicy,
+    pub(crate) retry_budget: u32,
     pub(crate) hooks: Hooks,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -82,6 +83,7 @@ impl Default for Settings {
             api_key_header: None,
             root_certificates: Vec::new(),
             retry_policy: RetryPolicy::default(),
+            retry_budget: 10,
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock),
         }

@@ -16,7 +16,7 @@ use crate::config::{ApiKey, Config, Setting, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::hooks::{Attempt, Hooks};
 use crate::raw::{RawRequest, RawResponse};
-use crate::retry::RetryPolicy;
+use crate::retry::{Hold, RetryBudget, RetryPolicy};
 use crate::stop::StopToken;
 use crate::sync::lock;
 use crate::transport::{self, AttemptError, Transport};
@@ -42,6 +42,8 @@ struct Core {
     address_verified: AtomicBool,
     /// The routes whose paths the server wants with a slash at their end.
     slashed: Mutex<HashSet<String>>,
+    retry_budget: Mutex<RetryBudget>,
+    hold: Mutex<Hold>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -51,6 +53,7 @@ impl Http {
         let config = settings.check()?;
         let transport = Transport::new(&config)?;
         let Config { settings, base_url, api_url, api_key, .. } = config;
+        let retry_budget = RetryBudget::new(settings.retry_budget, settings.clock.now());
         Ok(Http {
             api_key: Arc::new(Mutex::new(api_key)),
             timeout: settings.timeout,
@@ -63,6 +66,8 @@ impl Http {
                 api_url,
                 address_verified: AtomicBool::new(false),
                 slashed: Mutex::default(),
+                retry_budget: Mutex::new(retry_budget),
+                hold: Mutex::default(),
                 random: RandomState::new(),
                 random_count: AtomicU64::new(0),
             }),
@@ -130,11 +135,9 @@ impl Http {
 
     /// Sends the request, retries it as the policy says, and returns the response if its status is 2xx.
     pub(crate) fn send(&self, request: &RawRequest, deadline: Instant) -> Result<Response> {
-        let started = self.clock().now();
-        let mut call =
-            Call { http: self, request, deadline, started, attempts: 0, earlier: Earlier::default() };
+        let mut call = Call::new(self, request, deadline);
         loop {
-            if let Some(kind) = call.reason_not_to_send() {
+            if let Err(kind) = call.wait_for_turn() {
                 return Err(Error::new(kind, call.context(request, None)));
             }
             let adapted = match self.hooks().adapt_request(request) {
@@ -169,14 +172,38 @@ struct Call<'a> {
     started: Instant,
     attempts: u32,
     earlier: Earlier,
+    /// What the last retry cost.
+    spent: u32,
+    /// Whether the server has told this call itself when to come back.
+    has_own_delay: bool,
 }
 
-impl Call<'_> {
-    fn reason_not_to_send(&self) -> Option<ErrorKind> {
-        if self.http.is_stopped() {
-            return Some(ErrorKind::Stopped { is_in_flight: false });
+impl<'a> Call<'a> {
+    fn new(http: &'a Http, request: &'a RawRequest, deadline: Instant) -> Self {
+        let (started, earlier) = (http.clock().now(), Earlier::default());
+        Call { http, request, deadline, started, attempts: 0, earlier, spent: 0, has_own_delay: false }
+    }
+
+    /// Waits while the server has told another call of the client to come back later.
+    fn wait_for_turn(&self) -> Result<(), ErrorKind> {
+        loop {
+            let left = self.left();
+            if self.http.is_stopped() {
+                return Err(ErrorKind::Stopped { is_in_flight: false });
+            }
+            if left.is_zero() {
+                return Err(ErrorKind::OutOfTime);
+            }
+            if self.has_own_delay {
+                return Ok(());
+            }
+            let delay = lock(&self.http.core.hold).delay(self.http.clock().now(), left, self.http.jitter());
+            match delay {
+                None => return Ok(()),
+                Some(delay) if delay >= left => return Err(ErrorKind::Held { retry_after: delay }),
+                Some(delay) => self.http.sleep(delay),
+            }
         }
-        self.left().is_zero().then_some(ErrorKind::OutOfTime)
     }
 
     fn left(&self) -> Duration {
@@ -189,14 +216,33 @@ impl Call<'_> {
         let began = self.http.clock().now();
         let outcome = self.http.attempt(request, self.left());
         let elapsed = self.http.clock().now().saturating_duration_since(began);
-        let retry_in = outcome.as_ref().err().and_then(|error| self.delay(&error.kind));
+        let retry_in = self.conclude(outcome.as_ref().err().map(|error| &error.kind), began);
         self.report(request, &outcome, elapsed, retry_in);
         outcome.map_err(|error| (error, retry_in))
     }
 
-    fn delay(&self, kind: &ErrorKind) -> Option<Duration> {
+    /// Tells the other calls of the client what they can learn from this attempt, and returns the delay before
+    /// the next one, if there is to be one.
+    fn conclude(&mut self, failure: Option<&ErrorKind>, began: Instant) -> Option<Duration> {
+        let Core { hold, retry_budget, .. } = &*self.http.core;
+        let now = self.http.clock().now();
+        let Some(kind) = failure.filter(|kind| kind.is_transient()) else {
+            if !matches!(failure, Some(ErrorKind::Stopped { .. })) {
+                lock(retry_budget).succeeded(self.spent, now);
+                lock(hold).accepted(began);
+            }
+            return None;
+        };
+        let policy = &self.http.retry_policy;
+        let asked = kind.retry_after().filter(|asked| *asked <= policy.max_retry_after);
+        if let Some(asked) = asked {
+            lock(hold).extend(now, asked);
+        }
+        self.has_own_delay = asked.is_some();
         let (left, jitter) = (self.left(), self.http.jitter());
-        self.http.retry_policy.delay(self.request.idempotency(), kind, self.attempts, left, jitter)
+        let delay = policy.delay(self.request.idempotency(), kind, self.attempts, left, jitter)?;
+        self.spent = lock(retry_budget).try_spend(kind, now)?;
+        Some(delay)
     }
 
     /// Logs the attempt, and shows it to the caller's hooks.

@@ -554,7 +554,7 @@ fn one_client_serves_sixteen_threads_under_faults() {
             answer(200, &[], &job(id))
         }
     });
-    let client = server.client_builder().max_retries(20).build().unwrap();
+    let client = server.client_builder().max_retries(20).retry_budget(1000).build().unwrap();
     thread::scope(|scope| {
         for t in 0..16 {
             let client = client.clone();

@@ -2,6 +2,7 @@
 
 mod changes;
 mod contract;
+mod deviations;
 mod errors;
 mod faults;
 mod gateways;

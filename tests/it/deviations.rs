@@ -1,0 +1,792 @@
+//! Plausible ways in which the real service may differ from what this crate assumes, in one table. Each row runs
+//! against a small service that knows the truth, so that every outcome can be compared with what really happened:
+//! a method may work, lose a field or report a clear error, but it must not report what is not true.
+//!
+//! `cargo test --test it deviations -- --nocapture` prints the share of each outcome.
+
+mod oracle;
+mod service;
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use self::oracle::*;
+use self::service::*;
+use crate::support::{RawServer, lock};
+
+/// One deviation. What is not named works.
+struct Row {
+    name: &'static str,
+    hook: Hook,
+    wanted: Vec<(&'static [Call], Outcome)>,
+}
+
+fn row(name: &'static str, hook: Hook) -> Row {
+    Row { name, hook, wanted: Vec::new() }
+}
+
+impl Row {
+    fn loses(mut self, calls: &'static [Call]) -> Self {
+        self.wanted.push((calls, WorksWithLoss));
+        self
+    }
+
+    fn fails(mut self, calls: &'static [Call]) -> Self {
+        self.wanted.push((calls, ClearError));
+        self
+    }
+
+    fn wanted(&self, call: Call) -> Outcome {
+        let of_call = self.wanted.iter().filter(|(calls, _)| calls.contains(&call));
+        of_call.map(|(_, outcome)| *outcome).max().unwrap_or(Works)
+    }
+}
+
+#[rustfmt::skip]
+fn rows() -> Vec<Row> {
+    // Without a page nobody can tell whether the address of a first "not found" is right.
+    const PAGES: &[Call] = &[List, Iter, FirstDelete];
+    // A job that does not exist is not found at a wrong address either.
+    const UNLESS_UNKNOWN: &[Call] = &[List, Iter, Get, Rename, Cancel, CancelEnded, Delete, DeleteRunning,
+        DeleteIfExists, DeleteIfExistsUnknown, FirstDelete, Submit, Batch, Wait, WaitAll];
+    // A job that cannot be read: a delete that is refused cannot say in which state the job is.
+    const JOBS: &[Call] = &[List, Iter, Get, Wait, WaitAll, DeleteRunning];
+    let envelope = |name, envelope: fn(Value) -> Value| row(name, pages(move |page| *page = envelope(page.take())));
+    let state = |name, state: fn(&Value) -> Value| row(name, jobs(move |job| edit(job, "state", state)));
+    let created = |name, created: fn(&str) -> Value| {
+        row(name, jobs(move |job| edit(job, "created_at", |text| created(text.as_str().unwrap()))))
+    };
+    let billed = |name, billed: fn(f64) -> Value| {
+        row(name, jobs(move |job| edit(job, "billed_core_seconds", |number| billed(number.as_f64().unwrap()))))
+    };
+    let preview = |name, preview: Value| {
+        row(name, jobs(move |job| edit(job, "molecule_preview", |_| preview.clone())))
+    };
+    vec![
+        row("nothing differs", hook(|service, request| service.contract(request))),
+
+        // Pages.
+        envelope("`jobs` is `items`", |page| json!({"items": page["jobs"], "has_more": page["has_more"],
+            "next_cursor": page["next_cursor"]})).fails(PAGES),
+        envelope("a bare list", |page| page["jobs"].clone()).fails(PAGES),
+        envelope("an offset envelope",
+            |page| json!({"jobs": page["jobs"], "total": 5, "limit": 2, "offset": 0})).fails(PAGES),
+        envelope("numbered pages",
+            |page| json!({"items": page["jobs"], "page": 1, "pages": 3, "size": 2})).fails(PAGES),
+        envelope("an envelope of Django",
+            |page| json!({"count": 5, "next": "http://x/jobs?cursor=c", "previous": null,
+            "results": page["jobs"]})).fails(PAGES),
+        envelope("an envelope of JSON:API",
+            |page| json!({"data": page["jobs"], "links": {"next": "/jobs?cursor=c"}})).fails(PAGES),
+        envelope("an envelope of HAL",
+            |page| json!({"_embedded": {"jobs": page["jobs"]}, "_links": {}})).fails(PAGES),
+        envelope("jobs by id", |page| json!({"jobs": {"101": page["jobs"][0]}, "has_more": false})).fails(PAGES),
+        envelope("jobs by id alone", |page| json!({"jobs": ["105", "104"], "has_more": page["has_more"],
+            "next_cursor": page["next_cursor"]})).fails(LISTING),
+        envelope("a page within `data`", |page| json!({"data": page, "status": "success"})).fails(PAGES),
+        envelope("a null page", |_| Value::Null).fails(PAGES),
+        envelope("fields besides the page",
+            |mut page| { page["total"] = json!(5); page["took_ms"] = json!(3); page }),
+        row("no `has_more`", pages(|page| remove(page, "has_more"))),
+        row("a null `has_more`", pages(|page| page["has_more"] = Value::Null)),
+        row("no cursor on the last page",
+            pages(|page| if page["next_cursor"].is_null() { remove(page, "next_cursor") })),
+        row("an empty cursor on the last page",
+            pages(|page| if page["next_cursor"].is_null() { page["next_cursor"] = json!("") })),
+        row("a cursor on the last page too",
+            pages(|page| if page["next_cursor"].is_null() { page["next_cursor"] = json!("after-101") })),
+        row("neither `has_more` nor a cursor",
+            pages(|page| { remove(page, "has_more"); remove(page, "next_cursor") })).fails(PAGES),
+        row("`has_more` is a number",
+            pages(|page| edit(page, "has_more", |more| json!(u8::from(*more == true))))).fails(PAGES),
+        row("`has_more` is a string",
+            pages(|page| edit(page, "has_more", |more| json!(more.to_string())))).fails(PAGES),
+        row("a page in camel case", pages(camel_case)).fails(PAGES),
+        row("`next_cursor` is `cursor`", pages(|page| rename(page, "next_cursor", "cursor"))).fails(LISTING),
+        row("cursors are integers",
+            pages(|page| edit(page, "next_cursor", |cursor| {
+                json!(cursor.as_str().unwrap().trim_start_matches("after-").parse::<u32>().unwrap())
+            }))),
+        row("cursors are objects",
+            pages(|page| edit(page, "next_cursor", |cursor| json!({"after": cursor})))).fails(PAGES),
+        row("cursors are whole URLs, which the server does not take as cursors",
+            pages(|page| edit(page, "next_cursor", |cursor| {
+                json!(format!("http://x/jobs?cursor={}", cursor.as_str().unwrap()))
+            }))).fails(&[Iter]),
+        row("the parameter for the cursor has another name", hook(|service, request| {
+            service.contract(&Request { cursor: None, ..request.clone() })
+        })).fails(&[Iter]),
+        row("the cursor is ignored, and each page has another one", hook(|service, request| {
+            let n = service.log.len();
+            let mut reply = service.contract(&Request { cursor: None, ..request.clone() });
+            if request.route == Route::List {
+                let mut page = reply.json();
+                page["next_cursor"] = json!(format!("c{n}"));
+                reply.body = page.to_string().into_bytes();
+            }
+            reply
+        })).fails(&[Iter]),
+        row("the limit is ignored", hook(|service, request| {
+            if request.route != Route::List { return service.contract(request) }
+            Reply::new(200, json!({"jobs": service.jobs, "has_more": false, "next_cursor": null}))
+        })),
+        row("a limit above 20 is refused", hook(|service, request| match request.limit {
+            21.. => invalid(json!(["query", "limit"]), "Input should be less than or equal to 20"),
+            _ => service.contract(request),
+        })).fails(&[Iter]),
+        row("an empty page in the middle", hook(|service, request| match request.cursor.as_deref() {
+            Some("after-104") => Reply::new(200, json!({"jobs": [], "has_more": true, "next_cursor": "104"})),
+            _ => service.contract(request),
+        })),
+        row("the last page says that there are more, and an empty one follows", pages(|page| {
+            if page["has_more"] == false && page["jobs"] != json!([]) {
+                page["has_more"] = json!(true);
+                page["next_cursor"] = json!("after-101");
+            }
+        })),
+        row("an empty page is null, as Go writes it", pages(|page| {
+            if page["jobs"] == json!([]) {
+                page["jobs"] = Value::Null;
+            } else if page["has_more"] == false {
+                page["has_more"] = json!(true);
+                page["next_cursor"] = json!("after-101");
+            }
+        })).fails(&[Iter]),
+        row("the last page has its own cursor again", pages(|page| if page["has_more"] == false {
+            page["has_more"] = json!(true); page["next_cursor"] = json!("after-102");
+        })).fails(&[Iter]),
+        row("a page begins with the last job of the one before",
+            pages(|page| edit(page, "next_cursor", |cursor| match cursor.as_str() {
+            Some("after-104") => json!("after-105"),
+            _ => cursor.clone(),
+        }))).loses(&[Iter]),
+        row("the oldest jobs come first", pages(|page| page["jobs"].as_array_mut().unwrap().reverse())),
+        row("an entry of a page is null",
+            pages(|page| if page["jobs"][1]["job_id"] == "104" { page["jobs"][1] = Value::Null })).fails(LISTING),
+        row("a listing shows less of each job", pages(|page| for job in page["jobs"].as_array_mut().unwrap() {
+            remove(job, "job_type"); remove(job, "created_at");
+        })).fails(LISTING),
+        row("a listing leaves optional fields out", pages(|page| for job in page["jobs"].as_array_mut().unwrap() {
+            remove(job, "molecule_preview"); remove(job, "billed_core_seconds");
+        })).loses(LISTING).loses(&[WaitAll]),
+        row("a listing is NDJSON",
+            after(&[Route::List], |reply| reply.body = b"{\"job_id\":\"105\"}\n{\"job_id\":\"104\"}\n".to_vec()))
+                .fails(PAGES),
+        row("a listing has status 206", after(&[Route::List], |reply| reply.status = 206)),
+
+        // Jobs.
+        row("`job_id` is `id`", jobs(|job| rename(job, "job_id", "id"))).fails(JOBS),
+        row("`job_id` is `uuid`", jobs(|job| rename(job, "job_id", "uuid"))).fails(JOBS).fails(&[Submit]),
+        row("`state` is `status`", jobs(|job| rename(job, "state", "status"))).fails(JOBS),
+        row("`job_type` is `type`", jobs(|job| rename(job, "job_type", "type"))).fails(JOBS),
+        row("`created_at` is `submitted_at`", jobs(|job| rename(job, "created_at", "submitted_at"))).fails(JOBS),
+        row("`name` is `title`", jobs(|job| rename(job, "name", "title"))).loses(SUMMARIES),
+        row("`billed_core_seconds` has another name",
+            jobs(|job| rename(job, "billed_core_seconds", "core_seconds"))).loses(&[List, Iter, Get, WaitAll]),
+        row("jobs in camel case", jobs(camel_case)).fails(JOBS).fails(&[Submit]),
+        row("ids are integers",
+            jobs(|job| edit(job, "job_id", |id| json!(id.as_str().unwrap().parse::<u32>().unwrap())))),
+        row("ids are floats",
+            jobs(|job| edit(job, "job_id", |id| json!(id.as_str().unwrap().parse::<f64>().unwrap())))).fails(JOBS)
+                .fails(&[Submit]),
+        row("ids are objects",
+            jobs(|job| edit(job, "job_id", |id| json!({"$oid": id})))).fails(JOBS).fails(&[Submit]),
+        row("no name is an empty string", jobs(|job| if job["name"].is_null() { job["name"] = json!("") })),
+        row("names are objects",
+            jobs(|job| edit(job, "name", |name| json!({"en": name})))).fails(JOBS).fails(&[Rename]),
+        row("a null `job_type`", jobs(|job| job["job_type"] = Value::Null)).fails(JOBS),
+        row("a null `created_at`", jobs(|job| job["created_at"] = Value::Null)).fails(JOBS),
+        row("a null `state`", jobs(|job| job["state"] = Value::Null)).fails(JOBS),
+        state("states in upper case", |state| word(state, ["PENDING", "RUNNING", "DONE", "FAILED", "CANCELLED"])),
+        state("states as Python prints an enum",
+            |state| json!(format!("JobState.{}", state.as_str().unwrap().to_uppercase()))),
+        state("states in American spelling",
+            |state| word(state, ["Pending", "Running", "Done", "Failed", "Canceled"])),
+        state("states in other words",
+            |state| word(state, ["queued", "in_progress", "completed", "error", "aborted"]))
+            .loses(&[List, Iter, Get, DeleteRunning, Submit]).fails(&[Wait, WaitAll]),
+        state("states in words of another queue", |state| word(state, ["PD", "R", "CD", "F", "CA"]))
+            .loses(&[List, Iter, Get, DeleteRunning, Submit]).fails(&[Wait, WaitAll]),
+        state("a state more",
+            |state| if state == "failed" { json!("timed_out") } else { state.clone() }).loses(&[Iter])
+                .fails(&[WaitAll]),
+        state("states are numbers",
+            |state| word(state, ["0", "1", "2", "3", "4"]).as_str().unwrap().parse::<u8>().unwrap().into())
+                .fails(JOBS),
+        state("states are objects", |state| json!({"name": state})).fails(JOBS),
+        created("times in Unix seconds", |text| json!(unix_time(text))),
+        created("times in Unix milliseconds", |text| json!(unix_time(text) * 1000)),
+        created("times in fractions of Unix seconds", |text| json!(unix_time(text) as f64 + 0.0)),
+        created("times in Unix microseconds", |text| json!(unix_time(text) * 1_000_000)).loses(SUMMARIES),
+        created("times in Unix nanoseconds", |text| json!(unix_time(text) * 1_000_000_000)).loses(SUMMARIES),
+        created("times without an offset", |text| json!(text.trim_end_matches('Z'))),
+        created("times as Python prints them", |text| json!(text.replace('T', " ").replace('Z', "+00:00"))),
+        created("times in another zone",
+            |text| json!(format!("2026-05-02T{}:32:01+02:00", text[11..13].parse::<u8>().unwrap() + 2))),
+        created("times as HTTP writes them",
+            |text| json!(format!("Sat, 02 May 2026 {}:32:01 GMT", &text[11..13]))).loses(SUMMARIES),
+        created("times as .NET writes them",
+            |text| json!(format!("/Date({}000)/", unix_time(text)))).loses(SUMMARIES),
+        created("times are objects", |text| json!({"$date": text})).fails(JOBS),
+        billed("charges are strings", |number| json!(format!("{number:.2}"))),
+        billed("charges are objects",
+            |number| json!({"amount": number, "unit": "core-seconds"})).fails(&[List, Iter, Get, WaitAll]),
+        billed("charges are empty strings", |_| json!("")).fails(&[List, Iter, Get, WaitAll]),
+        billed("charges have a unit", |number| json!(format!("{number} s"))).fails(&[List, Iter, Get, WaitAll]),
+        row("a charge is NaN", after(READS, |reply| {
+            reply.body = reply.text().replace("12.5", "NaN").into_bytes();
+        })).fails(&[Iter, Get, WaitAll]),
+        preview("a preview of lists",
+            json!({"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]})),
+        preview("a preview of flat coordinates",
+            json!({"formula": "H2", "symbols": ["H", "H"], "positions": [0, 0, -0.37, 0, 0, 0.37]})).loses(SUMMARIES),
+        preview("a preview of named coordinates",
+            json!({"formula": "H2", "atoms": [{"element": "H", "x": 0, "y": 0, "z": -0.37}]})).loses(SUMMARIES),
+        preview("a preview of atomic numbers",
+            json!({"formula": "H2", "atoms": [{"element": 1, "position": [0, 0, -0.37]}]})).loses(SUMMARIES),
+        preview("a preview in XYZ", json!("2\nH2\nH 0 0 -0.37\nH 0 0 0.37\n")).loses(SUMMARIES),
+        preview("a preview as a link", json!({"url": "/previews/1.png"})).loses(SUMMARIES),
+        preview("a preview that says that it is in bohr", json!({"formula": "H2", "units": "bohr", "atoms": [
+            {"element": "H", "position": [0, 0, -0.7]}, {"element": "H", "position": [0, 0, 0.7]}]}))
+            .loses(SUMMARIES),
+        row("fields that nobody knows",
+            jobs(|job| { job["error"] = Value::Null; job["tags"] = json!(["a"]); job["user"] = json!({"id": 3}) })),
+        row("a field occurs twice", after(READS, |reply| {
+            reply.body = reply.text().replace(r#""name":"#, r#""state":"done","name":"#).into_bytes();
+        })).fails(JOBS),
+        row("a job within `job`",
+            bodies(&[Route::Get, Route::Rename, Route::Cancel], |body| *body = json!({"job": body.take()})))
+            .fails(&[Get, Wait, WaitAll, DeleteRunning]),
+        row("a job in a list of one",
+            bodies(&[Route::Get], |body| *body = json!([body.take()]))).fails(&[Get, Wait, WaitAll, DeleteRunning]),
+        row("a job is another one",
+            bodies(&[Route::Get], |body| body["job_id"] = json!("104"))).fails(&[Get, Wait, WaitAll, DeleteRunning]),
+
+        // Jobs that do not exist.
+        row("unknown: 410", unknown(error(410, "gone"))),
+        row("unknown: 404 without a body", unknown(Reply::empty(404))),
+        row("unknown: 404 with a string", unknown(Reply::new(404, json!("not found")))),
+        row("unknown: 404 with errors in a list",
+            unknown(Reply::new(404, json!({"errors": [{"code": "not_found", "message": "no job 999"}]})))),
+        row("unknown: 404 with an object",
+            unknown(Reply::new(404, json!({"detail": {"code": "not_found", "message": "no job 999"}})))),
+        row("unknown: 404 as a problem",
+            unknown(Reply::typed(404, "application/problem+json", r#"{"title":"Not Found","status":404}"#))),
+        row("unknown: 404 as text", unknown(Reply::typed(404, "text/plain", "404 page not found"))).fails(OF_UNKNOWN),
+        row("unknown: 404 as HTML", unknown(html(404))).fails(OF_UNKNOWN),
+        row("unknown: 400", unknown(error(400, "invalid job id"))).fails(OF_UNKNOWN),
+        row("unknown: 403", unknown(error(403, "not your job"))).fails(OF_UNKNOWN),
+        row("unknown: 422",
+            unknown(invalid(json!(["path", "job_id"]), "not a UUID")))
+                .fails(OF_UNKNOWN),
+        row("unknown: 500", unknown(error(500, "list index out of range"))).fails(OF_UNKNOWN),
+        row("unknown: 200 with an error",
+            unknown(Reply::new(200, json!({"error": "no such job"})))).fails(OF_UNKNOWN),
+        row("unknown: 200 with `success` false",
+            unknown(Reply::new(200, json!({"success": false, "data": null})))).fails(OF_UNKNOWN),
+        row("unknown: 200 with null", unknown(Reply::new(200, Value::Null))).fails(&[GetUnknown, WaitUnknown])
+            .loses(&[DeleteUnknown, DeleteIfExistsUnknown, FirstDelete]),
+        row("unknown: a delete has status 204", hook(|service, request| match service.contract(request) {
+            reply if request.route == Route::Delete && reply.status == 404 => Reply::empty(204),
+            reply => reply,
+        })).loses(&[DeleteUnknown, DeleteIfExistsUnknown, FirstDelete]),
+
+        // Changes.
+        row("changes have no body", done(CHANGES, Reply::empty(200))),
+        row("changes have status 202 and a message", done(CHANGES, Reply::new(202, json!({"message": "accepted"})))),
+        row("changes have a text as body", done(CHANGES, Reply::typed(200, "text/plain", "OK"))),
+        row("changes have null as body", done(CHANGES, Reply::new(200, Value::Null))),
+        row("changes have `status` ok", done(CHANGES, Reply::new(200, json!({"status": "ok", "error": null})))),
+        row("changes are redirected to the job",
+            done(CHANGES, redirect(303, "/api/v1/jobs/101"))).fails(&[Rename, Cancel, CancelEnded]).fails(DELETES),
+        row("changes fail with `success` false",
+            instead(CHANGES, Reply::new(200, json!({"success": false, "message": "read-only"})))).fails(CHANGE),
+        row("changes fail with `ok` false", instead(CHANGES, Reply::new(200, json!({"ok": false})))).fails(CHANGE),
+        row("changes fail with `success` 0", instead(CHANGES, Reply::new(200, json!({"success": 0})))).fails(CHANGE),
+        row("changes fail with an error",
+            instead(CHANGES, Reply::new(200, json!({"error": {"code": 17, "message": "read-only"}})))).fails(CHANGE),
+        row("changes fail with a list of errors",
+            instead(CHANGES, Reply::new(200, json!({"errors": [{"message": "read-only"}]})))).fails(CHANGE),
+        row("changes fail with `status` error",
+            instead(CHANGES, Reply::new(200, json!({"status": "error", "message": "read-only"})))).fails(CHANGE),
+        row("changes fail with a status in the body",
+            instead(CHANGES, Reply::new(200, json!({"status": 500, "message": "read-only"})))).fails(CHANGE),
+        row("changes fail with a page for signing in", instead(CHANGES, html(200))).fails(CHANGE),
+        row("changes are redirected to a page for signing in",
+            instead(CHANGES, redirect(302, "/login"))).fails(CHANGE),
+        row("changes need a CSRF token",
+            instead(CHANGES, error(403, "CSRF Failed: CSRF token missing or incorrect."))).fails(CHANGE),
+        row("changes need an If-Match header", instead(CHANGES, error(428, "If-Match required"))).fails(CHANGE),
+        row("changes show another job",
+            done(CHANGES, Reply::new(200, json!({"job_id": "104", "state": "done"}))))
+                .fails(&[Rename, Cancel, CancelEnded])
+                .fails(DELETES),
+        row("renaming needs PUT", instead(&[Route::Rename], error(405, "Method Not Allowed"))).fails(&[Rename]),
+        row("renaming is not routed: 404", instead(&[Route::Rename], error(404, "Not Found"))).fails(&[Rename]),
+        row("renaming wants another content type",
+            instead(&[Route::Rename], error(415, "Unsupported Media Type"))).fails(&[Rename]),
+        row("a new name is ignored",
+            instead(&[Route::Rename], Reply::new(200, json!({"job_id": "101", "name": "one", "state": "done"}))))
+                .fails(&[Rename]),
+        row("a new name is ignored, and the job is within `job`",
+            instead(&[Route::Rename], Reply::new(200, json!({"job": {"job_id": "101", "name": "one"}}))))
+                .fails(&[Rename]),
+        row("a new name is made unique",
+            bodies(&[Route::Rename], |job| job["name"] = json!("water (2)"))).fails(&[Rename]),
+        row("a rename shows the job as it was",
+            bodies(&[Route::Rename], |job| job["name"] = json!("one"))).fails(&[Rename]),
+        row("cancelling has another path: 404",
+            instead(&[Route::Cancel], error(404, "Not Found"))).fails(&[Cancel, CancelEnded]),
+        row("cancelling has another path: 405",
+            instead(&[Route::Cancel], error(405, "Method Not Allowed"))).fails(&[Cancel, CancelEnded]),
+        row("cancelling wants a body",
+            instead(&[Route::Cancel], invalid(json!(["body"]), "Field required")))
+                .fails(&[Cancel, CancelEnded]),
+        row("cancelling shows the job while it stops",
+            bodies(&[Route::Cancel], |job| job["state"] = json!("cancelling"))),
+        row("cancelling is refused with 400",
+            instead(&[Route::Cancel], error(400, "cannot be cancelled"))).fails(&[Cancel]),
+        row("cancelling fails with `cancelled` false",
+            instead(&[Route::Cancel], Reply::new(200, json!({"cancelled": false, "reason": "in its last step"}))))
+                .fails(&[Cancel]),
+        row("cancelling an ended job: 409", wrong_state(Route::Cancel, error(409, "already finished"))),
+        row("cancelling an ended job: 400", wrong_state(Route::Cancel, error(400, "already finished"))),
+        row("cancelling an ended job: 422",
+            wrong_state(Route::Cancel, error(422, "already finished"))).fails(&[CancelEnded]),
+        row("cancelling an ended job: 404", wrong_state(Route::Cancel, error(404, "no running job"))),
+        row("deleting is not allowed: 405",
+            instead(&[Route::Delete], error(405, "Method Not Allowed"))).fails(OF_DELETE),
+        row("deleting is not routed: 404",
+            instead(&[Route::Delete], Reply::new(404, json!({"error": "Not Found"})))).fails(DELETES)
+                .fails(&[DeleteRunning]),
+        row("deleting shows the job that is gone",
+            hook(|service, request| match (service.job(&request.id).cloned(), service.contract(request)) {
+            (Some(job), reply) if request.route == Route::Delete && reply.status == 204 => Reply::new(200, job),
+            (_, reply) => reply,
+        })),
+        row("deleting only marks the job, and shows it",
+            hook(|service, request| match service.job(&request.id).cloned() {
+            Some(job) if request.route == Route::Delete && job["state"] != "running" => Reply::new(200, job),
+            _ => service.contract(request),
+        })).fails(DELETES),
+        row("deleting fails with `deleted` false",
+            instead(&[Route::Delete], Reply::new(200, json!({"deleted": false})))).fails(OF_DELETE),
+        row("deleting fails with `deleted` 0",
+            instead(&[Route::Delete], Reply::new(200, json!({"deleted": 0})))).fails(OF_DELETE),
+        row("deleting a running job: 400",
+            wrong_state(Route::Delete, error(400, "job is running"))).fails(&[DeleteRunning]),
+        row("deleting a running job: 423",
+            wrong_state(Route::Delete, error(423, "job is running"))).fails(&[DeleteRunning]),
+        row("deleting a running job stops it", hook(|service, request| {
+            if request.route == Route::Delete && service.is_running(&request.id) {
+                service.contract(&Request { route: Route::Cancel, ..request.clone() });
+            }
+            service.contract(request)
+        })),
+
+        // Submissions.
+        row("a submission shows the id alone", bodies(&[Route::Submit], |body| *body = body["job_id"].take())),
+        row("a submission shows an integer alone", bodies(&[Route::Submit], |body| *body = json!(106))),
+        row("a submission shows `id`",
+            bodies(&[Route::Submit], |body| *body = json!({"id": body["job_id"], "status": "queued"}))),
+        row("a submission shows a state in other words",
+            bodies(&[Route::Submit], |body| body["state"] = json!("queued"))).loses(&[Submit]),
+        row("a submission shows `task_id`",
+            bodies(&[Route::Submit], |body| rename(body, "job_id", "task_id"))).fails(&[Submit]),
+        row("a submission shows a job within `job`",
+            bodies(&[Route::Submit], |body| *body = json!({"job": body.take()}))).fails(&[Submit]),
+        row("a submission shows the id of the request and a job",
+            bodies(&[Route::Submit], |body| *body = json!({"id": "req-1", "job": body.take()}))).fails(&[Submit]),
+        row("a submission is answered by JSON-RPC",
+            bodies(&[Route::Submit], |body| *body = json!({"jsonrpc": "2.0", "id": 1, "result": body.take()})))
+                .fails(&[Submit]),
+        row("a submission shows a list of one",
+            bodies(&[Route::Submit], |body| *body = json!([body.take()]))).fails(&[Submit]),
+        row("a submission has status 202", after(SUBMISSIONS, |reply| reply.status = 202)),
+        row("a submission has no body but a location",
+            done(&[Route::Submit], redirect(201, "/api/v1/jobs/106"))).fails(&[Submit]),
+        row("a submission is redirected to the job",
+            done(&[Route::Submit], redirect(303, "/api/v1/jobs/106"))).fails(&[Submit]),
+        row("a submission shows a text",
+            done(&[Route::Submit], Reply::typed(201, "text/plain", "created job 106"))).fails(&[Submit]),
+        row("a submission has a null id",
+            bodies(&[Route::Submit], |body| body["job_id"] = Value::Null)).fails(&[Submit]),
+        row("payloads are to be within `job`",
+            instead(&[Route::Submit], invalid(json!(["body", "job"]), "Field required")))
+                .fails(&[Submit]),
+        row("there is no money left",
+            instead(SUBMISSIONS, Reply::new(402, json!({"error": "no credits"})))).fails(&[Submit, Batch]),
+        row("a submission fails with `success` false",
+            instead(SUBMISSIONS, Reply::new(200, json!({"success": false, "message": "full"}))))
+                .fails(&[Submit, Batch]),
+        row("a batch has `id` for `job_id`", entries(|entry| rename(entry, "job_id", "id"))),
+        row("a batch has each job within `job`",
+            entries(|entry| *entry = json!({"job": {"job_id": entry["job_id"]}, "status": entry["status"]})))
+                .fails(&[Batch]),
+        row("a batch has `id` and `ok`",
+            entries(|entry| *entry = json!({"id": entry["job_id"], "ok": entry["error"].is_null()}))).fails(&[Batch]),
+        row("a batch has other words",
+            entries(|entry| edit(entry, "status", |status| {
+                json!(if status == "failed" { "rejected" } else { "created" })
+            })))
+                .loses(&[Batch]),
+        row("a batch has errors that are objects",
+            entries(|entry| edit(entry, "error", |error| json!({"message": error})))),
+        row("a batch has empty ids for failures",
+            entries(|entry| if entry["job_id"].is_null() { entry["job_id"] = json!("") })),
+        row("a batch has indices and another order", bodies(&[Route::Batch], |body| {
+            let entries = body["jobs"].as_array_mut().unwrap();
+            entries.iter_mut().enumerate().for_each(|(n, entry)| entry["index"] = json!(n));
+            entries.reverse();
+        })).fails(&[Batch]),
+        row("a batch leaves failures out",
+            bodies(&[Route::Batch], |body| {
+                body["jobs"].as_array_mut().unwrap().retain(|entry| entry["status"] != "failed");
+            }))
+                .fails(&[Batch]),
+        row("a batch has `results`", bodies(&[Route::Batch], |body| rename(body, "jobs", "results"))).fails(&[Batch]),
+        row("a batch is a bare list", bodies(&[Route::Batch], |body| *body = body["jobs"].take())).fails(&[Batch]),
+        row("a batch has no totals",
+            bodies(&[Route::Batch], |body| *body = json!({"jobs": body["jobs"].take()}))).fails(&[Batch]),
+        row("a batch has two lists",
+            bodies(&[Route::Batch], |body| *body = json!({"submitted": body["jobs"].take(), "failed": []})))
+                .fails(&[Batch]),
+        row("a batch is queued as a whole",
+            bodies(&[Route::Batch], |body| *body = json!({"batch_id": "b1", "status": "queued"}))).fails(&[Batch]),
+        row("a batch has status 207", after(&[Route::Batch], |reply| reply.status = 207)),
+        row("a batch is refused as a whole",
+            instead(&[Route::Batch], error(422, "jobs.1.job_type: Field required"))).fails(&[Batch]),
+        row("a batch is too large", instead(&[Route::Batch], error(413, "at most 2 jobs"))).fails(&[Batch]),
+        row("batches have another path: 404", instead(&[Route::Batch], error(404, "Not Found"))).fails(&[Batch]),
+        row("batches have another path: 405",
+            instead(&[Route::Batch], error(405, "Method Not Allowed"))).fails(&[Batch]),
+
+        // All of it.
+        row("a slash at the end", slashes(307, "")),
+        row("a slash at the end, with the name of an inner host", slashes(308, "http://jobs.internal:8000")),
+        row("a slash at the end, with 301", slashes(301, "")).fails(&CALLS),
+        row("the API is elsewhere: 404", instead(ROUTES, error(404, "Not Found"))).fails(UNLESS_UNKNOWN),
+        row("the API is elsewhere: redirects",
+            instead(ROUTES, redirect(308, "https://api.example/v2"))).fails(&CALLS),
+        row("the API is elsewhere: a page", instead(ROUTES, html(200))).fails(&CALLS),
+        row("the key goes in another header: 401", instead(ROUTES, error(401, "Not authenticated"))).fails(&CALLS),
+        row("the key goes in another header: 403", instead(ROUTES, error(403, "Not authenticated"))).fails(&CALLS),
+        row("the key is of another kind", instead(ROUTES, error(401, "Invalid token type"))).fails(&CALLS),
+        row("the service is down", instead(ROUTES, error(503, "maintenance"))).fails(&CALLS),
+        row("there were too many requests", instead(ROUTES, Reply::empty(429))).fails(&CALLS),
+        row("everything is within `data`", bodies(ROUTES, |body| *body = json!({"data": body.take()})))
+            .fails(JOBS).fails(&[FirstDelete, Submit, Batch]),
+        row("errors are as strings and numbers", all(|_, reply| if reply.status >= 400 {
+            reply.body = json!({"code": reply.status, "error": "E42", "message": "refused"}).to_string().into_bytes();
+        })),
+        row("JSON is called text", all(|_, reply| reply.headers = vec!["content-type: text/plain".to_owned()])),
+        row("JSON is called HTML", all(|_, reply| reply.headers = vec!["content-type: text/html".to_owned()])),
+        row("JSON has no content type", all(|_, reply| reply.headers.clear())),
+        row("JSON has blank lines around it",
+            all(|_, reply| if !reply.body.is_empty() { reply.body = [b"\n\n ", &reply.body[..], b"\r\n"].concat() })),
+        row("JSON has a byte order mark",
+            after(ROUTES, |reply| reply.body = [b"\xef\xbb\xbf", &reply.body[..]].concat()))
+            .fails(JOBS).fails(&[FirstDelete, Submit, Batch]),
+        row("JSON is UTF-16",
+            after(ROUTES, |reply| reply.body = reply.text().encode_utf16().flat_map(u16::to_le_bytes).collect()))
+            .fails(JOBS).fails(&[FirstDelete, Submit, Batch]),
+        row("JSON is Latin-1",
+            after(READS, |reply| reply.body = reply.text().chars().map(|c| c as u8).collect()))
+            .fails(&[List, Iter, FirstDelete, Wait, WaitAll, DeleteRunning]),
+        row("JSON has a prefix against hijacking",
+            after(ROUTES, |reply| reply.body = [b")]}',\n", &reply.body[..]].concat()))
+            .fails(JOBS).fails(&[FirstDelete, Submit, Batch]),
+        row("bodies end with the connection", all(|_, reply| reply.headers.push("connection: close".to_owned()))),
+    ]
+}
+
+/// Responds in place of the contract, which it may ask.
+type Hook = Arc<dyn Fn(&mut Service, &Request) -> Reply + Send + Sync>;
+
+fn hook(hook: impl Fn(&mut Service, &Request) -> Reply + Send + Sync + 'static) -> Hook {
+    Arc::new(hook)
+}
+
+/// Alters the responses to these requests that report a success: what was asked for has been done.
+fn after(routes: &'static [Route], alter: impl Fn(&mut Reply) + Send + Sync + 'static) -> Hook {
+    hook(move |service, request| {
+        let mut reply = service.contract(request);
+        if routes.contains(&request.route) && reply.is_success() {
+            alter(&mut reply);
+        }
+        reply
+    })
+}
+
+/// Alters the JSON of these responses.
+fn bodies(routes: &'static [Route], alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
+    after(routes, move |reply| {
+        let mut body = reply.json();
+        alter(&mut body);
+        reply.body = body.to_string().into_bytes();
+    })
+}
+
+fn pages(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
+    bodies(&[Route::List], alter)
+}
+
+/// Alters each job of each response, which need not be complete.
+fn jobs(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
+    const SHOWN: &[Route] = &[Route::List, Route::Get, Route::Rename, Route::Cancel, Route::Submit];
+    bodies(SHOWN, move |body| match body.get_mut("jobs") {
+        Some(jobs) => jobs.as_array_mut().unwrap().iter_mut().for_each(&alter),
+        None => alter(body),
+    })
+}
+
+/// Does nothing and responds with this.
+fn instead(routes: &'static [Route], reply: Reply) -> Hook {
+    hook(
+        move |service, request| {
+            if routes.contains(&request.route) { reply.clone() } else { service.contract(request) }
+        },
+    )
+}
+
+/// Does what was asked for and responds with this.
+fn done(routes: &'static [Route], reply: Reply) -> Hook {
+    after(routes, move |done| *done = reply.clone())
+}
+
+/// Responds with this if there is no such job.
+fn unknown(reply: Reply) -> Hook {
+    hook(move |service, request| match service.contract(request) {
+        not_found if not_found.status == 404 => reply.clone(),
+        other => other,
+    })
+}
+
+/// Alters every response.
+fn all(alter: impl Fn(&Request, &mut Reply) + Send + Sync + 'static) -> Hook {
+    hook(move |service, request| {
+        let mut reply = service.contract(request);
+        alter(request, &mut reply);
+        reply
+    })
+}
+
+/// Responds with this to a change that the state of the job decides: cancelling an ended job, deleting a running
+/// one.
+fn wrong_state(route: Route, reply: Reply) -> Hook {
+    hook(move |service, request| {
+        let is_wrong = (route == Route::Delete) == service.is_running(&request.id);
+        if request.route == route && service.job(&request.id).is_some() && is_wrong {
+            return reply.clone();
+        }
+        service.contract(request)
+    })
+}
+
+/// Alters each entry of a batch response.
+fn entries(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
+    bodies(&[Route::Batch], move |body| body["jobs"].as_array_mut().unwrap().iter_mut().for_each(&alter))
+}
+
+/// Redirects each path to the same one with a slash at its end.
+fn slashes(status: u16, origin: &'static str) -> Hook {
+    hook(move |service, request| {
+        if request.path.ends_with('/') {
+            return service.contract(request);
+        }
+        redirect(status, &format!("{origin}{}/", request.path))
+    })
+}
+
+fn rename(object: &mut Value, from: &str, to: &str) {
+    if let Some(value) = object.as_object_mut().and_then(|object| object.remove(from)) {
+        object[to] = value;
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    object.as_object_mut().map(|object| object.remove(key));
+}
+
+/// Alters a field that is there and not null.
+fn edit(object: &mut Value, key: &str, alter: impl Fn(&Value) -> Value) {
+    if let Some(value) = object.get_mut(key).filter(|value| !value.is_null()) {
+        *value = alter(value);
+    }
+}
+
+fn camel_case(object: &mut Value) {
+    let Some(fields) = object.as_object().cloned() else { return };
+    for key in fields.keys() {
+        let mut words = key.split('_');
+        let first = words.next().unwrap().to_owned();
+        let rest = words.map(|word| word[..1].to_uppercase() + &word[1..]);
+        rename(object, key, &(first + &rest.collect::<String>()));
+    }
+}
+
+fn word(state: &Value, words: [&'static str; 5]) -> Value {
+    let states = ["pending", "running", "done", "failed", "cancelled"];
+    json!(words[states.iter().position(|known| state == *known).unwrap()])
+}
+
+fn error(status: u16, detail: &str) -> Reply {
+    Reply::new(status, json!({"detail": detail}))
+}
+
+/// As FastAPI refuses a value.
+fn invalid(place: Value, message: &str) -> Reply {
+    Reply::new(422, json!({"detail": [{"loc": place, "msg": message}]}))
+}
+
+fn html(status: u16) -> Reply {
+    Reply::typed(status, "text/html", "<!doctype html><html><head><title>Sign in</title></head></html>")
+}
+
+fn redirect(status: u16, location: &str) -> Reply {
+    Reply { headers: vec![format!("location: {location}")], ..Reply::empty(status) }
+}
+
+/// Calls that do not yet have the outcome that is wanted.
+#[rustfmt::skip]
+const KNOWN_WRONG: &[(&str, &[Call])] = &[
+    ("times in Unix microseconds", SUMMARIES),
+    ("times in Unix nanoseconds", SUMMARIES),
+    ("a preview that says that it is in bohr", SUMMARIES),
+    ("changes fail with `success` 0", CHANGE),
+    ("changes fail with a list of errors", CHANGE),
+    ("changes fail with `status` error", CHANGE),
+    ("changes fail with a status in the body", CHANGE),
+    ("renaming needs PUT", &[Rename]),
+    ("renaming is not routed: 404", &[Rename]),
+    ("a new name is ignored, and the job is within `job`", &[Rename]),
+    ("cancelling has another path: 404", &[Cancel, CancelEnded]),
+    ("cancelling has another path: 405", &[Cancel, CancelEnded]),
+    ("cancelling fails with `cancelled` false", &[Cancel]),
+    ("cancelling an ended job: 404", &[CancelEnded]),
+    ("deleting is not allowed: 405", &[Delete, DeleteRunning, DeleteUnknown, DeleteIfExists, DeleteIfExistsUnknown]),
+    ("deleting is not routed: 404", &[Delete, DeleteRunning, DeleteIfExists]),
+    ("deleting fails with `deleted` 0", OF_DELETE),
+    ("a submission shows the id of the request and a job", &[Submit]),
+    ("a submission is answered by JSON-RPC", &[Submit]),
+    ("a batch has `id` for `job_id`", &[Batch]),
+    ("a batch has each job within `job`", &[Batch]),
+    ("a batch has empty ids for failures", &[Batch]),
+    ("a batch has indices and another order", &[Batch]),
+    ("batches have another path: 404", &[Batch]),
+    ("batches have another path: 405", &[Batch]),
+    ("JSON is called HTML", &[GetUnknown, DeleteUnknown, WaitUnknown]),
+];
+
+/// Makes every call against a service with this deviation.
+fn run(row: &Row) -> Vec<(Call, Verdict)> {
+    let service = Arc::new(Mutex::new(Service::new()));
+    let (kept, hook) = (service.clone(), row.hook.clone());
+    // Not dropped, because it would then check that each cursor is one that the contract knows.
+    let server = ManuallyDrop::new(RawServer::start(move |_, message| {
+        let mut service = lock(&kept);
+        let reply = hook(&mut service, &Request::read(message));
+        let is_json = reply.body.is_empty() || serde_json::from_slice::<Value>(&reply.body).is_ok();
+        service.log.push((reply.status, is_json));
+        reply.answer()
+    }));
+    let verdict = |call| {
+        *lock(&service) = Service::new();
+        let client = server.client_builder().max_retries(0).build().unwrap();
+        if call != FirstDelete {
+            // It may fail; what matters is whether anything has worked before.
+            let _ = client.get_job(ENDED);
+        }
+        (call, judge(call, &client, &service))
+    };
+    CALLS.into_iter().map(verdict).collect()
+}
+
+/// Runs the rows side by side: most of the time of a wait is spent waiting.
+fn run_all(rows: &[Row]) -> Vec<(&Row, Vec<(Call, Verdict)>)> {
+    const AT_A_TIME: usize = 16;
+    thread::scope(|scope| {
+        let chunks: Vec<_> = (0..AT_A_TIME)
+            .map(|n| {
+                scope.spawn(move || {
+                    rows.iter().skip(n).step_by(AT_A_TIME).map(|row| (row, run(row))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        chunks.into_iter().flat_map(|chunk| chunk.join().unwrap()).collect()
+    })
+}
+
+/// The share of each outcome, of what is counted.
+fn shares(what: &str, outcomes: impl Iterator<Item = Outcome>) -> String {
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    let mut text = format!("{what} ({}):", outcomes.len());
+    for outcome in [Works, WorksWithLoss, ClearError, Misleading, SilentlyWrong] {
+        let count = outcomes.iter().filter(|other| **other == outcome).count();
+        let _ = write!(text, " {outcome:?} {count} ({:.1} %)", 100.0 * count as f64 / outcomes.len() as f64);
+    }
+    text
+}
+
+#[test]
+fn no_deviation_of_the_service_makes_an_outcome_untrue() {
+    let rows = rows();
+    let names: HashSet<&str> = rows.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), rows.len(), "names are unique");
+    let results = run_all(&rows);
+    let mut differences = String::new();
+    for (row, verdicts) in &results {
+        for (call, Verdict(outcome, why)) in verdicts {
+            let is_known = KNOWN_WRONG.iter().any(|(name, calls)| *name == row.name && calls.contains(call));
+            let wanted = row.wanted(*call);
+            let name = row.name;
+            let _ = match (*outcome == wanted, is_known) {
+                (true, true) => {
+                    writeln!(differences, "{name} | {call:?} | is right now: take it out of KNOWN_WRONG")
+                }
+                (false, false) => {
+                    writeln!(differences, "{name} | {call:?} | {outcome:?}, wanted {wanted:?} | {why}")
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+    let worst =
+        results.iter().map(|(_, verdicts)| verdicts.iter().map(|(_, verdict)| verdict.0).max().unwrap());
+    println!("{}", shares("worst outcome of each row", worst.skip(1)));
+    println!(
+        "{}",
+        shares("calls", results.iter().flat_map(|(_, verdicts)| verdicts.iter().map(|(_, v)| v.0)))
+    );
+    assert!(differences.is_empty(), "outcomes that differ from the table:\n{differences}");
+}
+
+/// What no client can notice shows that the oracle does.
+#[test]
+fn the_oracle_notices_what_is_not_true() {
+    let lies = [
+        (Delete, instead(&[Route::Delete], Reply::empty(204))),
+        (DeleteIfExists, instead(&[Route::Delete], error(410, "gone"))),
+        (Rename, instead(&[Route::Rename], Reply::empty(204))),
+        (Cancel, instead(&[Route::Cancel], Reply::empty(202))),
+        (Rename, done(&[Route::Rename], error(422, "name: too long"))),
+        (Submit, done(&[Route::Submit], error(422, "job_type: unknown"))),
+        (Submit, bodies(&[Route::Submit], |body| body["job_id"] = json!("104"))),
+        (Batch, entries(|entry| edit(entry, "job_id", |_| json!("104")))),
+        (Iter, pages(|page| page["has_more"] = json!(false))),
+        (List, pages(|page| page["jobs"][0]["job_id"] = json!("7"))),
+        (Get, jobs(|job| job["billed_core_seconds"] = json!(1.0))),
+        (Wait, jobs(|job| job["state"] = json!("done"))),
+        (WaitAll, jobs(|job| job["state"] = json!("failed"))),
+    ];
+    for (call, lie) in lies {
+        let verdicts = run(&row("a lie", lie));
+        let (_, Verdict(outcome, why)) = verdicts.iter().find(|(other, _)| *other == call).unwrap();
+        assert_eq!(*outcome, SilentlyWrong, "{call:?}: {why}");
+    }
+}
