@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::raw::{RawRequest, RawResponse, encode, looks_like_html};
-use crate::types::{BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, Submitted};
+use crate::types::{BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, SubmissionStatus, Submitted};
 
 /// The default base URL.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
@@ -222,6 +222,36 @@ impl Response {
         self.decode("the response to a batch")
     }
 
+    /// Checks that each job has an id, and that the entries say nothing else about their order than it is assumed.
+    pub(crate) fn check_entries(&self, batch: &BatchSubmission) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Indices {
+            jobs: Vec<Index>,
+        }
+        #[derive(Deserialize)]
+        struct Index {
+            index: Option<usize>,
+        }
+        let problem = |n: usize, text: &str| {
+            Err(self.unreadable("the response to a batch", &format!("its entry {n} {text}")))
+        };
+        let is_a_job = |status: &SubmissionStatus| {
+            matches!(status, SubmissionStatus::Submitted | SubmissionStatus::CacheHit)
+        };
+        if let Some(n) = batch.jobs.iter().position(|entry| is_a_job(&entry.status) && entry.job_id.is_none())
+        {
+            return problem(n, "is a job without an id");
+        }
+        if let Ok(Indices { jobs }) = serde_json::from_slice(&self.raw.body) {
+            let indices: Vec<usize> = jobs.iter().filter_map(|entry| entry.index).collect();
+            let from = indices.first().copied().filter(|first| *first == 1).unwrap_or_default();
+            if let Some(n) = indices.iter().enumerate().position(|(n, index)| *index != n + from) {
+                return problem(n, "has an index that is not its position");
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the body of the response to a change does not contradict its success status. An empty
     /// body does not. `name` is the new name of the job, if the change was a rename.
     pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
@@ -238,18 +268,26 @@ impl Response {
             Ok(Value::Bool(false)) => return contradicted(true),
             _ => return Ok(()),
         };
-        let is_false = |field: &str| fields.get(field) == Some(&Value::Bool(false));
-        // Of another change than a delete, `deleted` may be a field of the job.
-        if is_false("success") || is_false("ok") || (self.context.method == "DELETE" && is_false("deleted")) {
+        let method = self.context.method.as_str();
+        let is_false = |field: &str| fields.get(field).is_some_and(means_no);
+        // Of another change, these may be fields of the job.
+        let is_not_deleted = method == "DELETE" && is_false("deleted");
+        let is_not_cancelled = self.context.action == "cancel job"
+            && !fields.contains_key("state")
+            && (is_false("cancelled") || is_false("canceled"));
+        if is_false("success") || is_false("ok") || is_not_deleted || is_not_cancelled {
             return contradicted(true);
         }
-        match fields.get("job_id").map(JobId::deserialize) {
+        // The job may stand within an envelope.
+        let inner = ["job", "data"].into_iter().find_map(|name| fields.get(name)?.as_object());
+        let field = |name: &str| fields.get(name).or_else(|| inner?.get(name));
+        match field("job_id").map(JobId::deserialize) {
             Some(Ok(id)) => self.check_job(&id)?,
             // A job that failed may have an `error` of its own.
-            None if fields.get("error").is_some_and(|error| !error.is_null()) => return contradicted(false),
+            None if tells_of_an_error(&fields) => return contradicted(false),
             _ => {}
         }
-        match (name, fields.get("name")) {
+        match (name, field("name")) {
             // The server may trim a name.
             (Some(name), Some(Value::String(given))) if given.trim() == name.trim() => Ok(()),
             (Some(_), Some(_)) => contradicted(false),
@@ -280,6 +318,28 @@ impl Response {
     pub(crate) fn into_raw(self) -> RawResponse {
         RawResponse { context: Some(Box::new(self.context)), ..self.raw }
     }
+}
+
+/// `false`, in the forms in which services write it.
+fn means_no(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => !value,
+        Value::Number(value) => value.as_f64() == Some(0.0),
+        Value::String(value) => value.eq_ignore_ascii_case("false"),
+        _ => false,
+    }
+}
+
+/// Whether a body with a success status describes a failure.
+fn tells_of_an_error(fields: &serde_json::Map<String, Value>) -> bool {
+    let is_error_status = |value: &Value| match value {
+        Value::String(value) => ["error", "fail"].iter().any(|word| value.eq_ignore_ascii_case(word)),
+        value => value.as_u64().is_some_and(|status| (400..600).contains(&status)),
+    };
+    let has = |name: &str, is_error: &dyn Fn(&Value) -> bool| fields.get(name).is_some_and(is_error);
+    has("error", &|error| !error.is_null())
+        || has("errors", &|errors| errors.as_array().is_some_and(|errors| !errors.is_empty()))
+        || ["status", "code", "statusCode"].iter().any(|name| has(name, &is_error_status))
 }
 
 fn is_json(body: &[u8]) -> bool {

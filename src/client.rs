@@ -190,7 +190,7 @@ impl Client {
     /// # Errors
     ///
     /// The same as [`get_job`](Client::get_job); [`Error::may_have_been_processed`] says whether the job may
-    /// have been cancelled all the same. If the server refuses (400 or 409), the job is loaded, and it is an
+    /// have been cancelled all the same. If the server refuses (400, 404 or 409), the job is loaded, and it is an
     /// error only if it has not ended.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
         operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline()).map(drop)
@@ -215,8 +215,9 @@ impl Client {
     /// Deletes a job from the history if it exists. Returns `false` if it was already gone.
     ///
     /// Use this for clean-up that may run twice. The service must say that the job is gone: a 404 whose body is not
-    /// JSON, such as the HTML page of a gateway, is an error. If the server responds with 404 and no call of this
-    /// client has succeeded yet, one page of jobs is then requested to make sure that the address is right.
+    /// JSON, such as the HTML page of a gateway, is an error. After a 404 the job is loaded, to make sure that it is
+    /// gone and not merely the request unknown. If no call of this client has succeeded yet, one page of jobs is
+    /// then requested too, to make sure that the address is right.
     ///
     /// # Errors
     ///

@@ -180,6 +180,7 @@ impl Error {
             | ErrorKind::WaitStopped { state, .. }
             | ErrorKind::Decode { state, .. }
             | ErrorKind::UnreadableJob { state, .. } => state.as_ref(),
+            ErrorKind::NoSuchRequest { state } => Some(state),
             _ => None,
         }
     }
@@ -217,6 +218,7 @@ impl Error {
     /// something else than the service.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_foreign: false, .. })
+            && !self.context().is_some_and(|context| context.is_submission)
     }
 
     /// Returns whether the state of the job does not allow the change (409): a pending or running job
@@ -377,11 +379,14 @@ impl Error {
             ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => HTML_ADVICE,
             ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
             ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. } => {
-                "the service differs from what this version expects"
+                "the service differs from what this version expects: HTTP.md lists that, and \
+                 ClientBuilder::on_response can adapt responses"
             }
             ErrorKind::RepeatedPage(_) | ErrorKind::MissingCursor | ErrorKind::RepeatedCursor(_) => {
-                "the service differs from what this version expects of its pages"
+                "the service differs from what this version expects of its pages (HTTP.md); \
+                 ClientBuilder::on_request and on_response can adapt them"
             }
+            ErrorKind::NoSuchRequest { .. } => DIFFERENT_REQUEST,
             ErrorKind::WrongJob(_) => "it may be the response to another request",
             ErrorKind::WrongState { reloaded: Ok(state), .. } if state.is_terminal() => {
                 return Some(format!("the job is {state} now: try again"));
@@ -436,6 +441,7 @@ impl Error {
                 "the job may have been deleted or belong to another account, or the base URL (base_url, \
                  ATOMIVERSE_BASE_URL) may be wrong: no call of this client has succeeded yet"
             }
+            404 | 405 if self.address_verified() => DIFFERENT_REQUEST,
             404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
             429 => "send fewer requests",
             500.. if !self.may_have_been_processed() => "the error is the server's: try again later",
@@ -443,6 +449,9 @@ impl Error {
         })
     }
 }
+
+const DIFFERENT_REQUEST: &str = "the service differs from what this version expects: HTTP.md lists the requests, and \
+                                 ClientBuilder::on_request can adapt them";
 
 const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, or cancel it";
 

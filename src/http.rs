@@ -15,7 +15,7 @@ use crate::clock::{Clock, saturating_add};
 use crate::config::{ApiKey, Config, Setting, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::hooks::{Attempt, Hooks};
-use crate::raw::{RawRequest, RawResponse};
+use crate::raw::{RawRequest, RawResponse, looks_like_html};
 use crate::retry::{Hold, RetryBudget, RetryPolicy};
 use crate::stop::StopToken;
 use crate::sync::lock;
@@ -316,7 +316,7 @@ impl Http {
             return Err(AttemptError { kind, request_id: response.request_id() });
         }
         // An HTML page may be anybody's.
-        if !response.is_html() {
+        if !looks_like_html(&response.body) {
             self.core.address_verified.store(true, Ordering::Relaxed);
         }
         Ok(response)

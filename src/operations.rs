@@ -17,13 +17,39 @@ pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSumma
 }
 
 pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> Result<()> {
-    http.send(&api::rename(id, name), deadline)?.confirm(Some(name))
+    match http.send(&api::rename(id, name), deadline) {
+        Ok(response) => response.confirm(Some(name)),
+        Err(error) if error.is_not_found() => Err(about_the_job(http, id, error, deadline)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes sure that a "not found" for a change is about the job: a service that has no such request responds with
+/// 404 too.
+fn about_the_job(http: &Http, id: &JobId, not_found: Error, deadline: Instant) -> Error {
+    match get(http, id, deadline) {
+        Ok(job) => not_found.with_kind(ErrorKind::NoSuchRequest { state: job.state }),
+        Err(_) => not_found,
+    }
 }
 
 /// A job that has ended already is not an error: it is returned if the server refused to cancel it.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
-        Ok(response) => response.confirm(None).map(|()| None),
+        Ok(response) => match response.confirm(None) {
+            Ok(()) => Ok(None),
+            // The server may say "not cancelled" of a job that has ended.
+            Err(error) if matches!(error.kind(), ErrorKind::Contradicted { is_denial: true, .. }) => {
+                let reloaded = get(http, id, deadline).ok().filter(|job| job.state.is_terminal());
+                reloaded.map_or(Err(error), |job| Ok(Some(job)))
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) if error.is_not_found() => match get(http, id, deadline) {
+            Ok(job) if job.state.is_terminal() => Ok(Some(job)),
+            Ok(job) => Err(error.with_kind(ErrorKind::NoSuchRequest { state: job.state })),
+            Err(_) => Err(error),
+        },
         Err(error) if matches!(error.status(), Some(400 | 409)) => {
             let reloaded = get(http, id, deadline);
             match reloaded {
@@ -66,7 +92,12 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
         },
         Err(error) => error,
     };
-    if error.is_not_found() && error.earlier().explains_not_found {
+    if !error.is_not_found() {
+        return Err(error);
+    }
+    let may_be_gone = error.earlier().explains_not_found;
+    let error = about_the_job(http, id, error, deadline);
+    if error.is_not_found() && may_be_gone {
         return verified(http, error, deadline).map(drop);
     }
     Err(error)

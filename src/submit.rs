@@ -48,7 +48,10 @@ fn submit_chunk(http: &Http, payloads: &[Vec<u8>]) -> (BatchSubmission, Result<(
     let request = api::submit_batch(payloads, http.idempotency_key());
     let response = http.send(&request, http.deadline());
     match response.and_then(|response| Ok((response.batch()?, response))) {
-        Ok((batch, _)) if batch.jobs.len() == payloads.len() => (batch, Ok(())),
+        Ok((batch, response)) if batch.jobs.len() == payloads.len() => {
+            let outcome = response.check_entries(&batch);
+            (batch, outcome)
+        }
         Ok((batch, response)) => {
             let kind = ErrorKind::EntryCount { payloads: payloads.len(), entries: batch.jobs.len() };
             (batch, Err(response.error(kind)))

@@ -137,6 +137,9 @@ pub(crate) enum ErrorKind {
     /// A change that the state of the job does not allow (409 or 400), and what a reload then showed.
     #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
     WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
+    /// A change met 404, and the job is there.
+    #[error("404 Not Found, but the job exists and is {}: the service has no such request", sanitize(state.as_str(), 40))]
+    NoSuchRequest { state: JobState },
     /// A 404 from an address that could not be verified.
     #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
     UnverifiedNotFound { error: String, is_transient: bool },
@@ -190,6 +193,7 @@ impl ErrorKind {
             | ErrorKind::Held { .. }
             | ErrorKind::WaitStopped { .. }
             | ErrorKind::WrongState { .. }
+            | ErrorKind::NoSuchRequest { .. }
             | ErrorKind::UnverifiedNotFound { .. } => false,
             ErrorKind::Stopped { is_in_flight } => *is_in_flight,
             ErrorKind::WaitTimedOut { cancellation, .. } => {
@@ -222,7 +226,7 @@ impl ErrorKind {
             | ErrorKind::Contradicted { status, .. }
             | ErrorKind::NotDeleted { status, .. }
             | ErrorKind::WrongState { status, .. } => Some(*status),
-            ErrorKind::UnverifiedNotFound { .. } => Some(404),
+            ErrorKind::UnverifiedNotFound { .. } | ErrorKind::NoSuchRequest { .. } => Some(404),
             _ => None,
         }
     }

@@ -71,6 +71,7 @@ impl BatchSubmission {
 #[non_exhaustive]
 pub struct BatchEntry {
     /// The job. `None` if the payload failed.
+    #[serde(default, alias = "id", deserialize_with = "id")]
     pub job_id: Option<JobId>,
     /// The state of the job when the server responded.
     pub state: Option<JobState>,
@@ -79,6 +80,12 @@ pub struct BatchEntry {
     /// The reason why the payload failed, as the server wrote it.
     #[serde(default, deserialize_with = "words", skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// An id; an empty one is none.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JobId>, D::Error> {
+    let id = Option::<JobId>::deserialize(deserializer)?;
+    Ok(id.filter(|id| !id.as_str().is_empty()))
 }
 
 /// A string, or any other value as JSON: one odd entry must not cost the ids of the others.

@@ -268,8 +268,16 @@ impl Submitted {
         let (job_id, state) = match serde_json::from_slice(body)? {
             id @ (Value::String(_) | Value::Number(_)) => (serde_json::from_value(id)?, None),
             object => {
+                // An `id` beside an object with an id of its own is that of the request.
+                let has_id = |value: &Value| value.get("job_id").or(value.get("id")).is_some();
+                let is_envelope = object.as_object().is_some_and(|fields| fields.values().any(has_id));
                 let Partial { job_id, id, state } = serde_json::from_value(object)?;
-                (job_id.or(id).ok_or_else(|| serde_json::Error::missing_field("job_id"))?, state)
+                (
+                    job_id
+                        .or(id.filter(|_| !is_envelope))
+                        .ok_or_else(|| serde_json::Error::missing_field("job_id"))?,
+                    state,
+                )
             }
         };
         Ok(Submitted { job_id, state, summary: None })

@@ -241,6 +241,8 @@ enum PreviewField {
     Atoms,
     Symbols,
     Positions,
+    #[serde(alias = "unit")]
+    Units,
     #[serde(other)]
     Other,
 }
@@ -252,12 +254,19 @@ impl FromAny for MoleculePreview {
         let mut atoms: Option<Vec<Atom>> = None;
         let mut symbols: Option<Vec<Element>> = None;
         let mut positions: Option<Vec<[f64; 3]>> = None;
+        let mut is_in_angstrom = true;
         while let Some(field) = map.next_key()? {
             match field {
                 PreviewField::Formula => formula = map.next_value::<Lenient<_>>()?.0,
                 PreviewField::Atoms => atoms = map.next_value::<Lenient<_>>()?.0,
                 PreviewField::Symbols => symbols = map.next_value::<Lenient<_>>()?.0,
                 PreviewField::Positions => positions = map.next_value::<Lenient<_>>()?.0,
+                PreviewField::Units => {
+                    let units: Option<String> = map.next_value::<Lenient<_>>()?.0;
+                    is_in_angstrom = units.is_none_or(|units| {
+                        ["angstrom", "angstroms", "ang", "å"].contains(&units.to_lowercase().as_str())
+                    });
+                }
                 PreviewField::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -269,7 +278,8 @@ impl FromAny for MoleculePreview {
                 pairs.map(|(element, position)| Atom { element, position }).collect()
             })
         });
-        Ok(formula.zip(atoms).map(|(formula, atoms)| MoleculePreview { formula, atoms }))
+        let preview = formula.zip(atoms).filter(|_| is_in_angstrom);
+        Ok(preview.map(|(formula, atoms)| MoleculePreview { formula, atoms }))
     }
 }
 

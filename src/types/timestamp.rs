@@ -86,8 +86,8 @@ fn unix_number(text: &str) -> Option<(i64, u32)> {
         let seconds = (number / 1000.0).floor();
         (seconds, (number - seconds * 1000.0) / 1000.0)
     };
-    // Beyond this a float does not hold whole seconds.
-    if seconds.abs() > 9e15 {
+    // Later than the year 9999, or as long before 1970: microseconds, for example, are not guessed at.
+    if seconds.abs() >= 253_402_300_800.0 {
         return None;
     }
     // A fraction that rounds up to a whole second stays below it.

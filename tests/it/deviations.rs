@@ -305,9 +305,9 @@ fn rows() -> Vec<Row> {
         row("changes are redirected to the job",
             done(CHANGES, redirect(303, "/api/v1/jobs/101"))).fails(&[Rename, Cancel, CancelEnded]).fails(DELETES),
         row("changes fail with `success` false",
-            instead(CHANGES, Reply::new(200, json!({"success": false, "message": "read-only"})))).fails(CHANGE),
-        row("changes fail with `ok` false", instead(CHANGES, Reply::new(200, json!({"ok": false})))).fails(CHANGE),
-        row("changes fail with `success` 0", instead(CHANGES, Reply::new(200, json!({"success": 0})))).fails(CHANGE),
+            instead(CHANGES, Reply::new(200, json!({"success": false, "message": "read-only"})))).fails(REFUSED_CHANGE),
+        row("changes fail with `ok` false", instead(CHANGES, Reply::new(200, json!({"ok": false})))).fails(REFUSED_CHANGE),
+        row("changes fail with `success` 0", instead(CHANGES, Reply::new(200, json!({"success": 0})))).fails(REFUSED_CHANGE),
         row("changes fail with an error",
             instead(CHANGES, Reply::new(200, json!({"error": {"code": 17, "message": "read-only"}})))).fails(CHANGE),
         row("changes fail with a list of errors",
@@ -341,7 +341,8 @@ fn rows() -> Vec<Row> {
         row("a rename shows the job as it was",
             bodies(&[Route::Rename], |job| job["name"] = json!("one"))).fails(&[Rename]),
         row("cancelling has another path: 404",
-            instead(&[Route::Cancel], error(404, "Not Found"))).fails(&[Cancel, CancelEnded]),
+            // A reload cannot tell this from a service that does not find ended jobs.
+            instead(&[Route::Cancel], error(404, "Not Found"))).fails(&[Cancel]),
         row("cancelling has another path: 405",
             instead(&[Route::Cancel], error(405, "Method Not Allowed"))).fails(&[Cancel, CancelEnded]),
         row("cancelling wants a body",
@@ -652,37 +653,6 @@ fn redirect(status: u16, location: &str) -> Reply {
     Reply { headers: vec![format!("location: {location}")], ..Reply::empty(status) }
 }
 
-/// Calls that do not yet have the outcome that is wanted.
-#[rustfmt::skip]
-const KNOWN_WRONG: &[(&str, &[Call])] = &[
-    ("times in Unix microseconds", SUMMARIES),
-    ("times in Unix nanoseconds", SUMMARIES),
-    ("a preview that says that it is in bohr", SUMMARIES),
-    ("changes fail with `success` 0", CHANGE),
-    ("changes fail with a list of errors", CHANGE),
-    ("changes fail with `status` error", CHANGE),
-    ("changes fail with a status in the body", CHANGE),
-    ("renaming needs PUT", &[Rename]),
-    ("renaming is not routed: 404", &[Rename]),
-    ("a new name is ignored, and the job is within `job`", &[Rename]),
-    ("cancelling has another path: 404", &[Cancel, CancelEnded]),
-    ("cancelling has another path: 405", &[Cancel, CancelEnded]),
-    ("cancelling fails with `cancelled` false", &[Cancel]),
-    ("cancelling an ended job: 404", &[CancelEnded]),
-    ("deleting is not allowed: 405", &[Delete, DeleteRunning, DeleteUnknown, DeleteIfExists, DeleteIfExistsUnknown]),
-    ("deleting is not routed: 404", &[Delete, DeleteRunning, DeleteIfExists]),
-    ("deleting fails with `deleted` 0", OF_DELETE),
-    ("a submission shows the id of the request and a job", &[Submit]),
-    ("a submission is answered by JSON-RPC", &[Submit]),
-    ("a batch has `id` for `job_id`", &[Batch]),
-    ("a batch has each job within `job`", &[Batch]),
-    ("a batch has empty ids for failures", &[Batch]),
-    ("a batch has indices and another order", &[Batch]),
-    ("batches have another path: 404", &[Batch]),
-    ("batches have another path: 405", &[Batch]),
-    ("JSON is called HTML", &[GetUnknown, DeleteUnknown, WaitUnknown]),
-];
-
 /// Makes every call against a service with this deviation.
 fn run(row: &Row) -> Vec<(Call, Verdict)> {
     let service = Arc::new(Mutex::new(Service::new()));
@@ -742,18 +712,11 @@ fn no_deviation_of_the_service_makes_an_outcome_untrue() {
     let mut differences = String::new();
     for (row, verdicts) in &results {
         for (call, Verdict(outcome, why)) in verdicts {
-            let is_known = KNOWN_WRONG.iter().any(|(name, calls)| *name == row.name && calls.contains(call));
             let wanted = row.wanted(*call);
-            let name = row.name;
-            let _ = match (*outcome == wanted, is_known) {
-                (true, true) => {
-                    writeln!(differences, "{name} | {call:?} | is right now: take it out of KNOWN_WRONG")
-                }
-                (false, false) => {
-                    writeln!(differences, "{name} | {call:?} | {outcome:?}, wanted {wanted:?} | {why}")
-                }
-                _ => Ok(()),
-            };
+            if *outcome != wanted {
+                let name = row.name;
+                let _ = writeln!(differences, "{name} | {call:?} | {outcome:?}, wanted {wanted:?} | {why}");
+            }
         }
     }
     let worst =
@@ -771,7 +734,7 @@ fn no_deviation_of_the_service_makes_an_outcome_untrue() {
 fn the_oracle_notices_what_is_not_true() {
     let lies = [
         (Delete, instead(&[Route::Delete], Reply::empty(204))),
-        (DeleteIfExists, instead(&[Route::Delete], error(410, "gone"))),
+        (DeleteIfExists, instead(&[Route::Delete], Reply::empty(204))),
         (Rename, instead(&[Route::Rename], Reply::empty(204))),
         (Cancel, instead(&[Route::Cancel], Reply::empty(202))),
         (Rename, done(&[Route::Rename], error(422, "name: too long"))),

@@ -36,9 +36,10 @@ fn a_lasting_failure_is_an_error_that_says_how_often_it_was_tried() {
 fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
-    let job = simulator.add_job(SimulatedJob::new("opt").pending_for(Duration::from_secs(29)));
+    let job = SimulatedJob::new("opt").pending_for(Duration::from_secs(29));
+    let job = simulator.add_job(job.running_for(Duration::from_secs(17)));
     simulator.fail_next(Fault::status(429).header("Retry-After", "30"));
-    assert_eq!(client.get_job(&job).unwrap().state.as_str(), "running", "30 seconds have passed");
+    assert_eq!(client.get_job(&job).unwrap().state.as_str(), "running", "30 to 45 seconds have passed");
 
     simulator.fail_next(Fault::status(429).header("Retry-After", "31"));
     let error = client.get_job(&job).unwrap_err();

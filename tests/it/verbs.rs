@@ -185,8 +185,8 @@ fn a_delete_whose_answer_was_lost_counts_as_done_when_its_second_try_meets_404()
     let id = simulator.add_job(in_state(JobState::Done));
     simulator.fail_next(Fault::LostAnswer);
     client.delete_job(&id).unwrap();
-    // The third makes sure that the 404 is about the job and not about the address.
-    assert_eq!(simulator.requests().len(), 3);
+    // The third makes sure that the job is gone, and the fourth that the address is right.
+    assert_eq!(simulator.requests().len(), 4);
 
     let id = simulator.add_job(in_state(JobState::Done));
     simulator.fail_next(Fault::LostAnswer);

@@ -63,6 +63,18 @@ pub const OF_UNKNOWN: &[Call] = &[GetUnknown, DeleteUnknown, DeleteIfExistsUnkno
 pub const DELETES: &[Call] = &[Delete, DeleteIfExists];
 pub const OF_DELETE: &[Call] =
     &[Delete, DeleteRunning, DeleteUnknown, DeleteIfExists, DeleteIfExistsUnknown, FirstDelete];
+/// A denied cancel of an ended job is not an error.
+pub const REFUSED_CHANGE: &[Call] = &[
+    Rename,
+    Cancel,
+    Delete,
+    DeleteRunning,
+    DeleteUnknown,
+    DeleteIfExists,
+    DeleteIfExistsUnknown,
+    FirstDelete,
+];
+
 pub const CHANGE: &[Call] = &[
     Rename,
     Cancel,
