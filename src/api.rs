@@ -11,14 +11,18 @@ use serde_json::value::RawValue;
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::raw::{RawRequest, RawResponse, encode, looks_like_html};
-use crate::types::{BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, SubmissionStatus, Submitted};
+use crate::types::{
+    BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus, Submitted,
+};
 
 /// The default base URL.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
 /// The default path of the API below the base URL.
 pub(crate) const API_PATH: &str = "/api/v1";
-/// The default number of jobs on a page.
+/// The default number of jobs on a page, and on the first page of an iteration.
 pub(crate) const PAGE_SIZE: u32 = 50;
+/// The largest number of jobs that an iteration asks for at a time by itself.
+pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
     let request = RawRequest::typed("list jobs", "GET", "/jobs".to_owned(), Idempotency::Safe);
@@ -150,20 +154,25 @@ impl Response {
     }
 
     /// A page, and what its jobs are: one that cannot be read does not affect the others. `is_first` says
-    /// whether it is the first page, which must say whether there are more.
-    pub(crate) fn page(&self, is_first: bool) -> Result<Page> {
+    /// whether it is the first page, which must say whether there are more. Without previews, the jobs have none.
+    pub(crate) fn page(&self, is_first: bool, previews: bool) -> Result<Page> {
         const EXPECTED: &str = "a page of jobs";
         let body = &self.raw.body;
         let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
-        let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(body) {
-            Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
+        let decoded = if previews { received_page::<true>(body) } else { received_page::<false>(body) };
+        let (next, jobs) = match decoded {
+            Ok(page) => page,
             Err(error) => {
                 let Ok(page) = from_json::<ReceivedPage<&RawValue>>(body) else {
                     return Err(unreadable(error));
                 };
                 (
                     page.next(),
-                    page.jobs.into_iter().enumerate().map(|(n, job)| self.entry(n + 1, job)).collect(),
+                    page.jobs
+                        .into_iter()
+                        .enumerate()
+                        .map(|(n, job)| self.entry(n + 1, job, previews))
+                        .collect(),
                 )
             }
         };
@@ -175,8 +184,12 @@ impl Response {
     }
 
     /// One job of a page of which some cannot be read.
-    fn entry(&self, position: usize, job: &RawValue) -> Result<JobSummary> {
-        serde_json::from_str(job.get()).map_err(|error| {
+    fn entry(&self, position: usize, job: &RawValue, previews: bool) -> Result<JobSummary> {
+        let decoded = serde_json::from_str(job.get()).map(|job: JobSummary| JobSummary {
+            molecule_preview: job.molecule_preview.filter(|_| previews),
+            ..job
+        });
+        decoded.map_err(|error| {
             let job: Value = serde_json::from_str(job.get()).unwrap_or_default();
             let field = |name: &str| job.get(name).cloned().unwrap_or_default();
             let reason = match JobSummary::unreadable_field(&job) {
@@ -344,6 +357,14 @@ fn tells_of_an_error(fields: &serde_json::Map<String, Value>) -> bool {
 
 fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(body).is_ok()
+}
+
+type Decoded = (Option<(bool, Option<String>)>, Vec<Result<JobSummary>>);
+
+/// A page of which each job can be read.
+fn received_page<const PREVIEWS: bool>(body: &[u8]) -> serde_json::Result<Decoded> {
+    let page = from_json::<ReceivedPage<Preview<PREVIEWS>>>(body)?;
+    Ok((page.next(), page.jobs.into_iter().map(|Preview(job)| Ok(job)).collect()))
 }
 
 /// Decodes JSON. Checking the encoding of the whole body once is cheaper than of each string in it.

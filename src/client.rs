@@ -451,10 +451,11 @@ impl Client {
     ///
     /// # Requests
     ///
-    /// Jobs are looked up on listing pages, newest first, while that takes fewer requests than loading each of
-    /// them: 200 new jobs take four requests a poll. Jobs that are not found there, or all of them if the listing
-    /// fails, are loaded by id, four at a time. Listing is given up if it fails for a lasting reason, if it fails
-    /// twice in a row, or if it takes as many requests as loading each job.
+    /// Jobs are looked up on listing pages of up to 1000, newest first, while that takes fewer requests than loading
+    /// each of them: 5,000 new jobs take five requests a poll. Jobs that are not found there, or all of them if the
+    /// listing fails, are loaded by id, four at a time and at most 20 a second if there are more than 16. Listing is
+    /// given up if it fails for a lasting reason, if it fails twice in a row, or if it takes as many requests as
+    /// loading each job.
     ///
     /// # Examples
     ///

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, process};
@@ -44,6 +44,7 @@ struct Core {
     slashed: Mutex<HashSet<String>>,
     retry_budget: Mutex<RetryBudget>,
     hold: Mutex<Hold>,
+    page_ceiling: Arc<AtomicU32>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -68,6 +69,7 @@ impl Http {
                 slashed: Mutex::default(),
                 retry_budget: Mutex::new(retry_budget),
                 hold: Mutex::default(),
+                page_ceiling: Arc::default(),
                 random: RandomState::new(),
                 random_count: AtomicU64::new(0),
             }),
@@ -80,6 +82,11 @@ impl Http {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.core.settings.clock
+    }
+
+    /// The largest page of jobs that the server is known to give, or 0.
+    pub(crate) fn page_ceiling(&self) -> &Arc<AtomicU32> {
+        &self.core.page_ceiling
     }
 
     /// When a call that begins now has to be over.

@@ -12,9 +12,16 @@ use crate::pages::{self, Fetched, Pages};
 use crate::types::{JobSummary, JobsPage};
 
 /// Fetches one page of jobs.
-pub(crate) fn fetch(http: &Http, limit: u32, cursor: Option<&str>, deadline: Instant) -> Result<Fetched> {
+pub(crate) fn fetch(
+    http: &Http,
+    limit: u32,
+    cursor: Option<&str>,
+    previews: bool,
+    deadline: Instant,
+) -> Result<Fetched> {
     let response = http.send(&api::list(limit, cursor), deadline)?;
-    Ok(Fetched { page: response.page(cursor.is_none())?, context: response.context })
+    let page = response.page(cursor.is_none(), previews)?;
+    Ok(Fetched { page, bytes: response.raw.body.len(), context: response.context })
 }
 
 /// A request for one page of jobs, sent by [`send`](ListJobs::send). Made by
@@ -25,11 +32,12 @@ pub struct ListJobs {
     http: Http,
     limit: u32,
     cursor: Option<String>,
+    previews: bool,
 }
 
 impl ListJobs {
     pub(crate) fn new(http: Http) -> Self {
-        ListJobs { http, limit: api::PAGE_SIZE, cursor: None }
+        ListJobs { http, limit: api::PAGE_SIZE, cursor: None, previews: true }
     }
 
     /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower ceiling.
@@ -47,6 +55,13 @@ impl ListJobs {
         self
     }
 
+    /// Sets whether to decode the previews of the molecules. Enabled by default. If disabled, each
+    /// [`molecule_preview`](JobSummary::molecule_preview) is `None`, and decoding takes less time.
+    pub fn previews(mut self, previews: bool) -> Self {
+        self.previews = previews;
+        self
+    }
+
     /// Sends the request. A page that is larger than the limit is returned whole.
     ///
     /// # Errors
@@ -58,7 +73,7 @@ impl ListJobs {
         pages::check(self.limit, self.cursor.as_deref())?;
         let response =
             self.http.send(&api::list(self.limit, self.cursor.as_deref()), self.http.deadline())?;
-        let Page { jobs, has_more, next_cursor } = response.page(self.cursor.is_none())?;
+        let Page { jobs, has_more, next_cursor } = response.page(self.cursor.is_none(), self.previews)?;
         let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
         match pages::next_cursor(has_more, next_cursor.as_deref()) {
             Ok(Some(next)) if self.cursor.as_deref() == Some(next) => {
@@ -111,6 +126,7 @@ pub struct JobsIter {
     pages: Pages,
     buffered: vec::IntoIter<Result<JobSummary>>,
     prefetch: bool,
+    previews: bool,
     /// The next page, which is being fetched on a thread of its own.
     prefetched: Option<mpsc::Receiver<Result<Fetched>>>,
 }
@@ -118,20 +134,33 @@ pub struct JobsIter {
 impl JobsIter {
     pub(crate) fn new(http: Http) -> Self {
         JobsIter {
+            pages: Pages::new(http.page_ceiling()),
             http,
-            pages: Pages::new(),
+            previews: true,
             buffered: Vec::new().into_iter(),
             prefetch: false,
             prefetched: None,
         }
     }
 
-    /// Sets the number of jobs on a page. Defaults to 50. The last page asks for no more than are still
-    /// wanted: `limit(50).max_jobs(120)` asks for 50, 50 and 20.
+    /// Sets the number of jobs on a page. The last page asks for no more than are still wanted:
+    /// `limit(50).max_jobs(120)` asks for 50, 50 and 20.
+    ///
+    /// By default the first page asks for 50 jobs and each later one for twice as many as the one before, up to 1000,
+    /// so that a long history takes few requests. Pages stop growing when one takes a second or has 2 MiB. If the
+    /// server refuses a larger page (400 or 422), it is requested again with the last size that worked, and the client
+    /// does not ask for more from then on.
     ///
     /// 0 gives one error and sends no request.
     pub fn limit(mut self, limit: u32) -> Self {
-        self.pages.limit = limit;
+        self.pages.limit = Some(limit);
+        self
+    }
+
+    /// Sets whether to decode the previews of the molecules. Enabled by default. If disabled, each
+    /// [`molecule_preview`](JobSummary::molecule_preview) is `None`, and decoding takes less time.
+    pub fn previews(mut self, previews: bool) -> Self {
+        self.previews = previews;
         self
     }
 
@@ -213,11 +242,11 @@ impl JobsIter {
     }
 
     fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
-        let prefetched = self.prefetched.take();
+        let mut prefetched = self.prefetched.take();
         let jobs = self.pages.next_page(|limit, cursor| {
             // Bounded as every call is.
-            let fetched = prefetched.and_then(|page| page.recv().ok());
-            fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, deadline))
+            let fetched = prefetched.take().and_then(|page| page.recv().ok());
+            fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, self.previews, deadline))
         })?;
         if self.prefetch {
             self.start_prefetch(jobs.as_ref().map_or(0, Vec::len));
@@ -229,11 +258,11 @@ impl JobsIter {
     fn start_prefetch(&mut self, buffered: usize) {
         let Ok(Some((limit, cursor))) = self.pages.next_request(buffered) else { return };
         let (sender, page) = mpsc::channel();
-        let (http, cursor) = (self.http.clone(), cursor.map(str::to_owned));
+        let (http, cursor, previews) = (self.http.clone(), cursor.map(str::to_owned), self.previews);
         let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned());
         let started = thread.spawn(move || {
             // Nobody receives it if the iterator was dropped.
-            let _ = sender.send(fetch(&http, limit, cursor.as_deref(), http.deadline()));
+            let _ = sender.send(fetch(&http, limit, cursor.as_deref(), previews, http.deadline()));
         });
         self.prefetched = started.is_ok().then_some(page);
     }

@@ -123,7 +123,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     if not_found.address_verified() {
         return Ok(not_found);
     }
-    match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true)) {
+    match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true, false)) {
         Ok(_) => Ok(not_found),
         Err(stopped) if stopped.is_stopped() => Err(not_found.with_kind(stopped.into_kind())),
         Err(error) => {

@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::api::{self, Page};
 use crate::error::{Context, Error, ErrorKind, Result, sanitize};
@@ -11,7 +14,13 @@ use crate::types::{JobId, JobSummary};
 /// The pages of the job history, one after the other.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    pub(crate) limit: u32,
+    /// The caller's limit. `None` lets the pages grow.
+    pub(crate) limit: Option<u32>,
+    /// The limit of the next page if pages grow.
+    grown: u32,
+    /// The limit of the last page that came. The first page's is taken to work.
+    worked: u32,
+    ceiling: Ceiling,
     /// How many jobs are still wanted. `None` is all of them.
     pub(crate) remaining: Option<usize>,
     state: State,
@@ -25,6 +34,9 @@ pub(crate) struct Pages {
     seen_cursors: HashSet<u64>,
     hasher: RandomState,
 }
+
+/// The largest page that the server is known to give, shared by all iterations of a client. 0 if that is not known.
+pub(crate) type Ceiling = Arc<AtomicU32>;
 
 /// Pages are named by their cursors. The first page has none.
 #[derive(Debug)]
@@ -41,13 +53,18 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) page: Page,
+    /// The size of the response.
+    pub(crate) bytes: usize,
     pub(crate) context: Context,
 }
 
 impl Pages {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ceiling: &Ceiling) -> Self {
         Pages {
-            limit: api::PAGE_SIZE,
+            limit: None,
+            grown: api::PAGE_SIZE,
+            worked: api::PAGE_SIZE,
+            ceiling: ceiling.clone(),
             remaining: None,
             state: State::Next(None),
             current: None,
@@ -56,6 +73,12 @@ impl Pages {
             seen_cursors: HashSet::new(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// Pages for a caller who wants to see this many jobs as soon as possible.
+    pub(crate) fn for_many(jobs: usize, ceiling: &Ceiling) -> Self {
+        let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+        Pages { grown: jobs.clamp(api::PAGE_SIZE, api::MAX_PAGE_SIZE), ..Pages::new(ceiling) }
     }
 
     /// Starts at another page than the first.
@@ -94,27 +117,60 @@ impl Pages {
         if wanted == Some(0) {
             return Ok(None);
         }
-        check(self.limit, cursor.as_deref())?;
+        let limit = self.limit.unwrap_or_else(|| match self.ceiling.load(Ordering::Relaxed) {
+            0 => self.grown,
+            ceiling => self.grown.min(ceiling),
+        });
+        check(limit, cursor.as_deref())?;
         let wanted = wanted.map_or(u32::MAX, |wanted| u32::try_from(wanted).unwrap_or(u32::MAX));
-        Ok(Some((self.limit.min(wanted), cursor.as_deref())))
+        Ok(Some((limit.min(wanted), cursor.as_deref())))
+    }
+
+    /// After a page that came: the next one may be larger, unless this one was slow or large already.
+    fn grow(&mut self, limit: u32, bytes: usize, took: Duration) {
+        const MAX_TIME: Duration = Duration::from_secs(1);
+        const MAX_BYTES: usize = 2 << 20;
+        self.worked = limit;
+        if took < MAX_TIME && bytes < MAX_BYTES {
+            self.grown = self.grown.saturating_mul(2).min(api::MAX_PAGE_SIZE);
+        }
+    }
+
+    /// After an error: whether the page was refused because of its size. It is then asked for again with a limit
+    /// that worked, and no later page is larger.
+    fn shrink(&self, limit: u32, error: &Error) -> bool {
+        let is_too_large =
+            matches!(error.status(), Some(400 | 422)) || matches!(error.kind(), ErrorKind::TooLarge(_));
+        let shrinks = self.limit.is_none() && limit > self.worked && is_too_large;
+        if shrinks {
+            self.ceiling.store(self.worked, Ordering::Relaxed);
+        }
+        shrinks
     }
 
     /// Fetches the next page and returns its jobs, or `None` if there is none. After an error there is none.
     pub(crate) fn next_page(
         &mut self,
-        fetch: impl FnOnce(u32, Option<&str>) -> Result<Fetched>,
+        mut fetch: impl FnMut(u32, Option<&str>) -> Result<Fetched>,
     ) -> Result<Option<Vec<Result<JobSummary>>>> {
         if let Some(error) = self.deferred_error.take() {
             return Err(error);
         }
         let fetched = match self.next_request(0) {
             Ok(None) => return Ok(None),
-            Ok(Some((limit, cursor))) => fetch(limit, cursor),
+            Ok(Some((limit, cursor))) => match fetch(limit, cursor) {
+                Err(error) if self.shrink(limit, &error) => {
+                    let limit = self.worked;
+                    fetch(limit, cursor).map(|fetched| (limit, fetched))
+                }
+                fetched => fetched.map(|fetched| (limit, fetched)),
+            },
             Err(error) => Err(error),
         };
         let State::Next(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(None) };
-        match fetched.and_then(|fetched| self.refuse_repeated(fetched)) {
-            Ok(Fetched { page, context }) => {
+        match fetched.and_then(|(limit, fetched)| Ok((limit, self.refuse_repeated(fetched)?))) {
+            Ok((limit, Fetched { page, bytes, context })) => {
+                self.grow(limit, bytes, context.elapsed);
                 self.advance(cursor, &page).unwrap_or_else(|kind| {
                     self.deferred_error = Some(Error::new(kind, context));
                 });
@@ -128,14 +184,14 @@ impl Pages {
     }
 
     /// A page that begins like the one before was sent by a server that ignores the cursor.
-    fn refuse_repeated(&mut self, Fetched { page, context }: Fetched) -> Result<Fetched> {
-        let Some(Ok(first)) = page.jobs.first() else { return Ok(Fetched { page, context }) };
+    fn refuse_repeated(&mut self, fetched: Fetched) -> Result<Fetched> {
+        let Some(Ok(first)) = fetched.page.jobs.first() else { return Ok(fetched) };
         if self.first_job.as_ref() == Some(&first.job_id) {
             let id = sanitize(first.job_id.as_str(), 80);
-            return Err(Error::new(ErrorKind::RepeatedPage(id), context));
+            return Err(Error::new(ErrorKind::RepeatedPage(id), fetched.context));
         }
         self.first_job = Some(first.job_id.clone());
-        Ok(Fetched { page, context })
+        Ok(fetched)
     }
 
     /// Moves past the page that was asked for with this cursor.
@@ -188,7 +244,7 @@ pub(crate) fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
 #[cfg(fuzzing)]
 #[allow(missing_docs)]
 pub mod fuzzing {
-    use super::{Fetched, Page, Pages};
+    use super::{Ceiling, Fetched, Page, Pages};
     use crate::error::{Context, Error};
     use crate::types::JobsPage;
 
@@ -199,15 +255,15 @@ pub mod fuzzing {
         max_jobs: Option<usize>,
         mut respond: impl FnMut(u32, Option<&str>) -> Option<JobsPage>,
     ) -> usize {
-        let mut pages = Pages::new();
-        pages.limit = limit;
+        let mut pages = Pages::new(&Ceiling::default());
+        pages.limit = Some(limit);
         pages.remaining = max_jobs;
         let mut count = 0;
         while pages.remaining != Some(0) {
             let page = pages.next_page(|limit, cursor| match respond(limit, cursor) {
                 Some(JobsPage { jobs, has_more, next_cursor }) => {
                     let page = Page { jobs: jobs.into_iter().map(Ok).collect(), has_more, next_cursor };
-                    Ok(Fetched { page, context: Context::for_tests() })
+                    Ok(Fetched { page, bytes: 0, context: Context::for_tests() })
                 }
                 None => Err(Error::input("the request failed")),
             });
@@ -228,12 +284,12 @@ mod tests {
     }
 
     fn fetched(page: Page) -> Result<Fetched> {
-        Ok(Fetched { page, context: Context::for_tests() })
+        Ok(Fetched { page, bytes: 0, context: Context::for_tests() })
     }
 
     #[test]
     fn a_cursor_is_remembered_over_a_long_scan() {
-        let mut pages = Pages::new();
+        let mut pages = Pages::new(&Ceiling::default());
         for n in 0..10_000 {
             let jobs = pages.next_page(|_, _| fetched(page(true, Some(&format!("c{n}")))));
             assert!(jobs.unwrap().is_some());
@@ -249,16 +305,90 @@ mod tests {
         assert_eq!(pages.next_cursor(), Some("c9999"), "the page that carried the cursor");
     }
 
+    /// The limits that are asked for, of a server that refuses more than `max` with 422.
+    fn limits(pages: &mut Pages, max: u32, took: Duration, bytes: usize) -> Vec<u32> {
+        let mut limits = Vec::new();
+        for n in 0..7 {
+            let fetched = pages.next_page(|limit, _| {
+                limits.push(limit);
+                let context = Context { elapsed: took, ..Context::for_tests() };
+                if limit > max {
+                    let (message, retry_after) = (None, None);
+                    let kind = ErrorKind::Status {
+                        status: 422,
+                        reason: "",
+                        message,
+                        retry_after,
+                        is_foreign: false,
+                    };
+                    return Err(Error::new(kind, context));
+                }
+                Ok(Fetched { page: page(true, Some(&format!("c{n}"))), bytes, context })
+            });
+            assert!(fetched.unwrap().is_some());
+        }
+        limits
+    }
+
+    #[test]
+    fn pages_grow_unless_the_caller_sets_a_limit() {
+        let ceiling = Ceiling::default();
+        let fast = |pages: &mut Pages| limits(pages, 1000, Duration::ZERO, 0);
+        assert_eq!(fast(&mut Pages::new(&ceiling)), [50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(fast(&mut Pages::for_many(300, &ceiling)), [300, 600, 1000, 1000, 1000, 1000, 1000]);
+        assert_eq!(fast(&mut Pages::for_many(5000, &ceiling)), [1000; 7]);
+        let mut exact = Pages::new(&ceiling);
+        exact.limit = Some(50);
+        assert_eq!(fast(&mut exact), [50; 7]);
+    }
+
+    #[test]
+    fn slow_or_large_pages_do_not_grow() {
+        let ceiling = Ceiling::default();
+        assert_eq!(limits(&mut Pages::new(&ceiling), 1000, Duration::from_secs(1), 0), [50; 7]);
+        assert_eq!(limits(&mut Pages::new(&ceiling), 1000, Duration::ZERO, 2 << 20), [50; 7]);
+    }
+
+    #[test]
+    fn a_refused_size_costs_one_request_for_each_client() {
+        for (max, expected, later) in [
+            (60, [50, 100, 50, 50, 50, 50, 50, 50], 50),
+            (100, [50, 100, 200, 100, 100, 100, 100, 100], 100),
+            (500, [50, 100, 200, 400, 800, 400, 400, 400], 400),
+        ] {
+            let ceiling = Ceiling::default();
+            assert_eq!(limits(&mut Pages::new(&ceiling), max, Duration::ZERO, 0), expected);
+            let again = limits(&mut Pages::new(&ceiling), max, Duration::ZERO, 0);
+            assert_eq!((again.len(), again[6]), (7, later));
+        }
+        let ceiling = Ceiling::default();
+        assert_eq!(
+            limits(&mut Pages::for_many(5000, &ceiling), 100, Duration::ZERO, 0),
+            [1000, 50, 50, 50, 50, 50, 50, 50]
+        );
+    }
+
+    #[test]
+    fn a_caller_limit_that_is_refused_is_an_error() {
+        let mut pages = Pages::new(&Ceiling::default());
+        pages.limit = Some(70);
+        let error = pages.next_page(|_, _| {
+            let kind = ErrorKind::TooLarge(1);
+            Err(Error::new(kind, Context::for_tests()))
+        });
+        assert!(error.is_err());
+    }
+
     #[test]
     fn more_jobs_than_a_u32_can_be_wanted() {
-        let mut pages = Pages::new();
+        let mut pages = Pages::new(&Ceiling::default());
         pages.remaining = Some(usize::MAX);
         assert_eq!(pages.next_request(0).unwrap(), Some((50, None)));
     }
 
     #[test]
     fn after_a_failed_request_there_are_no_more_pages() {
-        let mut pages = Pages::new();
+        let mut pages = Pages::new(&Ceiling::default());
         pages.start_at("c1".to_owned());
         assert!(pages.next_page(|_, _| Err(Error::input("failed"))).is_err());
         assert!(pages.next_page(|_, _| unreachable!()).unwrap().is_none());

@@ -19,6 +19,10 @@ use crate::{listing, operations};
 /// How many jobs are looked up by id before those that have ended are handed out.
 const CHUNK: usize = 16;
 
+/// How far apart jobs are looked up by id, on average, if there are more than one chunk of them. It bounds the
+/// requests of a wait for any number of jobs.
+const LOOK_UP_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Options of a wait: how long it takes at most, how often it polls, and what is called on updates.
 ///
 /// # Examples
@@ -198,6 +202,8 @@ struct Round {
     /// Pages in a row that showed none of the jobs.
     fruitless: usize,
     by_id: VecDeque<JobId>,
+    /// When the next chunk may be looked up.
+    next_chunk: Instant,
     pending_at_start: usize,
     started: Instant,
     deadline: Option<Instant>,
@@ -289,11 +295,12 @@ impl<'a> WaitForJobs<'a> {
             by_id.extend(self.ids.iter().cloned());
         }
         Round {
-            pages: use_listing.then(Pages::new),
+            pages: use_listing.then(|| Pages::for_many(self.ids.len(), http.page_ceiling())),
             unseen,
             pages_asked: 0,
             fruitless: 0,
             by_id,
+            next_chunk: started,
             pending_at_start: self.ids.len(),
             started,
             deadline,
@@ -306,7 +313,8 @@ impl<'a> WaitForJobs<'a> {
     /// Fetches one listing page. Returns the pages if it is worth fetching another one.
     fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
         let deadline = earlier(self.http.deadline(), round.listing_until);
-        let jobs = match pages.next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, deadline))
+        let jobs = match pages
+            .next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, true, deadline))
         {
             Ok(Some(jobs)) => jobs,
             Ok(None) => {
@@ -369,7 +377,12 @@ impl<'a> WaitForJobs<'a> {
 
     /// Looks up some jobs by id, several at a time.
     fn poll_by_id(&mut self, round: &mut Round) {
+        let pause = round.next_chunk.saturating_duration_since(self.now());
+        if !pause.is_zero() {
+            self.http.sleep(pause);
+        }
         let chunk: Vec<JobId> = round.by_id.drain(..round.by_id.len().min(CHUNK)).collect();
+        round.next_chunk = saturating_add(self.now(), LOOK_UP_INTERVAL * CHUNK as u32);
         let deadline = round.deadline;
         let get =
             move |http: &Http, id: &JobId| operations::get(http, id, earlier(http.deadline(), deadline));

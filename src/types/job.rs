@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -174,11 +174,20 @@ impl JobSummary {
     }
 }
 
-// By hand, because serde would buffer the whole job to find the fields that it does not know.
 impl<'de> Deserialize<'de> for JobSummary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Summary;
-        impl<'de> Visitor<'de> for Summary {
+        Preview::<true>::deserialize(deserializer).map(|Preview(job)| job)
+    }
+}
+
+/// A summary whose preview is decoded, or passed over and left out.
+pub(crate) struct Preview<const DECODED: bool>(pub(crate) JobSummary);
+
+// By hand, because serde would buffer the whole job to find the fields that it does not know.
+impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Summary<const DECODED: bool>;
+        impl<'de, const DECODED: bool> Visitor<'de> for Summary<DECODED> {
             type Value = JobSummary;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a job")
@@ -195,7 +204,10 @@ impl<'de> Deserialize<'de> for JobSummary {
                         Field::JobType => read(&mut map, "job_type", &mut job_type)?,
                         Field::CreatedAt => read(&mut map, "created_at", &mut created_at)?,
                         Field::BilledCoreSeconds => read(&mut map, "billed_core_seconds", &mut billed)?,
-                        Field::MoleculePreview => read(&mut map, "molecule_preview", &mut preview)?,
+                        Field::MoleculePreview if DECODED => {
+                            read(&mut map, "molecule_preview", &mut preview)?
+                        }
+                        Field::MoleculePreview => drop(map.next_value::<IgnoredAny>()?),
                         Field::Extra(key) => drop(extra.insert(key, map.next_value()?)),
                     }
                 }
@@ -212,7 +224,7 @@ impl<'de> Deserialize<'de> for JobSummary {
                 })
             }
         }
-        deserializer.deserialize_map(Summary)
+        deserializer.deserialize_map(Summary::<DECODED>).map(Preview)
     }
 }
 

@@ -35,7 +35,10 @@ pub struct JobsPage {
 
 /// A page as it was received.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "J: Deserialize<'de>"))]
 pub(crate) struct ReceivedPage<J> {
+    /// Go writes an empty list as null.
+    #[serde(deserialize_with = "or_empty")]
     pub(crate) jobs: Vec<J>,
     has_more: Option<bool>,
     #[serde(default, deserialize_with = "present")]
@@ -50,6 +53,10 @@ impl<J> ReceivedPage<J> {
         let has_cursor = cursor.map(|cursor| cursor.is_some_and(|cursor| !cursor.is_empty()));
         Some((self.has_more.or(has_cursor)?, cursor.flatten().cloned()))
     }
+}
+
+fn or_empty<'de, J: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<J>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Tells a key that is null from one that is missing.

@@ -40,7 +40,8 @@ impl Timestamp {
     /// Returns the time, or `None` if it cannot be read.
     ///
     /// A string is read as RFC 3339; a blank may stand for the `T`, and a time without an offset is UTC.
-    /// A number is Unix time: in seconds, or in milliseconds if its absolute value is 1e11 or more.
+    /// A number is Unix time: in seconds, from 1e11 on in milliseconds, from 1e14 on in microseconds, and from 1e17 on in
+    /// nanoseconds.
     ///
     /// # Examples
     ///
@@ -77,19 +78,17 @@ impl Timestamp {
 }
 
 fn unix_number(text: &str) -> Option<(i64, u32)> {
-    // The first number that is milliseconds: as seconds it is the year 5138.
-    const MILLISECONDS: f64 = 1e11;
     let number: f64 = text.parse().ok()?;
-    let (seconds, fraction) = if number.abs() < MILLISECONDS {
-        (number.floor(), number - number.floor())
-    } else {
-        let seconds = (number / 1000.0).floor();
-        (seconds, (number - seconds * 1000.0) / 1000.0)
+    // As seconds, 1e11 is the year 5138. Each further unit begins where the one before passes that year.
+    let units_per_second = match number.abs() {
+        size if size < 1e11 => 1.0,
+        size if size < 1e14 => 1e3,
+        size if size < 1e17 => 1e6,
+        size if size < 1e20 => 1e9,
+        _ => return None,
     };
-    // Later than the year 9999, or as long before 1970: microseconds, for example, are not guessed at.
-    if seconds.abs() >= 253_402_300_800.0 {
-        return None;
-    }
+    let seconds = (number / units_per_second).floor();
+    let fraction = (number - seconds * units_per_second) / units_per_second;
     // A fraction that rounds up to a whole second stays below it.
     let nanoseconds = (fraction * 1e9).round().min(999_999_999.0);
     Some((seconds as i64, nanoseconds as u32))

@@ -7,7 +7,7 @@ use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Error, JobSummary, JobsIter};
 
 use crate::contract::{Service, lines};
-use crate::support::{RawServer, json, page};
+use crate::support::{RawServer, answer, json, page};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
@@ -84,8 +84,84 @@ fn iterating_hands_out_every_job_once_newest_first() {
     let jobs = ids(simulator.client().unwrap().iter_jobs());
     let expected: Vec<String> = (1..=120).rev().map(|n| format!("job-{n:06}")).collect();
     assert_eq!(jobs, expected);
-    assert_eq!(simulator.requests().len(), 3);
+    assert_eq!(simulator.requests().len(), 2, "50 and 100");
     assert_eq!(simulator.connections(), 1);
+}
+
+/// The limits of the requests so far.
+fn limits(lines: &[String]) -> Vec<u32> {
+    let limit = |line: &String| line.split("limit=").nth(1)?.split('&').next()?.parse().ok();
+    lines.iter().filter_map(limit).collect()
+}
+
+#[test]
+fn pages_grow_so_that_a_long_history_takes_few_requests() {
+    let simulator = with_jobs(2_500);
+    let client = simulator.client().unwrap();
+    assert_eq!(client.iter_jobs().map(Result::unwrap).count(), 2_500);
+    assert_eq!(limits(&lines(&simulator)), [50, 100, 200, 400, 800, 1000]);
+    let simulator = with_jobs(500);
+    assert_eq!(simulator.client().unwrap().iter_jobs().max_jobs(320).prefetch(true).count(), 320);
+    assert_eq!(limits(&lines(&simulator)), [50, 100, 170], "no more than are wanted");
+}
+
+#[test]
+fn a_page_size_that_the_server_refuses_costs_a_client_one_request() {
+    for status in [400, 422] {
+        let server = RawServer::start(move |_, request| {
+            let (limit, from) = (
+                limits(std::slice::from_ref(&request.line))[0],
+                request.line.split("cursor=from-").nth(1).map_or(0, |from| from.parse().unwrap()),
+            );
+            if limit > 100 {
+                return answer(status, &["content-type: application/json"], r#"{"detail":"limit"}"#);
+            }
+            let to = (from + limit as usize).min(400);
+            let ids: Vec<String> = (from..to).map(|n| format!("job-{n}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            json(&page(&ids, to < 400, Some(&format!("from-{to}"))))
+        });
+        let client = server.client();
+        for prefetch in [false, true] {
+            assert_eq!(client.iter_jobs().prefetch(prefetch).map(Result::unwrap).count(), 400);
+        }
+        assert_eq!(
+            limits(&server.lines()),
+            [50, 100, 200, 100, 100, 100, 50, 100, 100, 100, 100],
+            "{status}: the second iteration knows"
+        );
+    }
+}
+
+#[test]
+fn previews_are_left_out_on_demand() {
+    let simulator = with_jobs(20);
+    let client = simulator.client().unwrap();
+    let with: Vec<JobSummary> = client.iter_jobs().map(Result::unwrap).collect();
+    assert!(with.iter().any(|job| job.molecule_preview.is_some()));
+    let expected: Vec<JobSummary> = with
+        .into_iter()
+        .map(|mut job| {
+            job.molecule_preview = None;
+            job
+        })
+        .collect();
+    for prefetch in [false, true] {
+        let without: Vec<JobSummary> =
+            client.iter_jobs().previews(false).prefetch(prefetch).map(Result::unwrap).collect();
+        assert_eq!(without, expected);
+    }
+    assert_eq!(client.list_jobs().previews(false).send().unwrap().jobs, expected);
+
+    // One job cannot be read, so each is read by itself.
+    let preview = r#""molecule_preview":{"formula":"H","atoms":[]}"#;
+    let body = page(&["a", "b"], false, None);
+    let body = body.replacen("\"name\":null", preview, 1).replacen(r#""state":"done""#, r#""state":7"#, 1);
+    let body = body.replacen("\"name\":null", preview, 1);
+    let server = RawServer::script(vec![json(&body)]);
+    let jobs: Vec<_> = server.client().iter_jobs().previews(false).collect();
+    assert!(jobs[0].is_err());
+    assert_eq!(jobs[1].as_ref().unwrap().molecule_preview, None);
 }
 
 #[test]
