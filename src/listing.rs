@@ -3,12 +3,13 @@
 use std::iter::FusedIterator;
 use std::sync::mpsc;
 use std::time::Instant;
-use std::{thread, vec};
+use std::{mem, thread, vec};
 
 use crate::api::{self, Page};
 use crate::error::Result;
 use crate::http::Http;
 use crate::pages::{self, Fetched, Pages};
+use crate::stop::StopToken;
 use crate::types::{JobSummary, JobsPage};
 
 /// Fetches one page of jobs.
@@ -127,8 +128,7 @@ pub struct JobsIter {
     buffered: vec::IntoIter<Result<JobSummary>>,
     prefetch: bool,
     previews: bool,
-    /// The next page, which is being fetched on a thread of its own.
-    prefetched: Option<mpsc::Receiver<Result<Fetched>>>,
+    prefetcher: Option<Prefetcher>,
 }
 
 impl JobsIter {
@@ -139,7 +139,7 @@ impl JobsIter {
             previews: true,
             buffered: Vec::new().into_iter(),
             prefetch: false,
-            prefetched: None,
+            prefetcher: None,
         }
     }
 
@@ -174,7 +174,7 @@ impl JobsIter {
     pub fn resume_from(mut self, cursor: impl Into<String>) -> Self {
         self.pages.start_at(cursor.into());
         self.buffered = Vec::new().into_iter();
-        self.prefetched = None;
+        self.prefetcher = None;
         self
     }
 
@@ -182,8 +182,8 @@ impl JobsIter {
     ///
     /// This helps a caller who does some work for each job: the server's time and the caller's then overlap.
     /// Jobs, their order, errors and [`cursor`](JobsIter::cursor) are the same as without. If the caller
-    /// stops early, one page more may have been requested. Two pages are held at a time. Each page is
-    /// fetched on a thread of its own, which ends with that page.
+    /// stops early, one page more may have been requested. Two pages are held at a time. One thread fetches all
+    /// pages; when the iterator is dropped, it abandons its request and ends.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
@@ -242,10 +242,9 @@ impl JobsIter {
     }
 
     fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
-        let mut prefetched = self.prefetched.take();
+        let mut prefetched = self.prefetcher.as_mut().and_then(Prefetcher::take);
         let jobs = self.pages.next_page(|limit, cursor| {
-            // Bounded as every call is.
-            let fetched = prefetched.take().and_then(|page| page.recv().ok());
+            let fetched = prefetched.take();
             fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, self.previews, deadline))
         })?;
         if self.prefetch {
@@ -257,14 +256,57 @@ impl JobsIter {
     /// Starts to fetch the page after this one. If no thread can be had, it is fetched later.
     fn start_prefetch(&mut self, buffered: usize) {
         let Ok(Some((limit, cursor))) = self.pages.next_request(buffered) else { return };
-        let (sender, page) = mpsc::channel();
-        let (http, cursor, previews) = (self.http.clone(), cursor.map(str::to_owned), self.previews);
-        let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned());
-        let started = thread.spawn(move || {
-            // Nobody receives it if the iterator was dropped.
-            let _ = sender.send(fetch(&http, limit, cursor.as_deref(), previews, http.deadline()));
-        });
-        self.prefetched = started.is_ok().then_some(page);
+        if self.prefetcher.is_none() {
+            self.prefetcher = Prefetcher::start(&self.http, self.previews);
+        }
+        if let Some(prefetcher) = &mut self.prefetcher {
+            prefetcher.order(limit, cursor);
+        }
+    }
+}
+
+/// A thread that fetches the next page while the caller works on this one.
+#[derive(Debug)]
+struct Prefetcher {
+    orders: mpsc::Sender<(u32, Option<String>)>,
+    fetched: mpsc::Receiver<Result<Fetched>>,
+    /// Whether an order has not been taken.
+    is_ordered: bool,
+    stop: StopToken,
+}
+
+impl Prefetcher {
+    fn start(http: &Http, previews: bool) -> Option<Self> {
+        let (orders, received) = mpsc::channel::<(u32, Option<String>)>();
+        let (sender, fetched) = mpsc::channel();
+        let stop = StopToken::child(http.stop.as_ref());
+        let mut http = http.clone();
+        http.stop = Some(stop.clone());
+        let work = move || {
+            while let Ok((limit, cursor)) = received.recv() {
+                // Nobody receives it if the iterator was dropped.
+                if sender.send(fetch(&http, limit, cursor.as_deref(), previews, http.deadline())).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("atomiverse-prefetch".to_owned()).spawn(work).ok()?;
+        Some(Prefetcher { orders, fetched, is_ordered: false, stop })
+    }
+
+    fn order(&mut self, limit: u32, cursor: Option<&str>) {
+        self.is_ordered = self.orders.send((limit, cursor.map(str::to_owned))).is_ok();
+    }
+
+    /// The page that was ordered. Waits for it, bounded as every call is.
+    fn take(&mut self) -> Option<Result<Fetched>> {
+        mem::take(&mut self.is_ordered).then(|| self.fetched.recv().ok())?
+    }
+}
+
+impl Drop for Prefetcher {
+    fn drop(&mut self) {
+        self.stop.stop();
     }
 }
 

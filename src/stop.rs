@@ -46,6 +46,8 @@ pub struct StopToken(Arc<State>);
 struct State {
     is_stopped: Mutex<bool>,
     stopped: Condvar,
+    /// Stops this token too.
+    parent: Option<StopToken>,
 }
 
 impl StopToken {
@@ -62,18 +64,26 @@ impl StopToken {
 
     /// Returns whether [`stop`](StopToken::stop) was called.
     pub fn is_stopped(&self) -> bool {
-        *lock(&self.0.is_stopped)
+        *lock(&self.0.is_stopped) || self.0.parent.as_ref().is_some_and(StopToken::is_stopped)
+    }
+
+    /// A token that can be stopped without its parent.
+    pub(crate) fn child(parent: Option<&StopToken>) -> Self {
+        StopToken(Arc::new(State { parent: parent.cloned(), ..State::default() }))
     }
 
     /// Sleeps, but not longer than until the token is stopped.
     pub(crate) fn sleep(&self, pause: Duration) {
         let started = Instant::now();
+        let parent = self.0.parent.as_ref();
         let mut is_stopped = lock(&self.0.is_stopped);
-        while !*is_stopped {
+        while !*is_stopped && !parent.is_some_and(StopToken::is_stopped) {
             let left = pause.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return;
             }
+            // The parent does not wake this one up.
+            let left = if parent.is_some() { left.min(POLL_INTERVAL) } else { left };
             let woken = self.0.stopped.wait_timeout(is_stopped, left);
             is_stopped = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -194,6 +204,18 @@ mod tests {
             move || token.sleep(Duration::MAX)
         });
         token.stop();
+        sleeper.join().unwrap();
+    }
+
+    #[test]
+    fn a_parent_stops_its_children_and_not_the_other_way_round() {
+        let parent = StopToken::new();
+        let child = StopToken::child(Some(&parent));
+        let other = StopToken::child(Some(&parent));
+        child.stop();
+        assert!(child.is_stopped() && !parent.is_stopped() && !other.is_stopped());
+        let sleeper = thread::spawn(move || other.sleep(Duration::MAX));
+        parent.stop();
         sleeper.join().unwrap();
     }
 

@@ -7,7 +7,7 @@ use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Error, JobSummary, JobsIter};
 
 use crate::contract::{Service, lines};
-use crate::support::{RawServer, answer, json, page};
+use crate::support::{RawServer, Step, answer, in_own_process, json, page};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
@@ -467,4 +467,46 @@ fn resuming_elsewhere_drops_the_page_that_was_fetched_ahead() {
         assert_eq!(jobs.next().unwrap().unwrap().job_id, "p1");
         assert_eq!(ids(jobs.resume_from("x")), ["px"], "{prefetch}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
+    use std::fs;
+
+    let prefetches = |thread: &fs::DirEntry| {
+        let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        name.trim() == "atomiverse-pref"
+    };
+    let count = || fs::read_dir("/proc/self/task").unwrap().flatten().filter(prefetches).count();
+    // In a process of its own: other tests prefetch too.
+    let output = in_own_process(
+        "listing::iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind",
+        &[],
+        || {
+            let server = RawServer::start(|_, request| {
+                if request.line.contains("cursor=") {
+                    return vec![Step::Silence];
+                }
+                json(&page(&["a", "b"], true, Some("c1")))
+            });
+            let client = server.client();
+            let iterators: Vec<JobsIter> = (0..100)
+                .map(|_| {
+                    let mut jobs = client.iter_jobs().prefetch(true);
+                    assert_eq!(jobs.next().unwrap().unwrap().job_id, "a");
+                    jobs
+                })
+                .collect();
+            assert_eq!(count(), 100);
+            drop(iterators);
+            let started = Instant::now();
+            while count() > 0 {
+                // An attempt may take 30 seconds.
+                assert!(started.elapsed() < Duration::from_secs(10), "{} threads are left", count());
+                thread::yield_now();
+            }
+        },
+    );
+    assert!(output.status.success(), "{output:?}");
 }
