@@ -183,6 +183,15 @@
 //! With `default-features = false` the crate talks plain HTTP to a gateway on the same machine, without TLS,
 //! compression and the browser. The README shows a profile for small binaries.
 //!
+//! # Staying in control
+//!
+//! - **Stop**: a client made by [`Client::with_stop`] returns from every call when its [`StopToken`] is stopped.
+//! - **One call, other limits**: [`Client::with_timeout`], [`Client::with_max_retries`] and [`Client::with_api_key`]
+//!   return clients that share the connections; [`Client::set_api_key`] replaces a key that is rotated.
+//! - **Many jobs**: [`Client::cancel_jobs`] and [`Client::delete_jobs`] report each job as it completes.
+//! - **Metrics**: [`ClientBuilder::on_attempt`] sees every HTTP attempt.
+//! - **What this crate does not type**: [`Client::send`] takes a [`RawRequest`].
+//!
 //! # What is assumed
 //!
 //! The service documents its Python SDK, not its HTTP API. The requests that this crate sends are an assumption,
