@@ -131,6 +131,13 @@ fn pop(queue: &Mutex<VecDeque<JobId>>) -> Option<JobId> {
     lock(queue).pop_front()
 }
 
+impl<T> Drop for Bulk<T> {
+    /// A worker whose outcome was just taken must not begin another call.
+    fn drop(&mut self) {
+        lock(&self.queue).clear();
+    }
+}
+
 impl<T: Send + 'static> Iterator for Bulk<T> {
     type Item = (JobId, Result<T>);
 
@@ -156,5 +163,23 @@ impl<T> fmt::Debug for Bulk<T> {
             .field("left", &self.left)
             .field("parallel", &self.parallel)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Setting, Settings};
+
+    #[test]
+    fn no_call_begins_after_the_iterator_was_dropped() {
+        let api_key = Some(Setting { name: "api_key", value: "key".to_owned() });
+        let http = Http::new(Settings { api_key, ..Settings::default() }).unwrap();
+        let ids: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let mut bulk = Bulk::new(&http, ids, |_, _| Ok(()));
+        assert!(bulk.next().is_some());
+        let queue = bulk.queue.clone();
+        drop(bulk);
+        assert_eq!(lock(&queue).len(), 0);
     }
 }

@@ -328,6 +328,44 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_waits_for_a_slow_look_up_can_be_stopped() {
+        // Ends when `release` is dropped.
+        let (release, released) = mpsc::channel::<()>();
+        let (started, released) = (Arc::new(AtomicUsize::new(0)), Mutex::new(released));
+        let resolver = {
+            let started = started.clone();
+            CachingResolver::with_look_up(ManualClock::new(), move |_| {
+                started.fetch_add(1, Ordering::SeqCst);
+                let _ = lock(&released).recv();
+                Ok(vec![address("127.0.0.1:80")])
+            })
+        };
+        let took = [0, 20, 40].map(|moment| {
+            let stop = StopToken::new();
+            let caller = thread::spawn({
+                let (resolver, stop) = (resolver.clone(), stop.clone());
+                move || {
+                    let outcome = stop::during(Some(&stop), || resolver.find("slow.test:80", LONG));
+                    assert!(matches!(outcome, Err(Failure::TimedOut)));
+                    Instant::now()
+                }
+            });
+            while started.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            thread::sleep(Duration::from_millis(moment));
+            let stopped = Instant::now();
+            stop.stop();
+            caller.join().unwrap().saturating_duration_since(stopped)
+        });
+        // The look-up itself would not end.
+        assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
+        assert_eq!(started.load(Ordering::SeqCst), 1, "one look-up for all of them");
+        drop(release);
+        assert!(resolver.find("slow.test:80", LONG).is_ok());
+    }
+
+    #[test]
     fn a_failed_look_up_is_not_kept() {
         let answers =
             Mutex::new(vec![Ok(vec![address("127.0.0.1:80")]), Err(io::Error::other("no such name"))]);

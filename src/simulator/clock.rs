@@ -15,8 +15,10 @@ pub(super) struct SimulatedClock {
 
 #[derive(Debug)]
 struct State {
-    /// The time of day at the start.
+    /// The time of day that was set last.
     wall: SystemTime,
+    /// The simulated time at which it was set.
+    wall_set_at: Duration,
     /// Simulated time since the start, up to when it began to run.
     elapsed: Duration,
     running_since: Option<Instant>,
@@ -25,24 +27,33 @@ struct State {
 impl State {
     fn elapsed(&self) -> Duration {
         let running = self.running_since.map(|since| since.elapsed()).unwrap_or_default();
-        self.elapsed.saturating_add(running).min(DECADES)
+        self.elapsed.saturating_add(running).min(END)
+    }
+
+    fn advance(&mut self, time: Duration) {
+        // A clock that reached its end would stand still, and a wait would then poll without end. Since each
+        // step is bounded, no program gets there.
+        self.elapsed = self.elapsed.saturating_add(time.min(DECADES)).min(END);
     }
 }
 
+/// About 36 thousand million years, which an `Instant` can hold.
+const END: Duration = Duration::from_secs(1 << 60);
+
 impl SimulatedClock {
     pub(super) fn new(wall: SystemTime) -> Self {
-        let state = State { wall, elapsed: Duration::ZERO, running_since: None };
+        let state = State { wall, wall_set_at: Duration::ZERO, elapsed: Duration::ZERO, running_since: None };
         SimulatedClock { started: Instant::now(), state: Mutex::new(state) }
     }
 
     pub(super) fn advance(&self, time: Duration) {
-        let mut state = self.state();
-        state.elapsed = state.elapsed.saturating_add(time).min(DECADES);
+        self.state().advance(time);
     }
 
     pub(super) fn set_wall(&self, wall: SystemTime) {
         let mut state = self.state();
-        state.wall = wall - state.elapsed();
+        state.wall = wall;
+        state.wall_set_at = state.elapsed();
     }
 
     pub(super) fn run(&self) {
@@ -54,14 +65,24 @@ impl SimulatedClock {
         self.state().elapsed()
     }
 
-    /// The time of day at the start.
-    pub(super) fn start(&self) -> SystemTime {
-        self.state().wall
+    /// Converts a time in nanoseconds since the start to nanoseconds since the Unix epoch.
+    pub(super) fn unix_time(&self, since_start: i128) -> i128 {
+        let state = self.state();
+        let wall = match state.wall.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => nanoseconds(after),
+            Err(before) => -nanoseconds(before.duration()),
+        };
+        wall + since_start - nanoseconds(state.wall_set_at)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
+}
+
+/// The largest duration is about 2^94 nanoseconds, so that sums of several fit.
+pub(super) fn nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX / 4)
 }
 
 impl Clock for SimulatedClock {
@@ -71,13 +92,15 @@ impl Clock for SimulatedClock {
 
     fn system_time(&self) -> SystemTime {
         let state = self.state();
-        state.wall + state.elapsed()
+        let since = state.elapsed().saturating_sub(state.wall_set_at);
+        // Beyond the last time of day that the platform knows, it stands still.
+        state.wall.checked_add(since).unwrap_or(state.wall)
     }
 
     fn sleep(&self, pause: Duration, stop: Option<&StopToken>) {
         let mut state = self.state();
         if state.running_since.is_none() {
-            state.elapsed = state.elapsed.saturating_add(pause).min(DECADES);
+            state.advance(pause);
             return;
         }
         drop(state);

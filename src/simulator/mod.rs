@@ -1,26 +1,50 @@
-//! The service in miniature, for tests without a network. Needs the feature `simulator`.
+//! A simulator of the service, for tests without a network. Needs the feature `simulator`.
 //!
-//! [`Simulator::start`] serves, inside the process and on a port of its own on `127.0.0.1`, the HTTP
-//! interface that this crate assumes: jobs that go from pending to running to done, pages and cursors,
-//! the rules for names, the errors, the dashboard's page, and faults on demand. Time stands still until
-//! a test moves it, or a client of [`Simulator::client`] pauses: its pauses move the simulated clock
-//! and cost no real time.
+//! [`Simulator::start`] serves the HTTP API that this crate assumes, inside the process and on a free port of
+//! `127.0.0.1`: jobs that go from pending to running to done, pages and cursors, the rules for names, the
+//! errors, the dashboard page, and faults on demand. Simulated time stands still until a test moves it, or
+//! until a client made by [`Simulator::client`] pauses: its pauses move the simulated clock and take no real
+//! time.
 //!
-//! A test of your own tool:
+//! # Examples
+//!
+//! A test of a build tool. Of 30 jobs, one fails and one never ends, so that the tool cancels it after an hour.
+//! The hour is simulated: the test takes a fraction of a second.
 //!
 //! ```
 //! use atomiverse::simulator::{SimulatedJob, Simulator};
-//! use atomiverse::{Client, JobState};
+//! use atomiverse::{Client, JobState, WaitOptions};
+//! use serde_json::json;
+//! use std::time::Duration;
 //!
-//! fn failed_jobs(client: &Client) -> atomiverse::Result<usize> {
-//!     let states: Result<Vec<_>, _> = client.iter_jobs().map(|job| Ok(job?.state)).collect();
-//!     Ok(states?.into_iter().filter(|state| *state == JobState::Failed).count())
+//! const HOUR: Duration = Duration::from_secs(3600);
+//!
+//! fn build(client: &Client) -> atomiverse::Result<String> {
+//!     let payloads = (0..30).map(|n| json!({"job_type": "opt", "name": format!("molecule-{n}")}));
+//!     let batch = client.submit_batch(payloads)?;
+//!     let ids = batch.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
+//!     let options = WaitOptions::new().timeout(HOUR).cancel_on_timeout(true);
+//!     let (mut done, mut failed, mut cancelled) = (0, 0, 0);
+//!     for outcome in client.wait_for_jobs(ids, &options) {
+//!         match outcome {
+//!             Ok(job) if job.state == JobState::Done => done += 1,
+//!             Ok(_) => failed += 1,
+//!             Err(error) if error.cancellation_accepted() == Some(true) => cancelled += 1,
+//!             Err(error) => return Err(error),
+//!         }
+//!     }
+//!     Ok(format!("{done} done, {failed} failed, {cancelled} cancelled"))
 //! }
 //!
 //! let simulator = Simulator::start()?;
-//! simulator.add_job(SimulatedJob::new("opt").state(JobState::Failed));
-//! simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
-//! assert_eq!(failed_jobs(&simulator.client()?)?, 1);
+//! simulator.on_submit(|payload| match payload["name"].as_str() {
+//!     Some("molecule-7") => SimulatedJob::new("opt").fails(),
+//!     Some("molecule-8") => SimulatedJob::new("opt").running_for(Duration::MAX),
+//!     _ => SimulatedJob::new("opt"),
+//! });
+//! let started = simulator.now();
+//! assert_eq!(build(&simulator.client()?)?, "28 done, 1 failed, 1 cancelled");
+//! assert!(simulator.now().duration_since(started)? <= HOUR);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -34,16 +58,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use crate::builder::ClientBuilder;
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::sync::lock;
 use crate::types::{JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
-use service::Service;
+use service::{Fits, OnSubmit, Service, UserFunction};
 
 /// A running simulator. Dropping it closes its connections and frees its port.
+///
+/// # Examples
 ///
 /// ```
 /// use atomiverse::simulator::{SimulatedJob, Simulator};
@@ -62,7 +91,7 @@ pub struct Simulator {
     server: Server,
 }
 
-/// The key that the simulator takes.
+/// The API key that is accepted at first.
 const API_KEY: &str = "av_simulated_key";
 
 impl Simulator {
@@ -70,25 +99,22 @@ impl Simulator {
     ///
     /// # Errors
     ///
-    /// No port or no thread can be had.
-    ///
-    /// ```
-    /// let simulator = atomiverse::simulator::Simulator::start()?;
-    /// assert!(simulator.base_url().starts_with("http://127.0.0.1:"));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// Returns an error if no port can be opened or no thread can be started.
     pub fn start() -> io::Result<Self> {
         Simulator::start_at(0)
     }
 
-    /// As [`start`](Simulator::start), on a port of the caller's choice: for programs in other languages.
+    /// Starts a simulator with no jobs, on the given port. Programs in other languages can then find it.
     ///
     /// # Errors
     ///
-    /// The port is taken, or no thread can be had.
+    /// Returns an error if the port is in use or no thread can be started.
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// let simulator = atomiverse::simulator::Simulator::start_at(8080)?;
+    /// assert_eq!(simulator.base_url(), "http://127.0.0.1:8080");
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start_at(port: u16) -> io::Result<Self> {
@@ -98,7 +124,11 @@ impl Simulator {
         Ok(Simulator { service, clock, server })
     }
 
-    /// Where the simulator listens, such as `http://127.0.0.1:40913`.
+    /// Returns the base URL, such as `http://127.0.0.1:40913`.
+    ///
+    /// # Examples
+    ///
+    /// A client with this URL pauses in real time, unlike one made by [`client`](Simulator::client).
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -106,63 +136,104 @@ impl Simulator {
     ///     .api_key(simulator.api_key())
     ///     .base_url(simulator.base_url())
     ///     .build()?;
+    /// assert!(client.list_jobs().send()?.jobs.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn base_url(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// The one key that the simulator takes.
+    /// Returns the API key that the simulator accepts.
+    pub fn api_key(&self) -> &'static str {
+        self.service().api_key
+    }
+
+    /// Sets the API key that the simulator accepts from now on. The previous key is refused with status 401.
+    ///
+    /// Clients that exist already keep their key. The string is never freed, since
+    /// [`api_key`](Simulator::api_key) returns it as `&'static str`.
+    ///
+    /// # Examples
+    ///
+    /// A client whose key was rotated:
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// assert!(!simulator.api_key().is_empty());
-    /// # Ok::<(), std::io::Error>(())
+    /// let client = simulator.client()?;
+    /// simulator.set_api_key("av_second_key");
+    /// assert!(client.list_jobs().send().unwrap_err().is_unauthorized());
+    ///
+    /// client.set_api_key("av_second_key")?;
+    /// assert!(client.list_jobs().send().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn api_key(&self) -> &'static str {
-        API_KEY
+    pub fn set_api_key(&self, key: impl Into<String>) {
+        let key = key.into();
+        self.service().api_key = key.leak();
     }
 
-    /// A client of this simulator, whose pauses move the simulated clock instead of waiting.
+    /// Makes a client of this simulator, whose pauses move the simulated clock and take no real time.
     ///
     /// # Errors
     ///
-    /// None that is known: as [`ClientBuilder::build`].
+    /// Returns an error under the same conditions as [`ClientBuilder::build`].
+    ///
+    /// # Examples
     ///
     /// ```
+    /// use atomiverse::{JobState, WaitOptions};
+    /// use atomiverse::simulator::SimulatedJob;
+    /// use std::time::Duration;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// assert!(simulator.client()?.list_jobs().send()?.jobs.is_empty());
+    /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::from_secs(1200)));
+    /// // Twenty minutes pass on the simulated clock alone.
+    /// let job = simulator.client()?.wait_for_job(id, &WaitOptions::new())?;
+    /// assert_eq!(job.state, JobState::Done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client(&self) -> Result<Client> {
         self.client_builder().build()
     }
 
-    /// As [`client`](Simulator::client), for more settings.
+    /// Returns the builder of a [`client`](Simulator::client), for more settings.
+    ///
+    /// # Examples
     ///
     /// ```
+    /// use atomiverse::simulator::Fault;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// let client = simulator.client_builder().max_retries(0).build()?;
+    /// simulator.fail_next(Fault::status(503));
+    /// assert_eq!(client.list_jobs().send().unwrap_err().attempts(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client_builder(&self) -> ClientBuilder {
-        let builder = Client::builder().api_key(API_KEY).base_url(self.base_url());
+        let builder = Client::builder().api_key(self.api_key()).base_url(self.base_url());
         builder.clock(self.clock.clone())
     }
 
-    /// Adds a job to the history, at the place of its [age](SimulatedJob::age).
+    /// Adds a job to the history and returns its id. Jobs are listed by [age](SimulatedJob::age), the newest
+    /// first. Of jobs with the same age, the one that was added last comes first.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::simulator::SimulatedJob;
+    /// use std::time::Duration;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// let id = simulator.add_job(SimulatedJob::new("opt").name("benzene"));
+    /// let new = simulator.add_job(SimulatedJob::new("opt"));
+    /// let old = simulator.add_job(SimulatedJob::new("opt").age(Duration::from_secs(3600)));
+    /// let page = simulator.client()?.list_jobs().send()?;
+    /// assert_eq!((&page.jobs[0].job_id, &page.jobs[1].job_id), (&new, &old));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_job(&self, job: SimulatedJob) -> JobId {
         self.service().add(job)
     }
 
-    /// Adds so many finished jobs of several kinds, an hour apart, the same ones each time.
+    /// Adds `count` sample jobs of several kinds that have ended, one hour apart. The set is deterministic.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -177,7 +248,68 @@ impl Simulator {
         }
     }
 
-    /// Moves the simulated time on.
+    /// Sets a function that decides how a submitted job behaves: whether it fails, how long it runs, what it
+    /// costs. It replaces the function that was set before. Without one, a submitted job behaves like
+    /// [`SimulatedJob::new`].
+    ///
+    /// The function is called with each payload that makes a new job, in the order of a batch. It is not called
+    /// for a payload that is refused or that was submitted before. The type of the job is that of the payload,
+    /// and so are its name and molecule if the payload has them.
+    ///
+    /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
+    /// simulator from within it gets no response. If it panics, the request gets a response with status 500
+    /// that quotes the panic, the payload makes no job, and the simulator continues. Jobs of the same batch that
+    /// were accepted before that remain.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use atomiverse::simulator::SimulatedJob;
+    /// use atomiverse::{JobState, WaitOptions};
+    /// use serde_json::json;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// simulator.on_submit(|payload| match payload["job_type"].as_str() {
+    ///     Some("opt") => SimulatedJob::new("opt").fails(),
+    ///     _ => SimulatedJob::new("any").billed_core_seconds(7.5),
+    /// });
+    /// let client = simulator.client()?;
+    /// let mut opt = client.submit_job(&json!({"job_type": "opt"}))?;
+    /// assert_eq!(opt.wait(&WaitOptions::new())?.state, JobState::Failed);
+    ///
+    /// let mut energy = client.submit_job(&json!({"job_type": "single_point_energy"}))?;
+    /// let energy = energy.wait(&WaitOptions::new())?;
+    /// assert_eq!((energy.job_type.as_str(), energy.billed_core_seconds), ("single_point_energy", Some(7.5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_submit(&self, behavior: impl Fn(&Value) -> SimulatedJob + Send + 'static) {
+        let behavior = UserFunction::<OnSubmit>::new(Arc::new(Mutex::new(behavior)));
+        // Dropped when the service is no longer locked.
+        let _previous = self.service().on_submit.replace(behavior);
+    }
+
+    /// Returns the time of day of the simulated clock.
+    ///
+    /// # Examples
+    ///
+    /// The pauses of a client show on the simulated clock:
+    ///
+    /// ```
+    /// use atomiverse::simulator::Fault;
+    /// use std::time::Duration;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let before = simulator.now();
+    /// simulator.fail_next(Fault::status(503).header("Retry-After", "5"));
+    /// simulator.client()?.list_jobs().send()?;
+    /// assert!(simulator.now().duration_since(before)? >= Duration::from_secs(5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn now(&self) -> SystemTime {
+        self.clock.system_time()
+    }
+
+    /// Moves the simulated clock forward, by at most 30 years a call.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::JobState;
@@ -185,15 +317,19 @@ impl Simulator {
     /// use std::time::Duration;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// let id = simulator.add_job(SimulatedJob::new("opt"));
-    /// simulator.advance(Duration::from_secs(3600));
-    /// assert_eq!(simulator.client()?.get_job(id)?.state, JobState::Done);
+    /// simulator.advance(Duration::from_secs(5));
+    /// assert_eq!(simulator.client()?.get_job(&id)?.state, JobState::Running);
+    /// simulator.advance(Duration::MAX);
+    /// assert_eq!(simulator.client()?.get_job(&id)?.state, JobState::Done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn advance(&self, time: Duration) {
         self.clock.advance(time);
     }
 
-    /// Sets the time of day; the current one unless set. Jobs that are there already keep their age.
+    /// Sets the time of day. Defaults to the real time at the start. Existing jobs keep their age.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::simulator::SimulatedJob;
@@ -209,29 +345,33 @@ impl Simulator {
         self.clock.set_wall(time);
     }
 
-    /// Lets the simulated time run with the real one from now on; clients then pause in earnest.
-    ///
-    /// ```
-    /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// simulator.run_in_real_time();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Lets the simulated clock run in real time from now on. Clients then pause in real time too.
     pub fn run_in_real_time(&self) {
         self.clock.run();
     }
 
-    /// The most jobs that may be pending or running at a time; a submission beyond it fails. No limit unless set.
+    /// Sets how many jobs may be pending or running at a time. A submission beyond that gets status 429.
+    /// Defaults to no limit.
+    ///
+    /// # Examples
     ///
     /// ```
+    /// use serde_json::json;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// simulator.set_capacity(2);
+    /// let client = simulator.client_builder().max_retries(0).build()?;
+    /// simulator.set_capacity(1);
+    /// client.submit_job(&json!({"job_type": "opt", "name": "first"}))?;
+    /// let error = client.submit_job(&json!({"job_type": "opt", "name": "second"})).unwrap_err();
+    /// assert!(error.is_rate_limited());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_capacity(&self, jobs: usize) {
         self.service().capacity = Some(jobs);
     }
 
-    /// The next request that no earlier fault was meant for meets this one.
+    /// Makes the next request fail. Same as [`fail_times`](Simulator::fail_times) with one request.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::simulator::Fault;
@@ -246,20 +386,64 @@ impl Simulator {
         self.fail_times(1, fault);
     }
 
-    /// As [`fail_next`](Simulator::fail_next), for so many requests.
+    /// Makes the next `count` requests fail.
+    ///
+    /// Faults are kept in the order in which they were added, also those of
+    /// [`fail_when`](Simulator::fail_when). A request uses up the first one that fits it.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::simulator::Fault;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// simulator.fail_times(2, Fault::Cut);
     /// assert!(simulator.client()?.list_jobs().send().is_ok()); // the second retry succeeds
+    /// assert_eq!(simulator.requests().len(), 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fail_times(&self, count: usize, fault: Fault) {
-        self.service().faults.extend(std::iter::repeat_n(fault, count));
+        self.service().plan_fault(None, count, fault);
     }
 
-    /// The requests received so far, in order.
+    /// Makes the next `times` requests fail for which `fits` returns `true`. Pass `usize::MAX` to make all of
+    /// them fail.
+    ///
+    /// A request uses up the first fault that fits it, in the order in which faults were added. `fits` is
+    /// therefore not called for a request that uses up an earlier one.
+    ///
+    /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
+    /// simulator from within it gets no response. If it panics, the request gets a response with status 500
+    /// that quotes the panic, nothing is done or used up, and the simulator continues.
+    ///
+    /// # Examples
+    ///
+    /// The service refuses to cancel one of the jobs:
+    ///
+    /// ```
+    /// use atomiverse::simulator::{Fault, SimulatedJob};
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let ids = [(); 3].map(|()| simulator.add_job(SimulatedJob::new("opt")));
+    /// let refused = format!("/{}/cancel", ids[1]);
+    /// simulator.fail_when(move |request| request.target.ends_with(&refused), 1, Fault::status(403));
+    ///
+    /// let outcomes = simulator.client()?.cancel_jobs(&ids);
+    /// let failed: Vec<_> = outcomes.filter(|(_, outcome)| outcome.is_err()).map(|(id, _)| id).collect();
+    /// assert_eq!(failed, [ids[1].clone()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fail_when(
+        &self,
+        fits: impl Fn(&ReceivedRequest) -> bool + Send + 'static,
+        times: usize,
+        fault: Fault,
+    ) {
+        let fits = UserFunction::<Fits>::new(Arc::new(Mutex::new(fits)));
+        self.service().plan_fault(Some(fits), times, fault);
+    }
+
+    /// Returns the requests received so far, in their order.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -271,7 +455,9 @@ impl Simulator {
         self.service().requests.clone()
     }
 
-    /// The connections accepted so far.
+    /// Returns how many connections were accepted so far.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -290,15 +476,24 @@ impl Simulator {
     }
 }
 
-/// A job for [`Simulator::add_job`]: pending for 2 seconds, then running for 10, then done, unless said otherwise.
+/// A job for [`Simulator::add_job`] and [`Simulator::on_submit`]. By default it is pending for 2 seconds, then
+/// running for 10 seconds, then done.
+///
+/// # Examples
 ///
 /// ```
 /// use atomiverse::JobState;
 /// use atomiverse::simulator::SimulatedJob;
 /// use std::time::Duration;
-///
-/// let running = SimulatedJob::new("opt").name("benzene").state(JobState::Running);
-/// let slow = SimulatedJob::new("single_point_energy").running_for(Duration::from_secs(7200));
+/// # let simulator = atomiverse::simulator::Simulator::start()?;
+/// # let client = simulator.client()?;
+/// let long = SimulatedJob::new("opt").pending_for(Duration::ZERO).running_for(Duration::from_secs(7200));
+/// let never_ends = SimulatedJob::new("opt").running_for(Duration::MAX);
+/// let ids = [long, never_ends].map(|job| simulator.add_job(job));
+/// simulator.advance(Duration::from_secs(7200));
+/// let states = [client.get_job(&ids[0])?.state, client.get_job(&ids[1])?.state];
+/// assert_eq!(states, [JobState::Done, JobState::Running]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
@@ -310,16 +505,13 @@ pub struct SimulatedJob {
     age: Duration,
     pending_for: Duration,
     running_for: Duration,
+    ignores_cancel: bool,
     billed_core_seconds: Option<f64>,
     molecule_preview: Option<MoleculePreview>,
 }
 
 impl SimulatedJob {
-    /// A job of this type.
-    ///
-    /// ```
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt");
-    /// ```
+    /// Makes a job of this type.
     pub fn new(job_type: impl Into<String>) -> Self {
         SimulatedJob {
             job_type: job_type.into(),
@@ -329,99 +521,122 @@ impl SimulatedJob {
             age: Duration::ZERO,
             pending_for: Duration::from_secs(2),
             running_for: Duration::from_secs(10),
+            ignores_cancel: false,
             billed_core_seconds: None,
             molecule_preview: None,
         }
     }
 
-    /// With a name.
-    ///
-    /// ```
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").name("benzene");
-    /// ```
+    /// Sets the name. Defaults to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// In this state for good, or until it is cancelled.
+    /// Keeps the job in this state until it is cancelled. The durations then only determine the charge.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use atomiverse::JobState;
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").state(JobState::Failed);
+    /// use atomiverse::simulator::SimulatedJob;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Unknown("paused".into())));
+    /// assert_eq!(simulator.client()?.get_job(id)?.state.to_string(), "paused");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn state(mut self, state: JobState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// Ends as failed, not as done.
-    ///
-    /// ```
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").fails();
-    /// ```
+    /// Makes the job end as failed. Defaults to done.
     pub fn fails(mut self) -> Self {
         self.outcome = JobState::Failed;
         self
     }
 
-    /// Submitted so long ago.
+    /// Makes the job continue after a cancellation that the simulator accepted.
+    ///
+    /// # Examples
+    ///
+    /// A tool that cancels a job and waits for it must not wait for ever:
     ///
     /// ```
+    /// use atomiverse::simulator::SimulatedJob;
+    /// use atomiverse::{JobState, WaitOptions};
     /// use std::time::Duration;
-    /// let yesterday = atomiverse::simulator::SimulatedJob::new("opt").age(Duration::from_secs(86_400));
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::MAX).ignores_cancel());
+    /// let client = simulator.client()?;
+    /// let options = WaitOptions::new().timeout(Duration::from_secs(60));
+    /// let error = client.cancel_and_wait(&id, &options).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// assert_eq!(error.state(), Some(&JobState::Running));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ignores_cancel(mut self) -> Self {
+        self.ignores_cancel = true;
+        self
+    }
+
+    /// Sets how long ago the job was submitted. Defaults to zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use atomiverse::JobState;
+    /// use atomiverse::simulator::SimulatedJob;
+    /// use std::time::Duration;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let yesterday = SimulatedJob::new("opt").age(Duration::from_secs(86_400));
+    /// let id = simulator.add_job(yesterday);
+    /// assert_eq!(simulator.client()?.get_job(id)?.state, JobState::Done);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
 
-    /// Pending for so long.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").pending_for(Duration::ZERO);
-    /// ```
+    /// Sets how long the job is pending. Defaults to 2 seconds.
     pub fn pending_for(mut self, time: Duration) -> Self {
         self.pending_for = time;
         self
     }
 
-    /// Running for so long.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").running_for(Duration::from_secs(60));
-    /// ```
+    /// Sets how long the job is running. Defaults to 10 seconds. With `Duration::MAX` it does not end by itself.
     pub fn running_for(mut self, time: Duration) -> Self {
         self.running_for = time;
         self
     }
 
-    /// The charge in core-seconds; unless set, four for each second of running.
-    ///
-    /// ```
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").billed_core_seconds(12.5);
-    /// ```
+    /// Sets the charge in core-seconds. Defaults to four core-seconds for each second of running.
     pub fn billed_core_seconds(mut self, core_seconds: f64) -> Self {
         self.billed_core_seconds = Some(core_seconds);
         self
     }
 
-    /// With a molecule.
+    /// Sets the molecule. Defaults to none.
+    ///
+    /// # Examples
     ///
     /// ```
-    /// let h2 = serde_json::from_str(
-    ///     r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]}"#)?;
-    /// let job = atomiverse::simulator::SimulatedJob::new("opt").molecule_preview(h2);
-    /// # Ok::<(), serde_json::Error>(())
+    /// use atomiverse::simulator::SimulatedJob;
+    /// use atomiverse::{Atom, MoleculePreview};
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let atoms = vec![Atom::new("H", [0.0, 0.0, -0.37]), Atom::new("H", [0.0, 0.0, 0.37])];
+    /// let job = SimulatedJob::new("opt").molecule_preview(MoleculePreview::new("H2", atoms));
+    /// let id = simulator.add_job(job);
+    /// assert_eq!(simulator.client()?.get_job(id)?.molecule_preview.unwrap().formula, "H2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn molecule_preview(mut self, preview: MoleculePreview) -> Self {
         self.molecule_preview = Some(preview);
         self
     }
 
-    /// The `n`th of `count` for [`Simulator::add_sample_jobs`].
+    /// Makes the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
     fn sample(n: u32, count: u32) -> Self {
         let molecules = [("water", WATER), ("hydrogen", HYDROGEN), ("methane", METHANE)];
         let (name, preview) = molecules[n as usize % molecules.len()];
@@ -446,17 +661,25 @@ const METHANE: &str = r#"{"formula": "CH4", "symbols": ["C", "H", "H", "H", "H"]
     "positions": [[0, 0, 0], [0.6276, 0.6276, 0.6276], [-0.6276, -0.6276, 0.6276],
                   [-0.6276, 0.6276, -0.6276], [0.6276, -0.6276, -0.6276]]}"#;
 
-/// What goes wrong with a request, on demand.
+/// A failure that a request meets on demand. See [`Simulator::fail_next`] and [`Simulator::fail_when`].
+///
+/// # Examples
 ///
 /// ```
 /// use atomiverse::simulator::Fault;
-///
-/// let busy = Fault::status(503).header("Retry-After", "2").body("try again");
+/// use std::time::Duration;
+/// # let simulator = atomiverse::simulator::Simulator::start()?;
+/// simulator.fail_next(Fault::status(503).header("Retry-After", "2").body("try again"));
+/// let client = simulator.client_builder().max_retries(0).build()?;
+/// let error = client.list_jobs().send().unwrap_err();
+/// assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
+/// assert_eq!(error.server_message(), Some("try again"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// This answer, and nothing is done.
+    /// The request gets this response and is not processed.
     #[non_exhaustive]
     Answer {
         /// The HTTP status.
@@ -466,24 +689,20 @@ pub enum Fault {
         /// The body.
         body: String,
     },
-    /// The request is served, so much later (in real time).
+    /// The request is processed after this delay in real time.
     Delay(Duration),
-    /// The connection is closed; nothing is done.
+    /// The connection is closed, and the request is not processed.
     Cut,
-    /// The request is served, but the connection is closed before the answer.
+    /// The request is processed, but the connection is closed before the response.
     LostAnswer,
-    /// The request is served, but the connection is closed in the middle of the answer's body.
+    /// The request is processed, but the connection is closed in the middle of the response body.
     TruncatedBody,
-    /// Bytes that are no HTTP; nothing is done.
+    /// The response is not valid HTTP, and the request is not processed.
     Garbage,
 }
 
 impl Fault {
-    /// An answer with this status and FastAPI's stock body.
-    ///
-    /// ```
-    /// let fault = atomiverse::simulator::Fault::status(429);
-    /// ```
+    /// Makes a response with this status and a JSON body like those of FastAPI.
     pub fn status(status: u16) -> Self {
         Fault::Answer {
             status,
@@ -492,11 +711,7 @@ impl Fault {
         }
     }
 
-    /// The answer with one more header. Of other faults nothing changes.
-    ///
-    /// ```
-    /// let fault = atomiverse::simulator::Fault::status(429).header("Retry-After", "1");
-    /// ```
+    /// Adds a header to the response. Other faults are not changed.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if let Fault::Answer { headers, .. } = &mut self {
             headers.push((name.into(), value.into()));
@@ -504,12 +719,21 @@ impl Fault {
         self
     }
 
-    /// The answer with this body. Of other faults nothing changes.
+    /// Sets the body of the response. Other faults are not changed.
+    ///
+    /// # Examples
+    ///
+    /// The error page of a gateway:
     ///
     /// ```
-    /// let fault = atomiverse::simulator::Fault::status(502)
+    /// use atomiverse::simulator::Fault;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let fault = Fault::status(502)
     ///     .header("Content-Type", "text/html")
     ///     .body("<html><title>Bad Gateway</title></html>");
+    /// simulator.fail_next(fault);
+    /// assert!(simulator.client()?.list_jobs().send().is_ok()); // it is retried
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn body(mut self, text: impl Into<String>) -> Self {
         if let Fault::Answer { body, .. } = &mut self {
@@ -519,7 +743,10 @@ impl Fault {
     }
 }
 
-/// A request as the simulator received it. Its text is the method and the target: `GET /api/v1/jobs?limit=50`.
+/// A request as the simulator received it. It is displayed as method and target, such as
+/// `GET /api/v1/jobs?limit=50`.
+///
+/// # Examples
 ///
 /// ```
 /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -533,26 +760,18 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedRequest {
-    /// Such as `GET`.
+    /// The HTTP method, such as `GET`.
     pub method: String,
     /// Path and query as they were sent, still encoded.
     pub target: String,
-    /// Names in lower case, in the order of arrival.
+    /// Names in lower case with their values, in the order of arrival.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }
 
 impl ReceivedRequest {
-    /// The value of a header, by its name in lower case.
-    ///
-    /// ```
-    /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// # simulator.client()?.list_jobs().send()?;
-    /// let agent = simulator.requests()[0].header("user-agent").map(str::to_owned);
-    /// assert!(agent.unwrap().starts_with("atomiverse-rust/"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the value of a header. The name is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }

@@ -15,7 +15,7 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::service::{Reply, Service};
+use super::service::{self, Reply, Service};
 use super::{Fault, ReceivedRequest};
 use crate::sync::lock;
 
@@ -67,7 +67,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.take();
+        // The last owner may be a function of the user, which runs on this very thread.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panic in there was shown when it happened.
             let _ = thread.join();
         }
@@ -136,24 +138,22 @@ async fn handle(
             .collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    // Never held over an `await`.
-    let service = || lock(&service);
-    let fault = service().receive(request.clone());
-    let reply = match fault {
-        None => service().answer(&request),
+    let respond = || service::respond(&service, &request);
+    let reply = match service::receive(&service, &request) {
+        None => respond(),
         Some(Fault::Answer { status, headers, body }) => Reply { status, headers, body },
         Some(Fault::Delay(time)) => {
             tokio::time::sleep(time).await;
-            service().answer(&request)
+            respond()
         }
         Some(Fault::Cut) => return connection.end_with(b""),
         Some(Fault::Garbage) => return connection.end_with(b"\x00\x01garbage, not HTTP\r\n\r\n"),
         Some(Fault::LostAnswer) => {
-            service().answer(&request);
+            respond();
             return connection.end_with(b"");
         }
         Some(Fault::TruncatedBody) => {
-            let Reply { status, body, .. } = service().answer(&request);
+            let Reply { status, body, .. } = respond();
             let half = &body.as_bytes()[..body.len() / 2];
             // One byte is missing even where there would have been none.
             let length = body.len().max(1);
@@ -162,7 +162,7 @@ async fn handle(
         }
     };
     let Reply { status, headers, body } = reply;
-    let mut response = Response::builder().status(status).header("x-request-id", service().request_id());
+    let mut response = Response::builder().status(status).header("x-request-id", lock(&service).request_id());
     for (name, value) in headers {
         response = response.header(name, value);
     }

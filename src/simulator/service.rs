@@ -1,19 +1,22 @@
-//! The rules of the service, pure: a request goes in, an answer comes out.
+//! The rules of the service, without sockets: a request goes in, a response comes out.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::clock::SimulatedClock;
+use super::clock::{SimulatedClock, nanoseconds};
 use super::{Fault, ReceivedRequest, SimulatedJob, dashboard};
+use crate::sync::lock;
 use crate::types::{JobId, JobState};
 
 #[derive(Debug)]
 pub(super) struct Service {
     clock: Arc<SimulatedClock>,
-    api_key: &'static str,
+    pub(super) api_key: &'static str,
     /// By time of submission, the oldest first.
     jobs: Vec<StoredJob>,
     /// Of every job that ever was, by its serial number.
@@ -23,8 +26,55 @@ pub(super) struct Service {
     serial: u64,
     answers: u64,
     pub(super) capacity: Option<usize>,
-    pub(super) faults: VecDeque<Fault>,
+    faults: Vec<PlannedFault>,
+    pub(super) on_submit: Option<UserFunction<OnSubmit>>,
     pub(super) requests: Vec<ReceivedRequest>,
+}
+
+#[derive(Debug)]
+struct PlannedFault {
+    /// `None` fits every request.
+    fits: Option<UserFunction<Fits>>,
+    times: usize,
+    fault: Fault,
+}
+
+pub(super) type Fits = dyn Fn(&ReceivedRequest) -> bool + Send;
+pub(super) type OnSubmit = dyn Fn(&Value) -> SimulatedJob + Send;
+
+/// A function of the user, which is called while the service is not locked: it may use the simulator itself,
+/// and it may panic.
+pub(super) struct UserFunction<F: ?Sized>(Arc<Mutex<F>>);
+
+impl<F: ?Sized> UserFunction<F> {
+    pub(super) fn new(function: Arc<Mutex<F>>) -> Self {
+        UserFunction(function)
+    }
+
+    /// Passes the function to `call`. A panic becomes a message, which names the method that took the function.
+    fn call<T>(&self, method: &str, call: impl FnOnce(&F) -> T) -> Result<T, String> {
+        let call = AssertUnwindSafe(|| call(&lock(&self.0)));
+        catch_unwind(call).map_err(|panic| {
+            format!("the function passed to {method} panicked: {}", panic_message(panic.as_ref()))
+        })
+    }
+}
+
+impl<F: ?Sized> Clone for UserFunction<F> {
+    fn clone(&self) -> Self {
+        UserFunction(self.0.clone())
+    }
+}
+
+impl<F: ?Sized> fmt::Debug for UserFunction<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserFunction")
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[derive(Debug)]
@@ -56,11 +106,7 @@ impl StoredJob {
     }
 }
 
-fn nanoseconds(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX / 4)
-}
-
-/// An answer of the service.
+/// A response of the service.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -84,7 +130,7 @@ impl Reply {
         reply
     }
 
-    /// FastAPI's stock answer to a value that it refuses.
+    /// The standard response of FastAPI to an invalid value.
     fn invalid(loc: &[&str], msg: &str, kind: &str) -> Self {
         Reply::json(422, &json!({ "detail": [{ "loc": loc, "msg": msg, "type": kind }] }))
     }
@@ -101,7 +147,8 @@ impl Service {
             serial: 0,
             answers: 0,
             capacity: None,
-            faults: VecDeque::new(),
+            faults: Vec::new(),
+            on_submit: None,
             requests: Vec::new(),
         }
     }
@@ -117,48 +164,24 @@ impl Service {
         id
     }
 
-    /// Takes note of a request and says what is to go wrong with it.
-    pub(super) fn receive(&mut self, request: ReceivedRequest) -> Option<Fault> {
-        self.requests.push(request);
-        self.faults.pop_front()
-    }
-
-    pub(super) fn answer(&mut self, request: &ReceivedRequest) -> Reply {
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let query: Vec<(String, String)> = query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (decode(name), decode(value)))
-            .collect();
-        let query = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        match segments.as_slice() {
-            ["job"] if request.method == "GET" => self.dashboard(query("job_id")),
-            ["job"] => Reply::wrong_method("GET"),
-            ["api", "v1", rest @ ..] if self.knows(request.header("authorization")) => {
-                match (request.method.as_str(), rest) {
-                    ("GET", ["jobs"]) => self.list(query("limit"), query("cursor")),
-                    ("POST", ["jobs"]) => self.submit(&request.body),
-                    ("POST", ["jobs", "batch"]) => self.submit_batch(&request.body),
-                    ("GET", ["jobs", id]) => self.on_job(id, Service::get),
-                    ("PATCH", ["jobs", id]) => {
-                        self.on_job(id, |service, index| service.rename(index, &request.body))
-                    }
-                    ("DELETE", ["jobs", id]) => self.on_job(id, Service::delete),
-                    ("POST", ["jobs", id, "cancel"]) => self.on_job(id, Service::cancel),
-                    (_, ["jobs"]) => Reply::wrong_method("GET, POST"),
-                    (_, ["jobs", "batch"] | ["jobs", _, "cancel"]) => Reply::wrong_method("POST"),
-                    (_, ["jobs", _]) => Reply::wrong_method("GET, PATCH, DELETE"),
-                    _ => Reply::detail(404, "Not Found"),
-                }
-            }
-            ["api", "v1", ..] => Reply::detail(401, "Invalid API key"),
-            _ => Reply::detail(404, "Not Found"),
+    pub(super) fn plan_fault(&mut self, fits: Option<UserFunction<Fits>>, times: usize, fault: Fault) {
+        if times > 0 {
+            self.faults.push(PlannedFault { fits, times, fault });
         }
     }
 
-    /// The number of an answer, for `x-request-id`.
+    fn use_fault(&mut self, index: usize) -> Option<Fault> {
+        let planned = self.faults.get_mut(index)?;
+        planned.times -= 1;
+        let is_used_up = planned.times == 0;
+        let fault = planned.fault.clone();
+        if is_used_up {
+            self.faults.remove(index);
+        }
+        Some(fault)
+    }
+
+    /// The number of a response, for `x-request-id`.
     pub(super) fn request_id(&mut self) -> String {
         self.answers += 1;
         format!("sim-{}", self.answers)
@@ -229,7 +252,7 @@ impl Service {
     fn cancel(&mut self, index: usize) -> Reply {
         let now = self.now();
         let job = &mut self.jobs[index];
-        if !job.at(now).0.is_terminal() {
+        if !job.job.ignores_cancel && !job.at(now).0.is_terminal() {
             job.cancelled = Some(now);
         }
         self.get(index)
@@ -248,70 +271,16 @@ impl Service {
         Reply { status: 204, headers: Vec::new(), body: String::new() }
     }
 
-    fn submit(&mut self, body: &str) -> Reply {
-        let Ok(payload) = serde_json::from_str::<Value>(body) else {
-            return Reply::invalid(&["body"], "JSON decode error", "json_invalid");
-        };
-        match self.accept(&payload) {
-            Ok((id, is_new)) => {
-                let mut reply = self.on_job(id.as_str(), Service::get);
-                reply.status = if is_new { 201 } else { 200 };
-                reply
-            }
-            Err(Refused::Invalid { field, msg }) => Reply::invalid(&["body", field], msg, "value_error"),
-            Err(Refused::AtCapacity) => Reply::detail(429, AT_CAPACITY),
-        }
-    }
-
-    fn submit_batch(&mut self, body: &str) -> Reply {
-        let payloads =
-            match serde_json::from_str::<Value>(body).map(|mut body| body.get_mut("jobs").map(Value::take)) {
-                Ok(Some(Value::Array(payloads))) => payloads,
-                _ => return Reply::invalid(&["body", "jobs"], "Input should be a valid list", "list_type"),
-            };
-        if payloads.len() > 1000 {
-            return Reply::invalid(&["body", "jobs"], "List should have at most 1000 items", "too_long");
-        }
-        let entries: Vec<Value> = payloads
-            .iter()
-            .map(|payload| match self.accept(payload) {
-                Ok((id, is_new)) => {
-                    let now = self.now();
-                    let state = self.jobs.iter().find(|job| job.id == id).map(|job| job.at(now).0);
-                    let status = if is_new { "submitted" } else { "cache_hit" };
-                    json!({ "job_id": id, "state": state, "status": status })
-                }
-                Err(refused) => {
-                    let error = match refused {
-                        Refused::Invalid { field, msg } => format!("{field}: {msg}"),
-                        Refused::AtCapacity => AT_CAPACITY.to_owned(),
-                    };
-                    json!({ "job_id": null, "state": null, "status": "failed", "error": error })
-                }
-            })
-            .collect();
-        let count = |status: &str| entries.iter().filter(|entry| entry["status"] == status).count();
-        let answer = json!({
-            "total": entries.len(),
-            "submitted": count("submitted"),
-            "failed": count("failed"),
-            "cache_hits": count("cache_hit"),
-            "jobs": entries,
-        });
-        Reply::json(200, &answer)
-    }
-
-    /// The job of a payload, and whether it is a new one.
-    fn accept(&mut self, payload: &Value) -> Result<(JobId, bool), Refused> {
+    /// The job of a payload that was submitted before, or the new job without what the user's function says.
+    fn check(&self, payload: &Value) -> Result<Checked, Refused> {
         let Value::Object(fields) = payload else {
             return Err(Refused::Invalid { field: "job", msg: "Input should be a valid dictionary" });
         };
         let Some(Value::String(job_type)) = fields.get("job_type").filter(|job_type| *job_type != "") else {
             return Err(Refused::Invalid { field: "job_type", msg: "Field required" });
         };
-        let key = payload.to_string();
-        if let Some(id) = self.submitted.get(&key) {
-            return Ok((id.clone(), false));
+        if let Some(id) = self.submitted.get(&payload.to_string()) {
+            return Ok(Checked::Known(id.clone()));
         }
         let now = self.now();
         let active = || self.jobs.iter().filter(|job| !job.at(now).0.is_terminal()).count();
@@ -325,9 +294,11 @@ impl Service {
         }
         let molecule = fields.get("molecule").cloned();
         job.molecule_preview = molecule.and_then(|molecule| serde_json::from_value(molecule).ok());
-        let id = self.add(job);
-        self.submitted.insert(key, id.clone());
-        Ok((id, true))
+        Ok(Checked::New(Box::new(job)))
+    }
+
+    fn state_of(&self, id: &JobId) -> Option<JobState> {
+        self.jobs.iter().find(|job| job.id == *id).map(|job| job.at(self.now()).0)
     }
 
     fn summary(&self, stored: &StoredJob) -> Value {
@@ -344,9 +315,10 @@ impl Service {
     }
 
     fn created_at(&self, stored: &StoredJob) -> String {
-        let start = jiff::Timestamp::try_from(self.clock.start()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let created = jiff::Timestamp::from_nanosecond(start.as_nanosecond() + stored.submitted);
-        format!("{:.6}", created.unwrap_or(jiff::Timestamp::MIN))
+        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        let created = self.clock.unix_time(stored.submitted);
+        let created = created.clamp(first.as_nanosecond(), last.as_nanosecond());
+        format!("{:.6}", jiff::Timestamp::from_nanosecond(created).unwrap_or(last))
     }
 
     fn dashboard(&self, id: Option<&str>) -> Reply {
@@ -373,11 +345,153 @@ impl Service {
     }
 }
 
+/// Records a request and returns what goes wrong with it.
+pub(super) fn receive(service: &Mutex<Service>, request: &ReceivedRequest) -> Option<Fault> {
+    let planned: Vec<_> = {
+        let mut service = lock(service);
+        service.requests.push(request.clone());
+        service.faults.iter().map(|planned| planned.fits.clone()).collect()
+    };
+    for (index, fits) in planned.iter().enumerate() {
+        let fits = fits.as_ref().map_or(Ok(true), |fits| fits.call("fail_when", |fits| fits(request)));
+        match fits {
+            // Others only append, so that the index is still the same.
+            Ok(true) => return lock(service).use_fault(index),
+            Ok(false) => {}
+            Err(panicked) => return Some(Fault::status(500).body(json!({ "detail": panicked }).to_string())),
+        }
+    }
+    None
+}
+
+/// Returns the response to a request.
+pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Reply {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let query: Vec<(String, String)> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect();
+    let query = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let locked = || lock(service);
+    match segments.as_slice() {
+        ["job"] if request.method == "GET" => locked().dashboard(query("job_id")),
+        ["job"] => Reply::wrong_method("GET"),
+        ["api", "v1", rest @ ..] if locked().knows(request.header("authorization")) => {
+            match (request.method.as_str(), rest) {
+                ("GET", ["jobs"]) => locked().list(query("limit"), query("cursor")),
+                ("POST", ["jobs"]) => submit(service, &request.body),
+                ("POST", ["jobs", "batch"]) => submit_batch(service, &request.body),
+                ("GET", ["jobs", id]) => locked().on_job(id, Service::get),
+                ("PATCH", ["jobs", id]) => {
+                    locked().on_job(id, |service, index| service.rename(index, &request.body))
+                }
+                ("DELETE", ["jobs", id]) => locked().on_job(id, Service::delete),
+                ("POST", ["jobs", id, "cancel"]) => locked().on_job(id, Service::cancel),
+                (_, ["jobs"]) => Reply::wrong_method("GET, POST"),
+                (_, ["jobs", "batch"] | ["jobs", _, "cancel"]) => Reply::wrong_method("POST"),
+                (_, ["jobs", _]) => Reply::wrong_method("GET, PATCH, DELETE"),
+                _ => Reply::detail(404, "Not Found"),
+            }
+        }
+        ["api", "v1", ..] => Reply::detail(401, "Invalid API key"),
+        _ => Reply::detail(404, "Not Found"),
+    }
+}
+
+fn submit(service: &Mutex<Service>, body: &str) -> Reply {
+    let Ok(payload) = serde_json::from_str::<Value>(body) else {
+        return Reply::invalid(&["body"], "JSON decode error", "json_invalid");
+    };
+    match accept(service, &payload) {
+        Ok((id, is_new)) => {
+            let mut reply = lock(service).on_job(id.as_str(), Service::get);
+            reply.status = if is_new { 201 } else { 200 };
+            reply
+        }
+        Err(Refused::Invalid { field, msg }) => Reply::invalid(&["body", field], msg, "value_error"),
+        Err(Refused::AtCapacity) => Reply::detail(429, AT_CAPACITY),
+        Err(Refused::Panicked(text)) => Reply::detail(500, &text),
+    }
+}
+
+fn submit_batch(service: &Mutex<Service>, body: &str) -> Reply {
+    let payloads =
+        match serde_json::from_str::<Value>(body).map(|mut body| body.get_mut("jobs").map(Value::take)) {
+            Ok(Some(Value::Array(payloads))) => payloads,
+            _ => return Reply::invalid(&["body", "jobs"], "Input should be a valid list", "list_type"),
+        };
+    if payloads.len() > 1000 {
+        return Reply::invalid(&["body", "jobs"], "List should have at most 1000 items", "too_long");
+    }
+    let mut entries: Vec<Value> = Vec::with_capacity(payloads.len());
+    for payload in &payloads {
+        let failed =
+            |error: String| json!({ "job_id": null, "state": null, "status": "failed", "error": error });
+        entries.push(match accept(service, payload) {
+            Ok((id, is_new)) => {
+                let status = if is_new { "submitted" } else { "cache_hit" };
+                json!({ "job_id": id, "state": lock(service).state_of(&id), "status": status })
+            }
+            Err(Refused::Invalid { field, msg }) => failed(format!("{field}: {msg}")),
+            Err(Refused::AtCapacity) => failed(AT_CAPACITY.to_owned()),
+            Err(Refused::Panicked(text)) => return Reply::detail(500, &text),
+        });
+    }
+    let count = |status: &str| entries.iter().filter(|entry| entry["status"] == status).count();
+    let response = json!({
+        "total": entries.len(),
+        "submitted": count("submitted"),
+        "failed": count("failed"),
+        "cache_hits": count("cache_hit"),
+        "jobs": entries,
+    });
+    Reply::json(200, &response)
+}
+
+/// Returns the job of a payload, and whether it is a new one.
+fn accept(service: &Mutex<Service>, payload: &Value) -> Result<(JobId, bool), Refused> {
+    let (checked, on_submit) = {
+        let service = lock(service);
+        (service.check(payload)?, service.on_submit.clone())
+    };
+    let mut job = match checked {
+        Checked::Known(id) => return Ok((id, false)),
+        Checked::New(job) => *job,
+    };
+    if let Some(on_submit) = on_submit {
+        let simulated = on_submit.call("on_submit", |on_submit| on_submit(payload));
+        let simulated = simulated.map_err(Refused::Panicked)?;
+        job = SimulatedJob {
+            job_type: job.job_type,
+            name: job.name.or(simulated.name),
+            molecule_preview: job.molecule_preview.or(simulated.molecule_preview),
+            ..simulated
+        };
+    }
+    let mut service = lock(service);
+    let id = service.add(job);
+    service.submitted.insert(payload.to_string(), id.clone());
+    Ok((id, true))
+}
+
 const AT_CAPACITY: &str = "own controller at capacity";
 
+enum Checked {
+    Known(JobId),
+    New(Box<SimulatedJob>),
+}
+
 enum Refused {
-    Invalid { field: &'static str, msg: &'static str },
+    Invalid {
+        field: &'static str,
+        msg: &'static str,
+    },
     AtCapacity,
+    /// What the function passed to `on_submit` did.
+    Panicked(String),
 }
 
 /// The documented rules: not empty after trimming, at most 120 characters, printable characters only.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod contract;
+mod control;
 mod deviations;
 mod errors;
 mod faults;

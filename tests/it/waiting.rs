@@ -712,7 +712,7 @@ fn a_simulated_history_that_changes_between_two_pages_loses_none_and_repeats_non
 }
 
 #[test]
-fn the_simulated_time_cannot_be_moved_beyond_its_end() {
+fn the_simulated_time_can_be_moved_by_the_longest_duration() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
     let old = simulator.add_job(SimulatedJob::new("opt"));

@@ -1,0 +1,1669 @@
+//! Control over calls: stops, views, calls on many jobs, pauses that are shared, and the retries that a client may spend.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufReader, Read as _, Write};
+use std::mem::ManuallyDrop;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Client, ClientBuilder, Error, JobId, JobState, RawRequest, Result, StopToken, WaitOptions};
+use serde_json::{Value, json};
+
+use crate::contract::{Service, lines, start};
+use crate::support::{
+    Answer, KEY, Message, RawServer, Step, answer, job, json, lock, page, raw, read_message, secs,
+};
+
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn payload() -> Value {
+    json!({"job_type": "opt"})
+}
+
+/// Waits for a condition that another thread brings about.
+#[track_caller]
+fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + secs(30);
+    while !condition() {
+        assert!(Instant::now() < end, "the condition did not come about");
+        thread::sleep(millis(1));
+    }
+}
+
+/// Counts what happens in another thread.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Counts attempts as they begin.
+    fn attempts_of(&self, builder: ClientBuilder) -> ClientBuilder {
+        let counter = self.clone();
+        builder.on_request(move |_| counter.add())
+    }
+
+    /// Counts attempts that failed and are to be retried.
+    fn pauses_of(&self, builder: ClientBuilder) -> ClientBuilder {
+        let counter = self.clone();
+        builder.on_attempt(move |attempt| {
+            if attempt.retry_in.is_some() {
+                counter.add();
+            }
+        })
+    }
+}
+
+/// What a call does, which decides what a stop of it says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Read,
+    Change,
+    Submission,
+}
+
+use Kind::{Change, Read, Submission};
+
+type Call = fn(&Client) -> Result<()>;
+
+/// Calls that begin with one request.
+const CALLS: [(&str, Kind, Call); 10] = [
+    ("get", Read, |client| client.get_job("a").map(drop)),
+    ("list", Read, |client| client.list_jobs().send().map(drop)),
+    ("iterate", Read, |client| client.iter_jobs().next().unwrap().map(drop)),
+    ("send", Read, |client| client.send(RawRequest::new("GET", ["jobs"])).map(drop)),
+    ("rename", Change, |client| client.rename_job("a", "water")),
+    ("cancel", Change, |client| client.cancel_job("a")),
+    ("cancel and wait", Change, |client| client.cancel_and_wait("a", &WaitOptions::new()).map(drop)),
+    ("cancel and delete", Change, |client| client.cancel_and_delete("a", &WaitOptions::new()).map(drop)),
+    ("delete", Change, |client| client.delete_job_if_exists("a").map(drop)),
+    ("submit", Submission, |client| client.submit_job(&payload()).map(drop)),
+];
+
+#[track_caller]
+fn assert_stopped(what: &str, kind: Kind, error: &Error, is_in_flight: bool) {
+    assert!(error.is_stopped(), "{what}: {error}");
+    assert!(!error.is_timeout() && !error.is_transient(), "{what}: {error}");
+    assert_eq!(error.may_have_been_processed(), is_in_flight && kind != Read, "{what}: {error}");
+    assert_eq!(error.may_have_been_submitted(), is_in_flight && kind == Submission, "{what}: {error}");
+}
+
+/// Calls, stops the token a moment after `is_under_way`, and returns the outcome and the time from the stop to the
+/// return.
+fn stop_during<T: Send>(
+    stop: &StopToken,
+    is_under_way: impl FnMut() -> bool,
+    moment: Duration,
+    call: impl FnOnce() -> T + Send,
+) -> (T, Duration) {
+    thread::scope(|scope| {
+        let call = scope.spawn(|| (call(), Instant::now()));
+        until(is_under_way);
+        // What the call does next cannot be seen from outside. A stop that comes too early is served all the same.
+        thread::sleep(moment);
+        let stopped = Instant::now();
+        stop.stop();
+        let (outcome, returned) = call.join().unwrap();
+        (outcome, returned.saturating_duration_since(stopped))
+    })
+}
+
+/// Stops a few times at different moments of the polling interval.
+///
+/// The bound is 100 ms. It holds for what the call does, but not for a machine that has no time for the thread. One
+/// of a dozen tries has to keep it, and every try has to return soon, which nothing but a stop would bring about.
+#[track_caller]
+fn assert_prompt(what: &str, mut try_once: impl FnMut(Duration) -> Duration) {
+    let mut took = Vec::new();
+    for moment in [5, 25, 45].into_iter().cycle().take(12) {
+        took.push(try_once(millis(moment)));
+        assert!(took.iter().all(|took| *took < secs(5)), "{what}: {took:?}");
+        if took.len() >= 3 && took.iter().any(|took| *took < millis(100)) {
+            return;
+        }
+    }
+    panic!("{what}: {took:?}");
+}
+
+/// Makes each call on a server that has received it and holds it up, and stops it. `received` counts the requests that
+/// the server has received, or whose beginning it has.
+fn assert_calls_stop(received: impl Fn() -> usize, builder: impl Fn() -> ClientBuilder) {
+    for call in CALLS {
+        assert_call_stops(call, true, |_| received(), &builder);
+    }
+}
+
+/// Makes each call on a server to which no connection comes about, and stops it.
+fn assert_calls_stop_unsent(builder: impl Fn() -> ClientBuilder) {
+    for call in CALLS {
+        assert_call_stops(call, false, Counter::get, &builder);
+    }
+}
+
+/// `progress` has grown once the call is under way. It is shown the number of attempts.
+fn assert_call_stops(
+    (what, kind, call): (&str, Kind, Call),
+    is_in_flight: bool,
+    progress: impl Fn(&Counter) -> usize,
+    builder: &impl Fn() -> ClientBuilder,
+) {
+    assert_prompt(what, |moment| {
+        let (stop, attempts) = (StopToken::new(), Counter::default());
+        let client = attempts.attempts_of(builder()).build().unwrap().with_stop(&stop);
+        let before = progress(&attempts);
+        let is_under_way = || progress(&attempts) > before;
+        let (outcome, took) = stop_during(&stop, is_under_way, moment, || call(&client));
+        let error = outcome.unwrap_err();
+        assert_stopped(what, kind, &error, is_in_flight);
+        assert_eq!((error.attempts(), attempts.get()), (1, 1), "{what}: {error}");
+        took
+    });
+}
+
+// Stops: each way in which a server can hold a call up.
+
+/// A server that reads each request and then does this.
+fn doing(steps: Vec<Step>) -> RawServer {
+    RawServer::start(move |_, _| steps.clone())
+}
+
+#[test]
+fn a_call_that_meets_silence_can_be_stopped() {
+    let server = doing(vec![Step::Silence]);
+    assert_calls_stop(|| server.lines().len(), || server.client_builder());
+}
+
+#[test]
+fn a_call_whose_response_trickles_can_be_stopped() {
+    let head = format!("HTTP/1.1 200 OK\r\nx-padding: {}", "x".repeat(1000));
+    let server = doing(vec![Step::Trickle(head.into_bytes(), millis(5))]);
+    assert_calls_stop(|| server.lines().len(), || server.client_builder());
+}
+
+#[test]
+fn a_call_whose_body_trickles_can_be_stopped() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2000\r\n\r\n";
+    let steps = vec![Step::Send(head.into()), Step::Trickle(vec![b' '; 2000], millis(5))];
+    let server = doing(steps);
+    assert_calls_stop(|| server.lines().len(), || server.client_builder());
+    let chunks = "1\r\n \r\n".repeat(1000);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let server = doing(vec![Step::Send(head.into()), Step::Trickle(chunks.into_bytes(), millis(5))]);
+    assert_calls_stop(|| server.lines().len(), || server.client_builder());
+}
+
+/// A proxy is not dropped because it would compare the request for a tunnel with the service's contract.
+fn proxy(step: Step) -> ManuallyDrop<RawServer> {
+    ManuallyDrop::new(doing(vec![step]))
+}
+
+fn through(proxy: &RawServer) -> ClientBuilder {
+    Client::builder()
+        .api_key(KEY)
+        .base_url("http://service.example")
+        .allow_insecure_http(true)
+        .proxy(proxy.url())
+}
+
+#[test]
+fn a_call_whose_proxy_makes_no_tunnel_can_be_stopped_and_was_not_sent() {
+    let silent = proxy(Step::Silence);
+    assert_calls_stop_unsent(|| through(&silent));
+    let head = format!("HTTP/1.1 200 OK\r\nx-padding: {}", "x".repeat(1000));
+    let trickling = proxy(Step::Trickle(head.into_bytes(), millis(5)));
+    assert_calls_stop_unsent(|| through(&trickling));
+}
+
+/// The listener of a TCP server that accepts and does nothing else.
+fn deaf_listener() -> TcpListener {
+    // The system accepts for it.
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[test]
+fn a_call_that_hangs_in_the_tls_handshake_can_be_stopped_and_was_not_sent() {
+    let listener = deaf_listener();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    assert_calls_stop_unsent(|| Client::builder().api_key(KEY).base_url(url.as_str()));
+}
+
+#[cfg(all(any(feature = "rustls", feature = "native-tls"), not(feature = "platform-verifier")))]
+mod tls {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    use super::*;
+
+    /// A server that reads the head of each request, sends this, and then one byte at a time. Returns its URL and
+    /// certificate.
+    fn server(head: &'static str, trickle: usize, received: &Counter) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let received = received.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let received = received.clone();
+                let connection = ServerConnection::new(config.clone()).unwrap();
+                // The client may go at any time.
+                thread::spawn(move || {
+                    drop(serve(StreamOwned::new(connection, stream), head, trickle, &received))
+                });
+            }
+        });
+        (url, certificate.pem())
+    }
+
+    fn serve(
+        stream: StreamOwned<ServerConnection, TcpStream>,
+        head: &str,
+        trickle: usize,
+        received: &Counter,
+    ) -> io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        read_message(&mut reader)?;
+        received.add();
+        reader.get_mut().write_all(head.as_bytes())?;
+        for _ in 0..trickle {
+            reader.get_mut().write_all(b" ")?;
+            thread::sleep(millis(5));
+        }
+        read_message(&mut reader).map(drop)
+    }
+
+    #[test]
+    fn a_call_over_tls_that_meets_silence_or_a_trickle_can_be_stopped() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2000\r\n\r\n";
+        for (head, trickle) in [("", 0), (head, 2000)] {
+            let received = Counter::default();
+            let (url, certificate) = server(head, trickle, &received);
+            assert_calls_stop(
+                || received.get(),
+                || {
+                    let builder = Client::builder().api_key(KEY).base_url(url.as_str());
+                    builder.add_root_certificates(certificate.as_str())
+                },
+            );
+        }
+    }
+}
+
+/// What depends on how Linux treats sockets, and on its list of threads.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::support::in_own_process;
+
+    /// A listener with a small buffer, so that what the server does not read stays with the client.
+    fn listener(backlog: i32) -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(2304).unwrap();
+        socket.set_tcp_mss(1400).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(backlog).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    }
+
+    /// Does not respond to further connections: its queue is full, and Linux drops what does not fit.
+    struct BlackHole {
+        address: SocketAddr,
+        _listener: Socket,
+        _queue: Vec<TcpStream>,
+    }
+
+    impl BlackHole {
+        fn new() -> Self {
+            let (listener, address) = listener(0);
+            let mut queue = Vec::new();
+            while let Ok(stream) = TcpStream::connect_timeout(&address, millis(100)) {
+                queue.push(stream);
+            }
+            BlackHole { address, _listener: listener, _queue: queue }
+        }
+
+        fn client_builder(&self) -> ClientBuilder {
+            Client::builder().api_key(KEY).base_url(format!("http://{}", self.address))
+        }
+    }
+
+    #[test]
+    fn a_call_that_hangs_while_it_connects_can_be_stopped_and_was_not_sent() {
+        let hole = BlackHole::new();
+        assert_calls_stop_unsent(|| hole.client_builder());
+    }
+
+    #[test]
+    fn a_large_body_that_the_server_does_not_read_can_be_stopped() {
+        fn submit(client: &Client) -> Result<()> {
+            let payloads: Vec<Value> = vec![json!({"job_type": "opt", "note": "x".repeat(10_000)}); 400];
+            client.submit_batch(payloads).map(drop)
+        }
+        let (listener, address) = listener(16);
+        let received = Counter::default();
+        let counter = received.clone();
+        thread::spawn(move || {
+            let mut connections = Vec::new();
+            for mut stream in TcpListener::from(listener).incoming().flatten() {
+                if stream.read(&mut [0]).is_ok_and(|count| count > 0) {
+                    counter.add();
+                }
+                // Left open, and not read any further.
+                connections.push(stream);
+            }
+        });
+        let builder = || Client::builder().api_key(KEY).base_url(format!("http://{address}"));
+        assert_call_stops(("submit batch", Submission, submit), true, |_| received.get(), &builder);
+    }
+
+    /// The threads of this process with a name that begins like this. Linux cuts names to 15 bytes.
+    fn threads(name: &str) -> usize {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|other| other.starts_with(name)).count()
+    }
+
+    const ATTEMPT_THREAD: &str = "atomiverse-atte";
+
+    #[test]
+    fn abandoned_connections_end_within_their_limit_and_are_bounded_in_number() {
+        let output = in_own_process(
+            "control::linux::abandoned_connections_end_within_their_limit_and_are_bounded_in_number",
+            &[],
+            || {
+                let hole = BlackHole::new();
+                let attempts = Counter::default();
+                let builder = hole.client_builder().connect_timeout(secs(3)).max_retries(0);
+                let client = attempts.attempts_of(builder).build().unwrap();
+                let call = |_: usize| {
+                    let stop = StopToken::new();
+                    let before = attempts.get();
+                    let view = client.with_stop(&stop);
+                    stop_during(&stop, || attempts.get() > before, millis(1), || view.get_job("a")).0
+                };
+                // Faster than they end: at most 64 are left behind.
+                let most = (0..80).map(|n| (call(n).unwrap_err(), threads(ATTEMPT_THREAD)));
+                let (errors, counts): (Vec<Error>, Vec<usize>) = most.unzip();
+                assert!(errors.iter().all(|error| !error.may_have_been_processed()));
+                let most = counts.into_iter().max().unwrap();
+                assert!((32..=65).contains(&most), "{most} threads");
+                until(|| threads(ATTEMPT_THREAD) == 0);
+                assert!(call(0).unwrap_err().is_stopped(), "the client can be used again");
+            },
+        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn a_call_without_a_token_starts_no_thread() {
+        let output = in_own_process("control::linux::a_call_without_a_token_starts_no_thread", &[], || {
+            let hole = BlackHole::new();
+            let attempts = Counter::default();
+            let builder = hole.client_builder().connect_timeout(millis(300)).max_retries(0);
+            let client = attempts.attempts_of(builder).build().unwrap();
+            let most = |client: &Client| {
+                thread::scope(|scope| {
+                    let call = scope.spawn(|| client.get_job("a").unwrap_err());
+                    let mut most = 0;
+                    while !call.is_finished() {
+                        most = most.max(threads("atomiverse"));
+                        thread::sleep(millis(5));
+                    }
+                    most
+                })
+            };
+            assert_eq!(most(&client), 0);
+            assert_eq!(most(&client.with_stop(&StopToken::new())), 1);
+        });
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn the_threads_of_a_bulk_end_with_their_requests() {
+        let output =
+            in_own_process("control::linux::the_threads_of_a_bulk_end_with_their_requests", &[], || {
+                let server = Desk::start(|line, desk| desk.is_closed && !line.ends_with("/j0"));
+                server.close();
+                let mut bulk = server.client().delete_jobs(numbered(50)).parallel(3);
+                assert_eq!(threads("atomiverse-bulk"), 0, "lazy");
+                assert!(bulk.next().unwrap().1.unwrap());
+                until(|| lock(&server.state).at_once == 3);
+                assert_eq!(threads("atomiverse-bulk"), 3);
+                drop(bulk);
+                assert_eq!(lock(&server.state).lines.len(), 4, "one that was handed out, and three");
+                server.open();
+                until(|| threads("atomiverse-bulk") == 0);
+                assert_eq!(lock(&server.state).lines.len(), 4, "none was sent after the drop");
+            });
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn the_thread_of_a_prefetch_ends_with_its_request() {
+        let output =
+            in_own_process("control::linux::the_thread_of_a_prefetch_ends_with_its_request", &[], || {
+                let server =
+                    RawServer::script(vec![json(&page(&["a"], true, Some("two"))), vec![Step::Silence]]);
+                let stop = StopToken::new();
+                let mut jobs = server.client().with_stop(&stop).iter_jobs().prefetch(true);
+                jobs.next().unwrap().unwrap();
+                until(|| server.lines().len() == 2);
+                drop(jobs);
+                assert_eq!(threads("atomiverse-pref"), 1);
+                stop.stop();
+                until(|| threads("atomiverse-pref") == 0);
+            });
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+// Stops: pauses, waits, many requests.
+
+#[test]
+fn a_pause_before_a_retry_can_be_stopped() {
+    for (what, kind, call) in CALLS.into_iter().filter(|(_, kind, _)| *kind != Submission) {
+        assert_prompt(what, |moment| {
+            let server = RawServer::script(vec![answer(503, &[], "")]);
+            let (stop, pauses) = (StopToken::new(), Counter::default());
+            let builder = pauses.pauses_of(server.client_builder().timeout(2 * HOUR));
+            let client = builder.retry_pause(HOUR, HOUR).build().unwrap().with_stop(&stop);
+            let (outcome, took) = stop_during(&stop, || pauses.get() > 0, moment, || call(&client));
+            let error = outcome.unwrap_err();
+            // The first attempt met 503, after which a change may have been made.
+            assert_stopped(what, kind, &error, true);
+            assert_eq!((error.attempts(), server.lines().len()), (1, 1), "{what}");
+            took
+        });
+    }
+}
+
+#[test]
+fn a_pause_that_the_server_asked_for_can_be_stopped() {
+    assert_prompt("its own", |moment| {
+        let server = RawServer::script(vec![answer(429, &["Retry-After: 20"], "")]);
+        let (stop, pauses) = (StopToken::new(), Counter::default());
+        let client = pauses.pauses_of(server.client_builder()).build().unwrap().with_stop(&stop);
+        let submit = || client.submit_job(&payload());
+        let (outcome, took) = stop_during(&stop, || pauses.get() > 0, moment, submit);
+        assert_stopped("submit", Submission, &outcome.unwrap_err(), false);
+        took
+    });
+    assert_prompt("that of another call", |moment| {
+        let server = RawServer::script(vec![answer(429, &["Retry-After: 20"], "")]);
+        let (stop, client) = (StopToken::new(), server.client());
+        assert!(client.with_max_retries(0).get_job("a").unwrap_err().is_rate_limited());
+        let held = client.with_stop(&stop);
+        let (outcome, took) = stop_during(&stop, || true, moment, || held.rename_job("a", "water"));
+        let error = outcome.unwrap_err();
+        assert_stopped("rename", Change, &error, false);
+        assert_eq!((error.attempts(), server.lines().len()), (0, 1));
+        took
+    });
+}
+
+fn job_in(state: &str, id: &str) -> String {
+    job(id).replace(r#""state":"done""#, &format!(r#""state":"{state}""#))
+}
+
+/// The part of a path that names the job.
+fn id_of(request: &Message) -> &str {
+    request.line.trim_end_matches("/cancel").rsplit('/').next().unwrap()
+}
+
+/// Responds to each look-up with a job in this state and to each cancellation with 202.
+fn serving_jobs_in(state: &'static str) -> RawServer {
+    RawServer::start(move |_, request| match request.line.split(' ').next() {
+        Some("POST") => answer(202, &[], ""),
+        _ if request.line.contains("jobs?") => json(&page(&[], false, None)),
+        _ => json(&job_in(state, id_of(request))),
+    })
+}
+
+#[test]
+fn a_pause_of_a_wait_can_be_stopped() {
+    let hourly = WaitOptions::new().timeout(10 * HOUR).min_interval(HOUR).max_interval(HOUR);
+    assert_prompt("wait", |moment| {
+        let server = serving_jobs_in("running");
+        let (stop, updates) = (StopToken::new(), Counter::default());
+        let client = server.client().with_stop(&stop);
+        let options = hourly.clone().on_update(|_| updates.add());
+        let wait = || client.wait_for_job("a", &options);
+        let (outcome, took) = stop_during(&stop, || updates.get() > 0, moment, wait);
+        let error = outcome.unwrap_err();
+        assert_stopped("wait", Read, &error, false);
+        assert_eq!(error.state(), Some(&JobState::Running));
+        assert_eq!(error.job_id().unwrap().as_str(), "a");
+        assert_eq!(server.lines(), ["GET /api/v1/jobs/a"]);
+        took
+    });
+}
+
+#[test]
+fn a_poll_of_a_wait_can_be_stopped() {
+    let server =
+        RawServer::start(|n, _| if n == 0 { json(&job_in("pending", "a")) } else { vec![Step::Silence] });
+    let stop = StopToken::new();
+    let client = server.client().with_stop(&stop);
+    let often = WaitOptions::new().min_interval(millis(1));
+    let polls = || server.lines().len() == 2;
+    let (outcome, took) = stop_during(&stop, polls, millis(0), || client.wait_for_job("a", &often));
+    let error = outcome.unwrap_err();
+    assert_stopped("wait", Read, &error, false);
+    assert_eq!(error.state(), Some(&JobState::Pending));
+    assert!(took < secs(1), "{took:?}");
+}
+
+#[test]
+fn a_stopped_wait_for_several_jobs_reports_each_id_once_with_its_last_state() {
+    for cancel_on_timeout in [false, true] {
+        let server = RawServer::start(|_, request| match id_of(request) {
+            "finished" => json(&job_in("done", "finished")),
+            "unknown" => answer(404, &["content-type: application/json"], "{}"),
+            "silent" => vec![Step::Silence],
+            id if id.starts_with("jobs?") => json(&page(&[], false, None)),
+            id => json(&job_in(if id == "late" { "pending" } else { "running" }, id)),
+        });
+        let (stop, updates) = (StopToken::new(), Counter::default());
+        let client = server.client().with_stop(&stop);
+        let ids = ["running", "finished", " bad", "late", "silent", "unknown", "late", "running"];
+        let options = WaitOptions::new().cancel_on_timeout(cancel_on_timeout).on_update(|_| updates.add());
+        let wait = || client.wait_for_jobs(ids, &options).take(20).collect::<Vec<_>>();
+        let (outcomes, took) = stop_during(&stop, || updates.get() == 3, millis(20), wait);
+        assert!(took < secs(1), "{took:?}");
+        let mut seen = HashMap::new();
+        for outcome in outcomes {
+            let (id, what) = match outcome {
+                Ok(job) => (job.job_id.to_string(), format!("{}", job.state)),
+                Err(error) if error.is_stopped() => {
+                    assert!(error.cancellation_accepted().is_none(), "{error}");
+                    (error.job_id().unwrap().to_string(), format!("stopped, {:?}", error.state()))
+                }
+                Err(error) => (error.job_id().unwrap().to_string(), format!("{:?}", error.status())),
+            };
+            assert_eq!(seen.insert(id, what), None, "one outcome for each");
+        }
+        let expected = [
+            ("running", "stopped, Some(Running)"),
+            ("finished", "done"),
+            (" bad", "None"),
+            ("late", "stopped, Some(Pending)"),
+            ("silent", "stopped, None"),
+            ("unknown", "Some(404)"),
+        ];
+        let expected = expected.map(|(id, what)| (id.to_owned(), what.to_owned()));
+        assert_eq!(seen, HashMap::from(expected));
+        assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "nothing was cancelled");
+    }
+}
+
+#[test]
+fn cancelling_at_the_end_of_a_wait_can_be_stopped() {
+    assert_prompt("cancel on timeout", |moment| {
+        let simulator = Arc::new(Simulator::start().unwrap());
+        let clock = simulator.clone();
+        let server = RawServer::start(move |_, request| match request.line.split(' ').next() {
+            Some("POST") => {
+                // Until here the pauses cost nothing.
+                clock.run_in_real_time();
+                vec![Step::Silence]
+            }
+            _ if request.line.contains("jobs?") => json(&page(&[], false, None)),
+            _ => json(&job_in("running", id_of(request))),
+        });
+        let stop = StopToken::new();
+        let client = simulator.client_builder().base_url(server.url()).build().unwrap().with_stop(&stop);
+        let ids = numbered(8);
+        // 10 seconds of this are reserved for cancelling.
+        let options = WaitOptions::new().timeout(secs(100)).cancel_on_timeout(true);
+        let cancels = || server.lines().iter().filter(|line| line.starts_with("POST ")).count();
+        let wait = || client.wait_for_jobs(&ids, &options).take(20).collect::<Vec<_>>();
+        let (outcomes, took) = stop_during(&stop, || cancels() == 4, moment, wait);
+        let errors: Vec<Error> = outcomes.into_iter().map(|outcome| outcome.unwrap_err()).collect();
+        let named: HashSet<&str> = errors.iter().map(|error| error.job_id().unwrap().as_str()).collect();
+        assert_eq!((errors.len(), named.len()), (8, 8));
+        // Of those that were in flight it is not known, and the others were not sent.
+        assert!(errors.iter().all(|error| error.cancellation_accepted() == Some(false)));
+        let unknown = errors.iter().filter(|error| error.may_have_been_processed()).count();
+        assert_eq!((unknown, cancels()), (4, 4));
+        took
+    });
+}
+
+#[test]
+fn a_bulk_in_progress_can_be_stopped() {
+    for parallel in [1, 4, 1000] {
+        assert_prompt(&format!("parallel({parallel})"), |moment| {
+            let server = doing(vec![Step::Silence]);
+            let stop = StopToken::new();
+            let client = server.client().with_stop(&stop);
+            let ids = numbered(40);
+            let at_once = parallel.min(ids.len());
+            let bulk =
+                client.delete_jobs(ids.iter().map(String::as_str).chain(["", "j0"])).parallel(parallel);
+            let is_under_way = || server.lines().len() == at_once;
+            let (outcomes, took) = stop_during(&stop, is_under_way, moment, || bulk.collect::<Vec<_>>());
+            let named: HashSet<&str> = outcomes.iter().map(|(id, _)| id.as_str()).collect();
+            assert_eq!((outcomes.len(), named.len()), (41, 41));
+            assert!(named.contains("") && ids.iter().all(|id| named.contains(id.as_str())));
+            let errors = outcomes.iter().map(|(id, outcome)| (id, outcome.as_ref().unwrap_err()));
+            let stopped: Vec<_> = errors.filter(|(id, _)| !id.as_str().is_empty()).collect();
+            assert!(stopped.iter().all(|(id, error)| error.is_stopped() && error.job_id() == Some(*id)));
+            let in_flight = stopped.iter().filter(|(_, error)| error.may_have_been_processed()).count();
+            assert_eq!((in_flight, server.lines().len()), (at_once, at_once));
+            took
+        });
+    }
+}
+
+#[test]
+fn a_prefetch_in_progress_can_be_stopped() {
+    assert_prompt("prefetch", |moment| {
+        let server =
+            RawServer::script(vec![json(&page(&["a", "b"], true, Some("two"))), vec![Step::Silence]]);
+        let stop = StopToken::new();
+        let mut jobs = server.client().with_stop(&stop).iter_jobs().prefetch(true);
+        let is_under_way = || server.lines().len() == 2;
+        let (outcomes, took) =
+            stop_during(&stop, is_under_way, moment, || jobs.by_ref().take(10).collect::<Vec<_>>());
+        let [Ok(_), Ok(_), Err(error)] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_stopped("prefetch", Read, error, false);
+        jobs.resume();
+        assert!(jobs.next().unwrap().unwrap_err().is_stopped(), "the token stays stopped");
+        assert!(jobs.next().is_none());
+        assert_eq!(server.lines().len(), 2);
+        took
+    });
+}
+
+/// The response to a batch of this many payloads, all of them submitted.
+fn batch_response(count: usize) -> Answer {
+    let entries: Vec<String> = (0..count)
+        .map(|n| format!(r#"{{"job_id":"j{n}","state":"pending","status":"submitted"}}"#))
+        .collect();
+    json(&format!(
+        r#"{{"total":{count},"submitted":{count},"failed":0,"cache_hits":0,"jobs":[{}]}}"#,
+        entries.join(",")
+    ))
+}
+
+#[test]
+fn a_stopped_batch_says_which_payloads_were_submitted() {
+    let server = RawServer::script(vec![batch_response(1000), vec![Step::Silence]]);
+    let stop = StopToken::new();
+    let client = server.client().with_stop(&stop);
+    let submit = || client.submit_batch(vec![payload(); 2500]);
+    let (outcome, took) = stop_during(&stop, || server.lines().len() == 2, millis(5), submit);
+    assert!(took < secs(1), "{took:?}");
+    let error = outcome.unwrap_err();
+    assert_stopped("batch", Submission, &error, true);
+    let partial = error.partial_batch().unwrap();
+    assert_eq!(
+        (&partial.answered, &partial.failed, &partial.not_sent),
+        (&(0..1000), &(1000..2000), &(2000..2500))
+    );
+    assert_eq!((partial.received.submitted, partial.received.jobs.len()), (1000, 1000));
+}
+
+#[test]
+fn a_batch_that_is_stopped_between_two_requests_has_sent_the_first_only() {
+    let stop = StopToken::new();
+    let server = {
+        let stop = stop.clone();
+        RawServer::start(move |_, _| {
+            stop.stop();
+            batch_response(1000)
+        })
+    };
+    let error = server.client().with_stop(&stop).submit_batch(vec![payload(); 1500]).unwrap_err();
+    assert!(error.is_stopped(), "{error}");
+    let partial = error.partial_batch().unwrap();
+    // The response may have been read although the stop came first.
+    let is_first_known = partial.answered == (0..1000);
+    assert!(is_first_known || partial.answered.is_empty(), "{error}");
+    assert_eq!(error.may_have_been_submitted(), !is_first_known, "{error}");
+    assert_eq!(server.lines().len(), 1);
+}
+
+#[test]
+fn one_token_stops_the_calls_of_many_threads_and_clients() {
+    let server = doing(vec![Step::Silence]);
+    let (stop, attempts) = (StopToken::new(), Counter::default());
+    let clients = [0, 1].map(|_| attempts.attempts_of(server.client_builder()).build().unwrap());
+    let unwatched = attempts.attempts_of(server.client_builder()).timeout(secs(3)).build().unwrap();
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..32)
+            .map(|n| {
+                let (_, kind, call) = CALLS[n % CALLS.len()];
+                let client = clients[n % 2].with_stop(&stop.clone());
+                scope.spawn(move || (kind, call(&client).unwrap_err(), Instant::now()))
+            })
+            .collect();
+        let unwatched = scope.spawn(|| unwatched.get_job("a").unwrap_err());
+        until(|| server.lines().len() == 33);
+        let stopped = Instant::now();
+        stop.stop();
+        for call in calls {
+            let (kind, error, returned) = call.join().unwrap();
+            assert_stopped("many", kind, &error, true);
+            assert!(returned - stopped < secs(1), "{:?}", returned - stopped);
+        }
+        assert!(unwatched.join().unwrap().is_timeout(), "it does not watch the token");
+    });
+}
+
+#[test]
+fn a_call_on_a_stopped_token_sends_nothing() {
+    let server = doing(vec![Step::Silence]);
+    let (attempts, observed) = (Counter::default(), Counter::default());
+    let builder = attempts.attempts_of(server.client_builder());
+    let stop = StopToken::new();
+    stop.stop();
+    let observer = observed.clone();
+    let client = builder.on_attempt(move |_| observer.add()).build().unwrap().with_stop(&stop);
+    for (what, kind, call) in CALLS {
+        let error = call(&client).unwrap_err();
+        assert_stopped(what, kind, &error, false);
+        assert_eq!(error.attempts(), 0, "{what}");
+    }
+    let batch = client.submit_batch(vec![payload(); 1001]).unwrap_err();
+    assert_stopped("batch", Submission, &batch, false);
+    assert_eq!(batch.partial_batch().unwrap().not_sent, 1000..1001);
+    for outcome in client.wait_for_jobs(["a", "b"], &WaitOptions::new()) {
+        assert_stopped("wait", Read, &outcome.unwrap_err(), false);
+    }
+    let outcomes: Vec<_> = client.cancel_jobs(["a", "b", "."]).collect();
+    assert_eq!(outcomes.len(), 3);
+    let refused = outcomes.iter().filter(|(_, outcome)| !outcome.as_ref().unwrap_err().is_stopped());
+    assert_eq!(refused.map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["."]);
+    assert!(client.job("a").unwrap().refresh().unwrap_err().is_stopped());
+    let mut prefetching = client.iter_jobs().prefetch(true);
+    assert!(prefetching.next().unwrap().unwrap_err().is_stopped());
+    assert_eq!((attempts.get(), observed.get(), server.lines().len()), (0, 0, 0));
+}
+
+#[test]
+fn an_observer_sees_the_attempt_that_was_stopped() {
+    let server = doing(vec![Step::Silence]);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let builder = server.client_builder().on_attempt(move |attempt| {
+        lock(&sink).push((
+            attempt.number,
+            attempt.status,
+            attempt.error.map(str::to_owned),
+            attempt.retry_in,
+        ));
+    });
+    let stop = StopToken::new();
+    let client = builder.build().unwrap().with_stop(&stop);
+    let (outcome, _) = stop_during(&stop, || !server.lines().is_empty(), millis(1), || client.get_job("a"));
+    assert!(outcome.unwrap_err().is_stopped());
+    assert_eq!(*lock(&seen), [(1, None, Some("stopped before the response came".to_owned()), None)]);
+}
+
+#[test]
+fn a_stopped_call_leaves_the_pool_in_step() {
+    let stop = StopToken::new();
+    let token = stop.clone();
+    // The response to the second request comes too late. It must not be taken for that to the third.
+    let server = RawServer::start(move |n, request| {
+        let response = json(&job(id_of(request)));
+        if n != 1 {
+            return response;
+        }
+        until(|| token.is_stopped());
+        let Some(Step::Send(bytes)) = response.into_iter().next() else { unreachable!() };
+        vec![Step::Trickle(bytes[..1].to_vec(), millis(200)), Step::Send(bytes[1..].to_vec())]
+    });
+    let client = server.client();
+    client.get_job("warm-up").unwrap();
+    let view = client.with_stop(&stop);
+    let (outcome, _) = stop_during(&stop, || server.lines().len() == 2, millis(1), || view.get_job("a"));
+    // A thread that gets no time may still find its response.
+    assert!(outcome.map_or_else(|error| error.is_stopped(), |job| job.job_id.as_str() == "a"));
+    for id in ["b", "c", "d"] {
+        assert_eq!(client.get_job(id).unwrap().job_id.as_str(), id);
+    }
+}
+
+#[test]
+fn a_response_that_has_come_is_returned_although_the_token_is_stopped() {
+    let stop = StopToken::new();
+    let hook = stop.clone();
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let client = server.client_builder().on_response(move |_, _| hook.stop()).build().unwrap();
+    assert_eq!(client.with_stop(&stop).get_job("a").unwrap().job_id.as_str(), "a");
+}
+
+#[test]
+fn a_later_token_replaces_an_earlier_one_and_the_client_watches_none() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(SimulatedJob::new("opt"));
+    let (first, second) = (StopToken::new(), StopToken::default());
+    let view = client.with_stop(&first).with_stop(&second);
+    first.stop();
+    view.get_job(&id).unwrap();
+    second.stop();
+    assert!(view.get_job(&id).unwrap_err().is_stopped());
+    assert!(view.clone().job(&id).unwrap().refresh().unwrap_err().is_stopped());
+    client.get_job(&id).unwrap();
+}
+
+// Views.
+
+#[test]
+fn all_views_use_one_connection_pool() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(SimulatedJob::new("opt"));
+    let key = simulator.api_key();
+    for view in [
+        client.clone(),
+        client.with_timeout(secs(5)),
+        client.with_max_retries(7),
+        client.with_stop(&StopToken::new()),
+        client.with_api_key(key).unwrap(),
+        client.with_api_key(key).unwrap().with_stop(&StopToken::new()).with_timeout(Duration::MAX),
+    ] {
+        view.get_job(&id).unwrap();
+        view.rename_job(&id, "water").unwrap();
+    }
+    assert_eq!(simulator.connections(), 1);
+}
+
+#[test]
+fn with_timeout_bounds_the_calls_of_the_view_alone() {
+    let server = RawServer::script(vec![json(&job("a")), vec![Step::Silence], json(&job("a"))]);
+    let client = server.client_builder().max_retries(0).build().unwrap();
+    client.with_timeout(Duration::MAX).get_job("a").unwrap();
+    let started = Instant::now();
+    assert!(client.with_timeout(millis(100)).get_job("a").unwrap_err().is_timeout());
+    assert!(started.elapsed() < secs(10));
+    client.get_job("a").unwrap();
+}
+
+#[test]
+fn a_view_with_a_timeout_of_zero_sends_nothing() {
+    let server = doing(vec![Step::Silence]);
+    let client = server.client().with_timeout(Duration::ZERO);
+    for (what, _, call) in CALLS {
+        let error = call(&client).unwrap_err();
+        assert!(error.is_timeout() && !error.may_have_been_processed(), "{what}: {error}");
+        assert_eq!(error.attempts(), 0, "{what}");
+    }
+    assert!(client.delete_jobs(["a", "b"]).all(|(_, outcome)| outcome.unwrap_err().is_timeout()));
+    assert_eq!(server.lines().len(), 0);
+}
+
+#[test]
+fn a_view_of_a_view_keeps_the_other_settings() {
+    let server = RawServer::script(vec![answer(503, &[], "")]);
+    let client = server.client_builder().retry_budget(1000).build().unwrap();
+    let attempts = |client: &Client| client.get_job("a").unwrap_err().attempts();
+    assert_eq!(attempts(&client), 3);
+    let once = client.with_max_retries(0);
+    assert_eq!(attempts(&once.with_timeout(secs(20))), 1);
+    assert_eq!(attempts(&once.with_stop(&StopToken::new())), 1);
+    assert_eq!(attempts(&once.with_api_key("other").unwrap()), 1);
+    assert_eq!(attempts(&once.with_timeout(secs(20)).with_max_retries(4)), 5);
+    let never = client.with_timeout(Duration::ZERO);
+    assert_eq!(attempts(&never.with_max_retries(9).with_api_key("other").unwrap()), 0);
+    let stop = StopToken::new();
+    let stopped = client.with_stop(&stop).with_timeout(secs(20)).with_max_retries(1);
+    stop.stop();
+    assert!(stopped.with_api_key("other").unwrap().get_job("a").unwrap_err().is_stopped());
+    assert_eq!(attempts(&client), 3, "the client is as it was");
+}
+
+/// The keys of the requests so far.
+fn keys(server: &RawServer) -> Vec<String> {
+    let requests = server.requests();
+    requests.iter().map(|request| request.header("authorization").replace("Bearer ", "")).collect()
+}
+
+#[test]
+fn set_api_key_reaches_clones_and_other_views_but_no_view_with_its_own_key() {
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let client = server.client();
+    let (clone, patient) = (client.clone(), client.with_timeout(secs(20)));
+    let mut handle = client.job("a").unwrap();
+    let own = client.with_api_key("own").unwrap();
+    let own_view = own.with_max_retries(1);
+    client.set_api_key("new").unwrap();
+    for client in [&client, &clone, &patient, &own, &own_view] {
+        client.get_job("a").unwrap();
+    }
+    handle.refresh().unwrap();
+    assert_eq!(keys(&server), ["new", "new", "new", "own", "own", "new"]);
+    own_view.set_api_key("own-2").unwrap();
+    patient.set_api_key("newer").unwrap();
+    for client in [&client, &own, &clone] {
+        client.get_job("a").unwrap();
+    }
+    assert_eq!(keys(&server)[6..], ["newer", "own-2", "newer"]);
+}
+
+#[test]
+fn a_wait_and_an_iteration_in_progress_use_the_new_key() {
+    let server = RawServer::start(|_, request| {
+        let is_new = request.header("authorization") == "Bearer new";
+        match id_of(request) {
+            "jobs?limit=2" => json(&page(&["a", "b"], true, Some("two"))),
+            id if id.starts_with("jobs?") => json(&page(&["c"], false, None)),
+            id => json(&job_in(if is_new { "done" } else { "running" }, id)),
+        }
+    });
+    let client = server.client();
+    let options = WaitOptions::new().min_interval(millis(1)).on_update(|job| {
+        if job.state == JobState::Running {
+            client.set_api_key("new").unwrap();
+        }
+    });
+    assert_eq!(client.wait_for_job("a", &options).unwrap().state, JobState::Done);
+    assert_eq!(keys(&server), [KEY, "new"]);
+    let mut jobs = client.iter_jobs().limit(2);
+    assert_eq!(jobs.by_ref().take(2).filter(Result::is_ok).count(), 2);
+    client.set_api_key("newer").unwrap();
+    assert_eq!(jobs.count(), 1);
+    assert_eq!(keys(&server)[2..], ["new", "newer"]);
+}
+
+#[test]
+fn a_retry_uses_the_new_key() {
+    let server = RawServer::script(vec![answer(503, &[], ""), json(&job("a"))]);
+    let slot: Arc<Mutex<Option<Client>>> = Arc::default();
+    let hook = slot.clone();
+    let builder = server.client_builder().on_attempt(move |attempt| {
+        if attempt.retry_in.is_some() {
+            lock(&hook).as_ref().unwrap().set_api_key("new").unwrap();
+        }
+    });
+    let client = builder.build().unwrap();
+    *lock(&slot) = Some(client.clone());
+    client.get_job("a").unwrap();
+    assert_eq!(keys(&server), [KEY, "new"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_one_is_refused_and_the_old_one_kept() {
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let client = server.client();
+    for key in
+        ["", "\"secret-1\"", "'secret-1'", "secret-1\n", "secret-1\r\nx-admin: 1", "secret 1", "sécret-1"]
+    {
+        for (name, error) in [
+            ("set_api_key", client.set_api_key(key).unwrap_err()),
+            ("with_api_key", client.with_api_key(key).unwrap_err()),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(&format!("the API key ({name})")), "{text}");
+            assert!(!text.contains("cret-1") && !text.contains("cret 1"), "{text}");
+        }
+        client.get_job("a").unwrap();
+    }
+    assert!(keys(&server).iter().all(|key| key == KEY));
+}
+
+#[test]
+fn no_error_shows_a_key_that_was_set_later() {
+    let server = RawServer::start(|_, request| {
+        let key = request.header("authorization").to_owned();
+        answer(422, &["content-type: application/json"], &format!(r#"{{"detail":"not for {key}"}}"#))
+    });
+    let client = server.client();
+    client.set_api_key("later-secret").unwrap();
+    let own = client.with_api_key("own-secret").unwrap();
+    for client in [client, own] {
+        let text = client.get_job("a").unwrap_err().to_string();
+        assert!(text.contains("not for Bearer (hidden)"), "{text}");
+        assert!(!format!("{client:?}").contains("secret"));
+    }
+}
+
+// Cancelling and waiting, cancelling and deleting.
+
+#[test]
+fn cancel_and_wait_returns_the_state_that_was_reached() {
+    let (simulator, client) = start();
+    let endless = simulator.add_job(SimulatedJob::new("opt").running_for(HOUR * 1000));
+    let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+    let failed = simulator.add_job(SimulatedJob::new("opt").state(JobState::Failed));
+    let options = WaitOptions::new();
+    for (id, state) in [(&endless, JobState::Cancelled), (&done, JobState::Done), (&failed, JobState::Failed)]
+    {
+        let job = client.cancel_and_wait(id, &options).unwrap();
+        assert_eq!((&job.job_id, &job.state), (id, &state));
+    }
+    assert!(client.cancel_and_wait("missing", &options).unwrap_err().is_not_found());
+    let before = simulator.requests().len();
+    assert!(client.cancel_and_wait(" x", &options).is_err());
+    assert!(client.cancel_and_wait(&endless, &options.clone().timeout(Duration::ZERO)).is_err());
+    assert_eq!(simulator.requests().len(), before, "refused before any request");
+}
+
+#[test]
+fn the_timeout_of_the_options_bounds_cancelling_and_waiting_together() {
+    let simulator = Service::start();
+    let server = serving_jobs_in("running");
+    let client = simulator.client_builder().base_url(server.url()).build().unwrap();
+    let options = WaitOptions::new().timeout(secs(60));
+    let before = simulated_now(&simulator);
+    let error = client.cancel_and_wait("a", &options).unwrap_err();
+    let took = simulated_now(&simulator).duration_since(before).unwrap();
+    assert!(error.is_timeout() && error.state() == Some(&JobState::Running), "{error}");
+    assert!((secs(55)..=secs(60)).contains(&took), "{took:?}");
+    assert!(client.cancel_and_delete("a", &options).unwrap_err().is_timeout());
+    assert!(!server.lines().iter().any(|line| line.starts_with("DELETE ")), "it has not ended");
+    let hung = doing(vec![Step::Silence]);
+    let options = options.timeout(millis(100));
+    let started = Instant::now();
+    let error = hung.client().cancel_and_wait("a", &options).unwrap_err();
+    assert!(error.is_timeout() && error.may_have_been_processed(), "{error}");
+    assert!(started.elapsed() < secs(10));
+}
+
+#[test]
+fn cancel_and_delete_leaves_no_job() {
+    let (simulator, client) = start();
+    let endless = simulator.add_job(SimulatedJob::new("opt").running_for(HOUR * 1000));
+    let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+    let options = WaitOptions::new();
+    for id in [&endless, &done] {
+        assert!(client.cancel_and_delete(id, &options).unwrap());
+        assert!(!client.cancel_and_delete(id, &options).unwrap(), "gone");
+    }
+    let mut job = client.job(simulator.add_job(SimulatedJob::new("opt"))).unwrap();
+    assert_eq!(job.cancel_and_wait(&options).unwrap().state, JobState::Cancelled);
+    assert_eq!(job.state(), Some(&JobState::Cancelled));
+    assert!(job.cancel_and_delete(&options).unwrap());
+    assert_eq!(client.iter_jobs().count(), 0);
+}
+
+#[test]
+fn nothing_is_gone_if_the_address_may_be_wrong() {
+    let server = RawServer::script(vec![answer(404, &["content-type: application/json"], "{}")]);
+    let error = server.client().cancel_and_delete("a", &WaitOptions::new()).unwrap_err();
+    assert!(!error.is_not_found() && error.status() == Some(404), "{error}");
+}
+
+#[test]
+fn a_handle_knows_the_state_that_it_has_seen() {
+    let (simulator, client) = start();
+    let id = simulator.add_job(SimulatedJob::new("opt"));
+    let mut job = client.job(&id).unwrap();
+    assert_eq!(job.state(), None);
+    job.rename("water").unwrap();
+    assert_eq!(job.state(), None);
+    job.refresh().unwrap();
+    assert_eq!(job.state(), Some(&JobState::Pending));
+    job.wait(&WaitOptions::new()).unwrap();
+    assert_eq!(job.state(), Some(&JobState::Done));
+    job.delete().unwrap();
+    assert!(job.refresh().unwrap_err().is_not_found());
+    assert_eq!(job.state(), Some(&JobState::Done), "as last seen");
+    let submitted = client.submit_job(&json!({"job_type": "opt"})).unwrap();
+    assert_eq!(submitted.state(), Some(&JobState::Pending));
+}
+
+// Calls on many jobs.
+
+/// A server that holds each response back as long as a condition is true, and keeps count.
+struct Desk {
+    address: SocketAddr,
+    state: Arc<Mutex<DeskState>>,
+}
+
+#[derive(Default)]
+struct DeskState {
+    lines: Vec<String>,
+    connections: usize,
+    at_once: usize,
+    most_at_once: usize,
+    is_closed: bool,
+    /// How long requests have been held back.
+    served: Duration,
+}
+
+impl Desk {
+    fn start(holds: impl Fn(&str, &DeskState) -> bool + Send + Sync + 'static) -> Self {
+        Desk::taking(Duration::ZERO, holds)
+    }
+
+    /// A server that also takes this long for each request.
+    fn taking(time: Duration, holds: impl Fn(&str, &DeskState) -> bool + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(DeskState::default()));
+        let (shared, holds) = (state.clone(), Arc::new(holds));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                lock(&shared).connections += 1;
+                let (state, holds) = (shared.clone(), holds.clone());
+                thread::spawn(move || drop(Desk::serve(&stream, &state, time, &*holds)));
+            }
+        });
+        Desk { address, state }
+    }
+
+    fn serve(
+        stream: &TcpStream,
+        state: &Mutex<DeskState>,
+        time: Duration,
+        holds: &dyn Fn(&str, &DeskState) -> bool,
+    ) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        while let Some(request) = read_message(&mut reader)? {
+            let began = Instant::now();
+            {
+                let mut state = lock(state);
+                state.lines.push(request.line.clone());
+                state.at_once += 1;
+                state.most_at_once = state.most_at_once.max(state.at_once);
+            }
+            thread::sleep(time);
+            while holds(&request.line, &lock(state)) {
+                thread::sleep(millis(1));
+            }
+            // Before the client can send the next one.
+            lock(state).at_once -= 1;
+            lock(state).served += began.elapsed();
+            (&mut &*stream).write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> Client {
+        Client::builder().api_key(KEY).base_url(format!("http://{}", self.address)).build().unwrap()
+    }
+
+    /// Holds all requests back from now on.
+    fn close(&self) {
+        lock(&self.state).is_closed = true;
+    }
+
+    fn open(&self) {
+        lock(&self.state).is_closed = false;
+    }
+
+    fn most_at_once(&self) -> usize {
+        lock(&self.state).most_at_once
+    }
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("j{n}")).collect()
+}
+
+#[test]
+fn each_id_of_a_bulk_has_one_outcome() {
+    let (simulator, client) = start();
+    let running = simulator.add_job(SimulatedJob::new("opt").running_for(HOUR * 1000));
+    let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+    let ids =
+        [running.as_str(), "..", "missing", done.as_str(), "", "missing", "x\ny", running.as_str(), ".."];
+    let expect = |outcomes: Vec<(JobId, String)>, expected: [(&str, &str); 6]| {
+        let count = outcomes.len();
+        let outcomes: HashMap<String, String> =
+            outcomes.into_iter().map(|(id, outcome)| (id.to_string(), outcome)).collect();
+        assert_eq!((count, outcomes.len()), (6, 6));
+        assert_eq!(outcomes, expected.map(|(id, outcome)| (id.to_owned(), outcome.to_owned())).into());
+    };
+    let say = |error: Error| {
+        assert!(error.job_id().is_some(), "{error}");
+        error.status().map_or("refused".to_owned(), |status| status.to_string())
+    };
+    let cancelled = client.cancel_jobs(ids);
+    let outcomes = cancelled.map(|(id, outcome)| (id, outcome.map_or_else(say, |()| "ok".to_owned())));
+    let bad = [("..", "refused"), ("", "refused"), ("x\ny", "refused")];
+    let [dots, empty, line] = bad;
+    let known = [(running.as_str(), "ok"), (done.as_str(), "ok"), ("missing", "404")];
+    expect(outcomes.collect(), [known[0], known[1], known[2], dots, empty, line]);
+    let deleted = client.delete_jobs(ids);
+    let outcomes = deleted.map(|(id, outcome)| (id, outcome.map_or_else(say, |found| found.to_string())));
+    let known = [(running.as_str(), "true"), (done.as_str(), "true"), ("missing", "false")];
+    expect(outcomes.collect(), [known[0], known[1], known[2], dots, empty, line]);
+}
+
+#[test]
+fn a_bulk_of_nothing_sends_nothing() {
+    let server = Desk::start(|_, _| false);
+    let client = server.client();
+    let mut empty = client.delete_jobs([""; 0]);
+    assert_eq!((empty.len(), empty.size_hint()), (0, (0, Some(0))));
+    assert!(empty.next().is_none() && empty.next().is_none());
+    assert_eq!(client.cancel_jobs(["", "."]).count(), 2);
+    drop(client.delete_jobs(numbered(10)));
+    assert_eq!(lock(&server.state).connections, 0);
+}
+
+#[test]
+fn a_bulk_knows_how_many_outcomes_are_left() {
+    let server = Desk::start(|_, _| false);
+    let mut bulk = server.client().delete_jobs(["a", "b", "", "a", "c"]);
+    for left in (0..4).rev() {
+        assert_eq!((bulk.len(), bulk.size_hint()), (left + 1, (left + 1, Some(left + 1))));
+        assert!(format!("{bulk:?}").contains(&format!("left: {}", left + 1)));
+        assert!(bulk.next().is_some());
+    }
+    assert_eq!(bulk.len(), 0);
+    assert!(bulk.next().is_none() && bulk.next().is_none());
+}
+
+#[test]
+fn as_many_calls_are_made_at_once_as_was_asked_for() {
+    for (parallel, at_once) in [(None, 4), (Some(0), 1), (Some(1), 1), (Some(7), 7), (Some(1000), 30)] {
+        // Nobody is served before all of them are there, so fewer would wait in vain.
+        let server = Desk::taking(millis(5), move |_, desk| desk.most_at_once < at_once);
+        let mut bulk = server.client().with_timeout(secs(60)).delete_jobs(numbered(30));
+        let mut bulk = parallel.into_iter().fold(bulk, |bulk, parallel| bulk.parallel(parallel));
+        assert!(bulk.all(|(_, outcome)| outcome.unwrap()));
+        assert_eq!(server.most_at_once(), at_once, "{parallel:?}");
+        assert_eq!(lock(&server.state).lines.len(), 30);
+    }
+}
+
+#[test]
+fn a_slow_job_does_not_hold_up_the_others() {
+    let server = Desk::start(|line, desk| line.ends_with("/slow") && desk.lines.len() < 21);
+    let ids = ["slow".to_owned()].into_iter().chain(numbered(20));
+    let order: Vec<JobId> = server.client().delete_jobs(ids).parallel(2).map(|(id, _)| id).collect();
+    let place = order.iter().position(|id| id.as_str() == "slow").unwrap();
+    assert!(place >= 18, "the others came first: {place}");
+}
+
+#[test]
+fn outcomes_of_a_bulk_come_while_other_calls_are_under_way() {
+    let server = Desk::start(|line, desk| desk.is_closed && !line.ends_with("/j0"));
+    server.close();
+    let mut bulk = server.client().delete_jobs(numbered(4).iter().rev());
+    assert_eq!(lock(&server.state).lines.len(), 0, "lazy");
+    let (id, outcome) = bulk.next().unwrap();
+    assert_eq!((id.as_str(), outcome.unwrap()), ("j0", true));
+    server.open();
+    assert_eq!(bulk.filter(|(_, outcome)| outcome.is_ok()).count(), 3);
+}
+
+/// The promise is that 2,000 deletions of 20 ms each take at most 11 seconds, which is a tenth more than the server
+/// needs. A loaded machine needs more, so this only shows that the connections are not used one after the other.
+#[test]
+fn a_bulk_keeps_its_connections_busy() {
+    let mut best = f64::MAX;
+    for _ in 0..3 {
+        let server = Desk::taking(millis(20), |_, _| false);
+        let started = Instant::now();
+        assert!(server.client().delete_jobs(numbered(200)).all(|(_, outcome)| outcome.unwrap()));
+        let took = started.elapsed();
+        let state = lock(&server.state);
+        assert_eq!((state.lines.len(), state.most_at_once), (200, 4));
+        best = best.min(took.as_secs_f64() / (state.served.as_secs_f64() / 4.0));
+    }
+    assert!(best < 2.0, "{best} times what the server needs");
+}
+
+#[test]
+fn a_bulk_does_not_run_ahead_of_its_caller() {
+    let server = Desk::start(|_, _| false);
+    let mut bulk = server.client().delete_jobs(numbered(100)).parallel(3);
+    for taken in 1..=5 {
+        bulk.next().unwrap().1.unwrap();
+        // The workers hold the outcomes of calls that have ended until somebody comes for them.
+        until(|| lock(&server.state).lines.len() == taken + 3);
+    }
+    drop(bulk);
+    assert_eq!(lock(&server.state).lines.len(), 8);
+}
+
+#[test]
+fn a_panic_in_a_bulk_reaches_the_caller_and_locks_nothing() {
+    for parallel in [1, 4] {
+        let server = RawServer::script(vec![raw("HTTP/1.1 204 No Content\r\n\r\n")]);
+        let builder = server.client_builder().on_request(|request| {
+            assert!(request.job_id.as_ref().is_none_or(|id| id.as_str() != "j2"), "on purpose");
+        });
+        let client = builder.build().unwrap();
+        let mut bulk = client.delete_jobs(numbered(8)).parallel(parallel);
+        let mut outcomes = HashSet::new();
+        let panic =
+            catch_unwind(AssertUnwindSafe(|| outcomes.extend(bulk.by_ref().map(|(id, _)| id.to_string()))));
+        let panic = *panic.unwrap_err().downcast::<&str>().unwrap();
+        assert_eq!(panic, "on purpose");
+        outcomes.extend(bulk.map(|(id, _)| id.to_string()));
+        assert!(outcomes.len() == 7 && !outcomes.contains("j2"), "{outcomes:?}");
+        // The others were not affected, and none was sent twice.
+        let lines: HashSet<String> = server.lines().into_iter().collect();
+        assert_eq!((lines.len(), server.lines().len()), (7, 7));
+        assert!(client.delete_job_if_exists("later").unwrap());
+    }
+}
+
+#[test]
+fn a_bulk_can_be_sent_to_another_thread() {
+    let server = Desk::start(|_, _| false);
+    let bulk = server.client().cancel_jobs(numbered(5));
+    assert_eq!(thread::spawn(move || bulk.count()).join().unwrap(), 5);
+}
+
+// Resuming an iteration.
+
+#[test]
+fn an_iteration_can_be_resumed_at_the_page_that_failed() {
+    for prefetch in [false, true] {
+        let simulator = Service::start();
+        simulator.add_sample_jobs(130);
+        let client = simulator.client_builder().max_retries(0).build().unwrap();
+        let mut jobs = client.iter_jobs().limit(50).max_jobs(120).prefetch(prefetch);
+        let (mut ids, mut errors) = (Vec::new(), 0);
+        loop {
+            match jobs.next() {
+                Some(Ok(job)) => {
+                    ids.push(job.job_id);
+                    let fails = if prefetch { ids.len() == 50 } else { [1, 51].contains(&ids.len()) };
+                    if fails {
+                        // The second page has been fetched by then if it is fetched early.
+                        until(|| !prefetch || simulator.requests().len() == 2);
+                        simulator.fail_times(2, Fault::status(503));
+                    }
+                }
+                Some(Err(error)) => {
+                    assert!(error.is_transient(), "{error}");
+                    errors += 1;
+                    assert!(jobs.next().is_none() && jobs.next().is_none());
+                    jobs.resume();
+                    jobs.resume();
+                }
+                None => break,
+            }
+        }
+        assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (120, 120), "prefetch: {prefetch}");
+        let limits: Vec<String> = lines(&simulator).iter().map(|line| line[23..25].to_owned()).collect();
+        if prefetch {
+            assert_eq!((errors, limits.join(" ").as_str()), (2, "50 50 20 20 20"));
+        } else {
+            assert_eq!((errors, limits.join(" ").as_str()), (4, "50 50 50 50 20 20 20"));
+        }
+        jobs.resume();
+        assert!(jobs.next().is_none(), "it is complete");
+    }
+}
+
+#[test]
+fn resuming_without_a_failed_request_has_no_effect() {
+    let server = RawServer::script(vec![
+        json(&page(&["a"], true, Some("two"))),
+        json(&page(&["b"], true, Some("two"))),
+        json(&page(&["c"], false, None)),
+    ]);
+    let mut jobs = server.client().iter_jobs();
+    jobs.resume();
+    let mut next = || {
+        let next = jobs.next();
+        jobs.resume();
+        next.map(|job| job.map(|job| job.job_id.to_string()).map_err(|error| error.to_string()))
+    };
+    assert_eq!(next(), Some(Ok("a".to_owned())));
+    assert_eq!(next(), Some(Ok("b".to_owned())));
+    let error = next().unwrap().unwrap_err();
+    assert!(error.contains("cursor"), "{error}");
+    assert_eq!(next(), None, "the server has no page to go on with");
+    assert_eq!(server.lines().len(), 2);
+}
+
+// What one call learns from the server holds for the others.
+
+/// The simulated time.
+fn simulated_now(simulator: &Service) -> SystemTime {
+    let client = simulator.client().unwrap();
+    let id = simulator.add_job(SimulatedJob::new("opt"));
+    client.get_job(id).unwrap().created_at.to_system_time().unwrap()
+}
+
+/// Simulated time that this takes.
+fn simulated(simulator: &Service, call: impl FnOnce()) -> Duration {
+    let before = simulated_now(simulator);
+    call();
+    simulated_now(simulator).duration_since(before).unwrap()
+}
+
+#[test]
+fn a_call_waits_for_what_another_call_was_asked_for() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    let views = [
+        client.clone(),
+        client.with_timeout(secs(60)),
+        client.with_stop(&StopToken::new()),
+        client.with_api_key(simulator.api_key()).unwrap(),
+    ];
+    for view in views {
+        for status in [429, 503] {
+            let took = simulated(&simulator, || {
+                simulator.fail_next(Fault::status(status).header("Retry-After", "10"));
+                let error = client.with_max_retries(0).list_jobs().send().unwrap_err();
+                assert_eq!((error.status(), error.attempts()), (Some(status), 1));
+                view.list_jobs().send().unwrap();
+            });
+            assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
+            let took = simulated(&simulator, || view.list_jobs().send().map(drop).unwrap());
+            assert_eq!(took, Duration::ZERO, "it is over");
+        }
+    }
+}
+
+#[test]
+fn a_call_with_too_little_time_for_the_pause_of_another_is_an_error_at_once() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    simulator.fail_next(Fault::status(429).header("Retry-After", "10"));
+    assert!(client.with_max_retries(0).list_jobs().send().unwrap_err().is_rate_limited());
+    let before = simulator.requests().len();
+    let hasty = client.with_timeout(secs(9));
+    for (what, _, call) in CALLS {
+        let error = call(&hasty).unwrap_err();
+        assert!(error.is_transient() && !error.may_have_been_processed(), "{what}: {error}");
+        assert_eq!((error.attempts(), error.retry_after()), (0, Some(secs(10))), "{what}: {error}");
+    }
+    for (id, outcome) in hasty.delete_jobs(["a", "b"]) {
+        assert_eq!(outcome.unwrap_err().job_id(), Some(&id));
+    }
+    assert_eq!(simulator.requests().len(), before, "nothing was sent");
+    let took = simulated(&simulator, || client.list_jobs().send().map(drop).unwrap());
+    // `simulated` has a client of its own, which nobody asked to wait.
+    assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_pause_beyond_the_ceiling_holds_no_other_call() {
+    let simulator = Service::start();
+    let client = simulator.client_builder().max_retry_after(secs(9)).build().unwrap();
+    let took = simulated(&simulator, || {
+        simulator.fail_next(Fault::status(429).header("Retry-After", "10"));
+        assert_eq!(client.list_jobs().send().unwrap_err().retry_after(), Some(secs(10)));
+        client.list_jobs().send().unwrap();
+    });
+    assert_eq!(took, Duration::ZERO);
+}
+
+#[test]
+fn threads_that_wait_together_do_not_come_back_together() {
+    const THREADS: usize = 16;
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let sink = arrivals.clone();
+    let server = RawServer::start(move |n, _| {
+        lock(&sink).push(Instant::now());
+        if n == 0 { answer(429, &["Retry-After: 1"], "") } else { json(&page(&[], false, None)) }
+    });
+    let client = server.client();
+    assert!(client.with_max_retries(0).list_jobs().send().unwrap_err().is_rate_limited());
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| client.list_jobs().send().unwrap());
+        }
+    });
+    let arrivals = lock(&arrivals);
+    let (first, others) = arrivals.split_first().unwrap();
+    assert_eq!(others.len(), THREADS);
+    let after: Vec<Duration> = others.iter().map(|at| *at - *first).collect();
+    assert!(after.iter().all(|after| *after >= secs(1)), "{after:?}");
+    let spread = *after.iter().max().unwrap() - *after.iter().min().unwrap();
+    assert!(spread > millis(100), "{after:?}");
+}
+
+// The retry budget.
+
+fn attempts(client: &Client) -> u32 {
+    match client.get_job("a") {
+        Ok(_) => 0,
+        Err(error) => error.attempts(),
+    }
+}
+
+#[test]
+fn a_lasting_failure_uses_the_budget_up() {
+    let server = RawServer::script(vec![answer(503, &[], "")]);
+    let client = server.client_builder().retry_budget(3).build().unwrap();
+    assert_eq!([0; 4].map(|_| attempts(&client)), [3, 2, 1, 1]);
+    assert_eq!(attempts(&client.with_max_retries(10)), 1, "views share it");
+    assert_eq!(attempts(&client.with_api_key("other").unwrap()), 1);
+    let sent = server.lines().len();
+    assert_eq!(server.client().delete_jobs(numbered(30)).filter(|(_, outcome)| outcome.is_err()).count(), 30);
+    assert_eq!(server.lines().len() - sent, 40, "the default is 10");
+}
+
+#[test]
+fn a_budget_of_zero_allows_no_retry() {
+    let server = RawServer::script(vec![answer(429, &["Retry-After: 0"], "")]);
+    let client = server.client_builder().retry_budget(0).build().unwrap();
+    assert_eq!([0; 3].map(|_| attempts(&client)), [1, 1, 1]);
+}
+
+#[test]
+fn retries_that_succeed_are_given_back() {
+    let server = RawServer::start(|n, _| if n % 2 == 0 { answer(503, &[], "") } else { json(&job("a")) });
+    let client = server.client_builder().retry_budget(1).build().unwrap();
+    assert_eq!([0; 20].map(|_| attempts(&client)), [0; 20]);
+}
+
+#[test]
+fn ten_calls_that_need_no_retry_earn_one() {
+    let server = RawServer::start(|n, _| match n {
+        0..2 | 12.. => answer(503, &[], ""),
+        _ => json(&job("a")),
+    });
+    let client = server.client_builder().retry_budget(1).build().unwrap();
+    assert_eq!(attempts(&client), 2);
+    assert_eq!([0; 10].map(|_| attempts(&client)), [0; 10]);
+    assert_eq!([0; 2].map(|_| attempts(&client)), [2, 1]);
+}
+
+#[test]
+fn a_retry_that_a_rate_limit_asks_for_costs_nothing() {
+    let server = RawServer::start(|n, _| match n {
+        0..60 => answer(429, &["Retry-After: 0"], ""),
+        _ => answer(503, &[], ""),
+    });
+    let client = server.client_builder().retry_budget(1).build().unwrap();
+    assert_eq!([0; 20].map(|_| attempts(&client)), [3; 20]);
+    assert_eq!([0; 2].map(|_| attempts(&client)), [2, 1]);
+}
+
+// Jitter.
+
+/// Many pauses of the same kind, as multiples of the nominal one. They lie within these bounds and fill them: that one
+/// of the outer thirds stays empty has a probability of less than 1e-10.
+#[track_caller]
+fn assert_spread(pauses: &[Duration], nominal: Duration, from: f64, to: f64) {
+    assert_eq!(pauses.len(), SAMPLES);
+    let factors: Vec<f64> =
+        pauses.iter().map(Duration::as_secs_f64).map(|pause| pause / nominal.as_secs_f64()).collect();
+    // The service shows microseconds.
+    let tolerance = 1e-5;
+    assert!(factors.iter().all(|factor| (from - tolerance..=to + tolerance).contains(factor)), "{factors:?}");
+    let third = (to - from) / 3.0;
+    assert!(factors.iter().any(|factor| *factor < from + third), "{factors:?}");
+    assert!(factors.iter().any(|factor| *factor > to - third), "{factors:?}");
+    let distinct: HashSet<&Duration> = pauses.iter().collect();
+    assert!(distinct.len() > SAMPLES / 2, "{factors:?}");
+}
+
+const SAMPLES: usize = 64;
+
+#[test]
+fn pauses_before_retries_are_shortened_by_up_to_a_quarter_at_random() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    let pauses = [0; SAMPLES].map(|_| {
+        simulated(&simulator, || {
+            simulator.fail_next(Fault::status(503));
+            client.list_jobs().send().unwrap();
+        })
+    });
+    assert_spread(&pauses, millis(500), 0.75, 1.0);
+}
+
+#[test]
+fn pauses_that_the_server_asks_for_are_prolonged_by_up_to_half_at_random() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    let fault = || Fault::status(429).header("Retry-After", "10");
+    let own = [0; SAMPLES].map(|_| {
+        simulated(&simulator, || {
+            simulator.fail_next(fault());
+            client.list_jobs().send().unwrap();
+        })
+    });
+    assert_spread(&own, secs(10), 1.0, 1.5);
+    let of_another = [0; SAMPLES].map(|_| {
+        simulated(&simulator, || {
+            simulator.fail_next(fault());
+            client.with_max_retries(0).list_jobs().send().unwrap_err();
+            client.list_jobs().send().unwrap();
+        })
+    });
+    assert_spread(&of_another, secs(10), 1.0, 1.5);
+}
+
+#[test]
+fn pauses_between_polls_are_shortened_by_up_to_a_quarter_at_random() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    let interval = secs(100);
+    let options = WaitOptions::new().min_interval(interval).max_interval(interval);
+    let pauses = [0; SAMPLES].map(|_| {
+        // The first poll sees it running, the second one done.
+        let id = simulator.add_job(SimulatedJob::new("opt").running_for(secs(1)));
+        simulated(&simulator, || drop(client.wait_for_job(&id, &options).unwrap()))
+    });
+    assert_spread(&pauses, interval, 0.75, 1.0);
+}
