@@ -1286,7 +1286,7 @@ fn as_many_calls_are_made_at_once_as_was_asked_for() {
     for (parallel, at_once) in [(None, 4), (Some(0), 1), (Some(1), 1), (Some(7), 7), (Some(1000), 30)] {
         // Nobody is served before all of them are there, so fewer would wait in vain.
         let server = Desk::taking(millis(5), move |_, desk| desk.most_at_once < at_once);
-        let mut bulk = server.client().with_timeout(secs(60)).delete_jobs(numbered(30));
+        let bulk = server.client().with_timeout(secs(60)).delete_jobs(numbered(30));
         let mut bulk = parallel.into_iter().fold(bulk, |bulk, parallel| bulk.parallel(parallel));
         assert!(bulk.all(|(_, outcome)| outcome.unwrap()));
         assert_eq!(server.most_at_once(), at_once, "{parallel:?}");
