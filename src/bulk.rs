@@ -173,8 +173,10 @@ mod tests {
 
     #[test]
     fn no_call_begins_after_the_iterator_was_dropped() {
-        let api_key = Some(Setting { name: "api_key", value: "key".to_owned() });
-        let http = Http::new(Settings { api_key, ..Settings::default() }).unwrap();
+        let setting = |name, value: &str| Setting { name, value: value.to_owned() };
+        let api_key = Some(setting("api_key", "key"));
+        let base_url = setting("base_url", "http://127.0.0.1:1");
+        let http = Http::new(Settings { api_key, base_url, ..Settings::default() }).unwrap();
         let ids: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let mut bulk = Bulk::new(&http, ids, |_, _| Ok(()));
         assert!(bulk.next().is_some());
