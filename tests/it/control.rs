@@ -235,7 +235,8 @@ fn deaf_listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-#[cfg(any(feature = "rustls", feature = "native-tls"))]
+// OpenSSL takes over 100 ms in a debug build to read the root certificates, and cannot be interrupted.
+#[cfg(feature = "rustls")]
 #[test]
 fn a_call_that_hangs_in_the_tls_handshake_can_be_stopped_and_was_not_sent() {
     let listener = deaf_listener();
