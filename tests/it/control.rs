@@ -230,6 +230,7 @@ fn a_call_whose_proxy_makes_no_tunnel_can_be_stopped_and_was_not_sent() {
 }
 
 /// The listener of a TCP server that accepts and does nothing else.
+#[cfg(feature = "rustls")]
 fn deaf_listener() -> TcpListener {
     // The system accepts for it.
     TcpListener::bind("127.0.0.1:0").unwrap()
