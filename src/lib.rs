@@ -200,7 +200,34 @@
 //!
 //! # Adapting to a service that differs
 //!
-//! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] adapt what is sent and what is received.
+//! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] adapt what is sent and what is received. They see
+//! each request and response as plain data. A service that renames by `POST /jobs/{job_id}/rename`:
+//!
+//! ```
+//! # let builder = atomiverse::Client::builder();
+//! let builder = builder.on_request(|request| {
+//!     if request.action == "rename job" {
+//!         request.method = "POST".to_owned();
+//!         request.path += "/rename";
+//!     }
+//! });
+//! ```
+//!
+//! A service that responds with `{"data": ...}` where this crate expects the data alone:
+//!
+//! ```
+//! # let builder = atomiverse::Client::builder();
+//! let builder = builder.on_response(|_, response| {
+//!     let Ok(mut json) = response.json::<serde_json::Value>() else { return };
+//!     if response.status < 300 && json["data"].is_object() && json["success"] != false {
+//!         response.body = json["data"].take().to_string().into_bytes();
+//!     }
+//! });
+//! ```
+//!
+//! The file `HTTP.md`, which comes with this crate's source, has these and eight more: the key in another header,
+//! another envelope, other words for states, camelCase keys, 400 for an unknown job, deleting by POST, `status` for
+//! `state`, and positions in bohr.
 //!
 //! # Features
 //!
@@ -272,6 +299,11 @@ pub use wait::{WaitForJobs, WaitOptions};
 #[cfg(all(doctest, feature = "simulator"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles the recipes of the contract.
+#[cfg(all(doctest, feature = "simulator"))]
+#[doc = include_str!("../HTTP.md")]
+struct Http;
 
 /// For the fuzz targets, which cannot see what is private.
 #[cfg(fuzzing)]

@@ -238,12 +238,12 @@ fn problem_of_path(path: &str) -> Option<&'static str> {
         return Some("contains a character that must be percent-encoded");
     }
     let path = path.split('?').next().unwrap_or_default();
-    let decoded = percent_decode_str(path).decode_utf8_lossy();
-    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    decoded
-        .split(['/', '\\'])
-        .any(is_dots)
-        .then_some("has a segment `.` or `..`, which would lead out of the API")
+    // An encoded slash belongs to its segment.
+    let is_dots = |segment: &str| {
+        let decoded = percent_decode_str(segment).decode_utf8_lossy();
+        matches!(decoded.split(';').next(), Some("." | ".."))
+    };
+    path.split('/').any(is_dots).then_some("has a segment `.` or `..`, which would lead out of the API")
 }
 
 impl fmt::Debug for RawRequest {
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_path_cannot_lead_out_of_the_api() {
-        for path in ["/", "/jobs", "/jobs/", "/jobs/a%2Fb", "/jobs/..a", "/jobs?next=../x", "//jobs"] {
+        for path in ["/", "/jobs", "/jobs/", "/jobs/a%2F..%2Fb", "/jobs/..a", "/jobs?next=../x", "//jobs"] {
             assert_eq!(request(path).check(), Ok(()), "{path}");
         }
         for path in [
@@ -428,9 +428,7 @@ mod tests {
             "/jobs/../../x",
             "/jobs/%2e%2E/x",
             "/jobs/.%2e",
-            "/a%2F..%2Fb",
             "/jobs\\..\\x",
-            "/a%5c..%5cb",
             "/..;/x",
             "/jobs#x",
             "/jobs /x",
@@ -445,7 +443,7 @@ mod tests {
     #[test]
     fn a_segment_stays_one_segment() {
         for (segment, path) in
-            [("a/b", "/a%2Fb"), ("?x#y", "/%3Fx%23y"), ("%2e%2e", "/%252e%252e"), ("ü", "/%C3%BC")]
+            [("a/../b", "/a%2F..%2Fb"), ("?x#y", "/%3Fx%23y"), ("%2e%2e", "/%252e%252e"), ("ü", "/%C3%BC")]
         {
             let request = RawRequest::new("GET", [segment]);
             assert_eq!((request.path.as_str(), request.check()), (path, Ok(())));

@@ -58,7 +58,7 @@ fn folder(name: &str) -> PathBuf {
 
 #[test]
 fn every_tool_helps_and_says_what_is_wrong_with_its_usage() {
-    for name in ["jobs", "cleanup", "usage_report", "export_xyz"] {
+    for name in ["jobs", "cleanup", "usage_report", "export_xyz", "result"] {
         let help = run(example(name).arg("--help"));
         assert_eq!(help.code, 0, "{name}");
         assert!(help.out.contains("Usage:") && help.out.contains("Ends with"), "{name}: {}", help.out);
@@ -254,6 +254,73 @@ fn molecules_are_exported_once_under_safe_names() {
     fs::write(&path, "mine").unwrap();
     assert_eq!(export().out, "0 written, 1 there already, 1 without a molecule\n");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn a_result_is_written_once_under_a_safe_name() {
+    let server = RawServer::start(|n, request| match request.line.as_str() {
+        "GET /api/v1/jobs/..%2F..%2Fetc%2Fh2/result" => json(&format!(r#"{{"energy":-1.5,"request":{n}}}"#)),
+        "GET /api/v1/results/a%2Fb/json" => json("[1]"),
+        _ => answer(404, &["content-type: application/json"], r#"{"detail":"no result yet"}"#),
+    });
+    let folder = folder("result");
+    fs::create_dir_all(&folder).unwrap();
+    let result = |arguments: &[&str]| {
+        run(example_on("result", &server.url(), KEY).current_dir(&folder).args(arguments))
+    };
+    let id = "../../etc/h2";
+    let first = result(&[id]);
+    assert_eq!((first.code, first.out.as_str(), first.err.as_str()), (0, "______etc_h2.json written\n", ""));
+    let path = folder.join("______etc_h2.json");
+    let written = "{\n  \"energy\": -1.5,\n  \"request\": 0\n}\n";
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+
+    let again = result(&[id]);
+    assert_eq!((again.code, again.out.as_str()), (1, ""));
+    assert!(
+        again.err.contains("______etc_h2.json is there already; --force writes over it"),
+        "{}",
+        again.err
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+    assert_eq!(result(&["--force", id]).code, 0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), written.replace("0", "2"));
+
+    let named = result(&["--path", "/results/{id}/json", "--output", "b.json", "a/b"]);
+    assert_eq!((named.code, named.out.as_str()), (0, "b.json written\n"));
+    assert_eq!(fs::read_to_string(folder.join("b.json")).unwrap(), "[\n  1\n]\n");
+    let printed = result(&["--path", "results/{id}/json", "--output", "-", "a/b"]);
+    assert_eq!((printed.code, printed.out.as_str()), (0, "[\n  1\n]\n"));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+}
+
+#[test]
+fn a_result_that_cannot_be_had_is_an_error_and_writes_no_file() {
+    let folder = folder("no-result");
+    fs::create_dir_all(&folder).unwrap();
+    let page = "<html><title>Sign in</title></html>";
+    let server = RawServer::script(vec![
+        answer(404, &["content-type: application/json"], r#"{"detail":"no result yet"}"#),
+        answer(200, &["content-type: text/html"], page),
+        json("[1]"),
+    ]);
+    let result = |arguments: &[&str]| {
+        run(example_on("result", &server.url(), KEY).current_dir(&folder).args(arguments))
+    };
+    for (arguments, words) in [
+        (&["a"][..], "get result a: 404 Not Found: the server said: no result yet"),
+        (&["a"], "an HTML page is not a response of the API"),
+        (&["--output", "missing/a.json", "a"], "missing/a.json: "),
+        (&["--path", "jobs/../{id}", "a"], r#"the segment ".." of its path would change the path"#),
+        (&["--path", "", "a"], r#"the segment "" of its path"#),
+        (&[".."], "the job id"),
+    ] {
+        let outcome = result(arguments);
+        assert_eq!((outcome.code, outcome.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(outcome.err.contains(words), "{words}: {}", outcome.err);
+    }
+    assert_eq!(server.requests().len(), 3);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]

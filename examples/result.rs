@@ -1,0 +1,76 @@
+//! Fetches the result of a job as JSON, by a path that this crate only assumes:
+//!
+//! ```text
+//! cargo run --example result -- --output energy.json 9f2c
+//! ```
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use atomiverse::{Client, JobId, RawRequest};
+use clap::Parser;
+use serde_json::Value;
+
+use common::Result;
+
+/// Fetch the result of a job and write its JSON to a file. A file that is there already is left alone. Ends with 0, with 1
+/// after an error, with 2 on wrong usage.
+#[derive(Parser)]
+#[command(name = "result")]
+struct Arguments {
+    /// The job
+    id: String,
+    /// Where the service keeps results, below the API URL; `{id}` stands for the job
+    #[arg(long, default_value = "jobs/{id}/result")]
+    path: String,
+    /// The file to write to, or `-` for standard output [default: {id}.json]
+    #[arg(long)]
+    output: Option<String>,
+    /// Write over a file that is there already
+    #[arg(long)]
+    force: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    common::finish(common::connect().and_then(|service| run(&arguments, &service.client)))
+}
+
+fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
+    let id = client.job(&arguments.id)?.id().clone();
+    // Split first: a slash in the identifier does not make another segment.
+    let segments = arguments.path.trim_matches('/').split('/').map(|part| part.replace("{id}", id.as_str()));
+    let mut request = RawRequest::new("GET", segments);
+    request.action = "get result".to_owned();
+    request.job_id = Some(id.clone());
+    let result: Value = client.send(request)?.json()?;
+    let text = format!("{result:#}\n");
+    let name = arguments.output.clone().unwrap_or_else(|| file_name(&id));
+    if name == "-" {
+        io::stdout().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    write(Path::new(&name), &text, arguments.force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{name} is there already; --force writes over it"),
+        _ => format!("{name}: {error}"),
+    })?;
+    writeln!(io::stdout(), "{name} written")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    // Never over another file by accident, not even one that came a moment ago.
+    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    options.write(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// The identifier, without anything that has a meaning in a path.
+fn file_name(id: &JobId) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("{}.json", id.as_str().chars().take(60).map(safe).collect::<String>())
+}

@@ -1,0 +1,835 @@
+//! Functions of the caller that see each request, response and attempt, and requests that this crate does not type.
+
+use std::mem::ManuallyDrop;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atomiverse::{Attempt, Client, ClientBuilder, JobId, RawRequest, Result, StopToken, WaitOptions};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, KEY, Message, RawServer, Step, answer, in_own_process, job, json as json_answer, lock, page, raw,
+    secs,
+};
+
+/// Not dropped, because it would then hold the requests to the contract.
+fn script(answers: Vec<Answer>) -> ManuallyDrop<RawServer> {
+    ManuallyDrop::new(RawServer::script(answers))
+}
+
+fn start(answer: impl FnMut(usize, &Message) -> Answer + Send + 'static) -> ManuallyDrop<RawServer> {
+    ManuallyDrop::new(RawServer::start(answer))
+}
+
+fn unavailable() -> Answer {
+    answer(503, &[], r#"{"detail":"try later"}"#)
+}
+
+/// What hooks have seen.
+type Seen<T> = Arc<Mutex<Vec<T>>>;
+
+/// The same call typed and raw.
+const CALLS: [fn(&Client) -> Result<()>; 2] = [
+    |client| client.get_job("a").map(drop),
+    |client| client.send(RawRequest::new("GET", ["jobs", "a"])).map(drop),
+];
+
+#[test]
+fn hooks_run_for_each_attempt_of_typed_and_raw_requests() {
+    for call in CALLS {
+        let server = script(vec![unavailable(), unavailable(), json_answer(&job("a"))]);
+        let statuses: Seen<u16> = Seen::default();
+        let (count, seen) = (AtomicUsize::new(0), statuses.clone());
+        let builder = server.client_builder().on_request(move |request| {
+            assert!(request.headers.is_empty(), "it sees the request as it was before the first attempt");
+            let n = count.fetch_add(1, Ordering::Relaxed);
+            request.headers.push(("X-Attempt".to_owned(), format!("attempt {n}")));
+        });
+        let client =
+            builder.on_response(move |_, response| lock(&seen).push(response.status)).build().unwrap();
+        call(&client).unwrap();
+        assert_eq!(*lock(&statuses), [503, 503, 200]);
+        let sent: Vec<String> =
+            server.requests().iter().map(|request| request.header("x-attempt").to_owned()).collect();
+        assert_eq!(sent, ["attempt 0", "attempt 1", "attempt 2"]);
+    }
+}
+
+#[test]
+fn hooks_run_in_the_order_in_which_they_were_added() {
+    let server = script(vec![answer(418, &[], r#"{"step":0}"#)]);
+    let mut builder = server.client_builder();
+    for n in 1..=3_u16 {
+        builder = builder.on_request(move |request| request.path += &format!("/{n}")).on_response(
+            move |request, response| {
+                assert_eq!(request.path, "/step/1/2/3", "it sees the request as it was sent");
+                let step: Value = response.json().unwrap();
+                assert_eq!(step["step"], n - 1);
+                response.body = json!({"step": n}).to_string().into_bytes();
+                response.status = 200;
+            },
+        );
+    }
+    let response = builder.build().unwrap().send(RawRequest::new("GET", ["step"])).unwrap();
+    assert_eq!(response.json::<Value>().unwrap(), json!({"step": 3}));
+    assert_eq!(server.lines(), ["GET /api/v1/step/1/2/3"]);
+}
+
+#[test]
+fn a_header_of_a_hook_replaces_that_of_the_client() {
+    let server = script(vec![json_answer(&job("a"))]);
+    let builder = server.client_builder().header("X-Team", "first").header("X-Other", "kept");
+    let client = builder
+        .on_request(|request| {
+            for name in ["authorization", "X-TEAM", "Accept", "User-Agent"] {
+                request.headers.push((name.to_owned(), "replaced".to_owned()));
+            }
+        })
+        .build()
+        .unwrap();
+    for call in CALLS {
+        call(&client).unwrap();
+    }
+    for request in server.requests() {
+        for name in ["authorization", "x-team", "accept", "user-agent"] {
+            let sent: Vec<&String> = request
+                .headers
+                .iter()
+                .filter(|header| header.to_lowercase().starts_with(&format!("{name}:")))
+                .collect();
+            assert_eq!(sent, [&format!("{name}: replaced")]);
+        }
+        assert_eq!(request.header("x-other"), "kept");
+    }
+}
+
+#[test]
+fn a_hook_sees_what_a_typed_request_is_for_but_not_the_key() {
+    let server = RawServer::start(|_, request| match request.line.as_str() {
+        "POST /api/v1/jobs/batch" => json_answer(
+            r#"{"total":1,"submitted":1,"failed":0,"cache_hits":0,"jobs":[{"job_id":"a","state":"done","status":"submitted"}]}"#,
+        ),
+        line if line.contains("limit=") => json_answer(&page(&["a"], false, None)),
+        line if line.starts_with("DELETE") => answer(204, &[], ""),
+        _ => json_answer(&job("a")),
+    });
+    let seen: Seen<String> = Seen::default();
+    let kept = seen.clone();
+    let client = server.client_builder().on_request(move |request| {
+        let RawRequest { action, job_id, method, headers, body, .. } = request;
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        let body = body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let id = job_id.as_ref().map_or("-", JobId::as_str);
+        lock(&kept).push(format!("{action} {id} {method} {} {body}", names.join(",")));
+        assert!(headers.iter().all(|(_, value)| !value.contains(KEY)));
+    });
+    let client = client.build().unwrap();
+    let payload = json!({"job_type": "opt"});
+    client.list_jobs().send().unwrap();
+    client.get_job("a").unwrap();
+    client.rename_job("a", "b").unwrap_err();
+    client.cancel_job("a").unwrap();
+    client.delete_job("a").unwrap();
+    client.submit_job(&payload).unwrap();
+    client.submit_batch([&payload]).unwrap();
+    assert_eq!(
+        *lock(&seen),
+        [
+            "list jobs - GET  ",
+            "get job a GET  ",
+            r#"rename job a PATCH Content-Type {"name":"b"}"#,
+            "cancel job a POST  ",
+            "delete job a DELETE  ",
+            r#"submit job - POST Content-Type,Idempotency-Key {"job_type":"opt"}"#,
+            r#"submit batch - POST Content-Type,Idempotency-Key {"jobs":[{"job_type":"opt"}]}"#,
+        ]
+    );
+}
+
+/// What must show nowhere.
+const SECRET: &str = "signature-that-must-not-leak";
+
+struct Printer;
+
+impl Log for Printer {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().starts_with("atomiverse") || metadata.level() <= Level::Debug
+    }
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            println!("{} {}: {}", record.level(), record.target(), record.args());
+        }
+    }
+    fn flush(&self) {}
+}
+
+/// Makes calls that the server answers with the header that a hook has added, and prints whatever can be printed.
+fn print_everything_about_a_secret_header() {
+    log::set_logger(&Printer).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let unreadable = format!(r#"{{"job_id":"a","state":{{"{SECRET}":1}}}}"#);
+    let server = script(vec![
+        answer(
+            401,
+            &[&format!("x-request-id: {SECRET}")],
+            &format!(r#"{{"detail":"bad signature {SECRET}"}}"#),
+        ),
+        answer(302, &[&format!("location: https://elsewhere.example/{SECRET}")], ""),
+        answer(200, &[], &format!("X-Signature: {SECRET}")),
+        json_answer(&unreadable),
+        answer(500, &[], SECRET),
+        answer(500, &[], SECRET),
+        answer(500, &[], SECRET),
+        json_answer(&format!(r#"["{SECRET}"]"#)),
+        raw(format!("{SECRET}\r\n\r\n")),
+    ]);
+    let builder = server.client_builder().on_request(|request| {
+        request.headers.push(("X-Signature".to_owned(), format!("Hmac {SECRET}")));
+        println!("{request:?} {request:#?}");
+    });
+    let builder = builder
+        .on_response(|request, response| println!("{request:?} {response:?} {response:#?}"))
+        .on_attempt(|attempt| println!("{attempt:?}"));
+    println!("{builder:?}");
+    let client = builder.build().unwrap();
+    println!("{client:?} {:?}", client.list_jobs());
+    for n in 0..7 {
+        let outcome = match n {
+            5 => client
+                .send(RawRequest::new("GET", ["x"]))
+                .and_then(|response| response.json::<u32>())
+                .map(drop),
+            _ => client.get_job("a").map(drop),
+        };
+        let error = outcome.unwrap_err();
+        println!("{error} {error:#?} {:?} {:?}", error.server_message(), error.request_id());
+    }
+    assert!(
+        server.requests().iter().all(|request| request.header("x-signature") == format!("Hmac {SECRET}"))
+    );
+    println!("all was printed");
+}
+
+#[test]
+fn the_value_of_a_header_of_a_hook_shows_nowhere_even_if_the_server_sends_it_back() {
+    let test = "hooks::the_value_of_a_header_of_a_hook_shows_nowhere_even_if_the_server_sends_it_back";
+    let output = in_own_process(test, &[], print_everything_about_a_secret_header);
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for shown in ["all was printed", "DEBUG atomiverse", "ureq", "X-Signature", "bad signature (hidden)"] {
+        assert!(text.contains(shown), "{shown} in {text}");
+    }
+    assert!(!text.contains("must-not-leak"), "{text}");
+}
+
+#[test]
+fn the_value_of_a_header_of_a_hook_is_hidden_where_an_error_shows_a_content_type() {
+    // Here and not above: at level debug ureq logs the content types of responses.
+    let server = script(vec![answer(200, &[&format!("content-type: text/{SECRET}")], "no JSON")]);
+    let builder = server.client_builder().on_request(|request| {
+        request.headers.push(("X-Signature".to_owned(), SECRET.to_owned()));
+    });
+    let text = builder.build().unwrap().get_job("a").unwrap_err().to_string();
+    assert!(text.contains("content type text/(hidden)"), "{text}");
+}
+
+/// A change of a request.
+type Edit = fn(&mut RawRequest);
+
+#[test]
+fn a_request_that_a_hook_breaks_is_refused_and_nothing_is_sent() {
+    let edits: [(&str, Edit); 14] = [
+        ("path `/../x` has a segment `.` or `..`", |request| request.path = "/../x".to_owned()),
+        ("has a segment `.` or `..`", |request| request.path += "/../../../x"),
+        ("has a segment `.` or `..`", |request| request.path += "/%2e%2E/x"),
+        ("has a segment `.` or `..`", |request| request.path += "/%2E;a"),
+        ("does not begin with a slash", |request| request.path = "jobs/a".to_owned()),
+        ("does not begin with a slash", |request| request.path = "http://elsewhere.example/".to_owned()),
+        ("does not begin with a slash", |request| request.path = "@elsewhere.example/".to_owned()),
+        ("does not begin with a slash", |request| request.path.clear()),
+        ("must be percent-encoded", |request| request.path += "#x"),
+        ("must be percent-encoded", |request| request.path += " HTTP/1.1\r\nx: y"),
+        ("the method `get`: expected GET,", |request| request.method = "get".to_owned()),
+        ("the method `GET /x HTTP/1.1 y: z`", |request| {
+            request.method = "GET /x HTTP/1.1\r\ny: z".to_owned()
+        }),
+        ("the header content-length: the client sets it", |request| add(request, "content-length")),
+        ("the header Host: the client sets it", |request| add(request, "Host")),
+    ];
+    for (words, edit) in edits {
+        let server = script(vec![json_answer(&job("a"))]);
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counter = attempts.clone();
+        let builder = server.client_builder().on_request(edit);
+        let client =
+            builder.on_attempt(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).build().unwrap();
+        let errors = [
+            client.get_job("a").unwrap_err(),
+            client.cancel_job("a").unwrap_err(),
+            client.submit_job(&json!({})).unwrap_err(),
+            client.send(RawRequest::new("PUT", ["x"])).unwrap_err(),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.contains("on_request made a request that cannot be sent"), "{text}");
+            assert!(text.contains(words), "{words}: {text}");
+            assert_eq!((error.attempts(), error.status()), (0, None), "{text}");
+            assert!(!error.is_transient() && !error.may_have_been_processed(), "{text}");
+        }
+        assert_eq!((server.lines().len(), attempts.load(Ordering::Relaxed)), (0, 0), "{words}");
+    }
+}
+
+fn add(request: &mut RawRequest, name: &str) {
+    request.headers.push((name.to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn a_slash_in_an_identifier_stays_part_of_its_segment() {
+    let server = script(vec![json_answer(&job("a/../b"))]);
+    let client = server.client_builder().on_request(|_| {}).build().unwrap();
+    client.get_job("a/../b").unwrap();
+    client.send(RawRequest::new("GET", ["jobs", "a/../b"])).unwrap();
+    assert_eq!(server.lines(), ["GET /api/v1/jobs/a%2F..%2Fb", "GET /api/v1/jobs/a%2F..%2Fb"]);
+}
+
+#[test]
+fn a_header_of_a_hook_that_cannot_be_sent_is_an_error_that_does_not_show_its_value() {
+    let headers =
+        [("X Y", SECRET), ("", SECRET), ("X-Y\r\nZ", SECRET), ("X-Y", "signature-that\r\nX-Evil: 1")];
+    for (name, value) in headers {
+        let server = script(vec![json_answer(&job("a"))]);
+        let builder = server.client_builder().on_request(move |request| {
+            request.headers.push((name.to_owned(), value.to_owned()));
+        });
+        let client = builder.build().unwrap();
+        let error = client.cancel_job("a").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the request cannot be sent") && text.contains("nothing was sent"), "{text}");
+        assert!(!text.contains("signature-that"), "{text}");
+        assert!(!error.is_transient() && !error.may_have_been_processed(), "{text}");
+        assert_eq!(server.lines().len(), 0);
+    }
+}
+
+#[test]
+fn a_hook_cannot_send_the_key_to_another_host() {
+    let server = script(vec![json_answer(&job("a"))]);
+    for api_url in [format!("{}/api/v1", server.url()), server.url()] {
+        let builder = server.client_builder().api_url(api_url);
+        let client =
+            builder.on_request(|request| request.path.insert_str(0, "//elsewhere.example")).build().unwrap();
+        // Wherever the request goes below the address, it is that of this server.
+        client.get_job("a").unwrap();
+    }
+    assert_eq!(server.lines(), ["GET /api/v1//elsewhere.example/jobs/a", "GET //elsewhere.example/jobs/a"]);
+}
+
+#[test]
+fn a_hook_that_breaks_the_second_attempt_does_not_hide_what_the_first_may_have_done() {
+    let server = script(vec![answer(500, &[], "")]);
+    let count = AtomicUsize::new(0);
+    let builder = server.client_builder().on_request(move |request| {
+        if count.fetch_add(1, Ordering::Relaxed) == 1 {
+            request.path.clear();
+        }
+    });
+    let error = builder.build().unwrap().cancel_job("a").unwrap_err();
+    assert!(error.to_string().contains("on_request made a request"), "{error}");
+    assert!(error.may_have_been_processed(), "{error}");
+    assert_eq!(server.lines().len(), 1);
+}
+
+/// Panics from the call with this number on.
+#[derive(Default)]
+struct Bomb {
+    calls: AtomicUsize,
+    from: AtomicUsize,
+}
+
+impl Bomb {
+    fn call(&self) {
+        let n = self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(n < self.from.load(Ordering::SeqCst), "on purpose");
+    }
+
+    fn set(&self, from: usize) {
+        self.calls.store(0, Ordering::SeqCst);
+        self.from.store(from, Ordering::SeqCst);
+    }
+}
+
+fn panic_of(call: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("the panic reaches the caller");
+    panic.downcast_ref::<&str>().expect("the panic of the hook").to_string()
+}
+
+/// Jobs `0` to `7` on pages of four. Listings can fail for good.
+fn jobs_server(has_listing: bool) -> ManuallyDrop<RawServer> {
+    start(move |_, request| match request.line.split_once(' ').unwrap() {
+        ("GET", path) if path.contains("limit=") && !has_listing => answer(405, &[], r#"{"detail":"no"}"#),
+        ("GET", path) if path.contains("cursor=") => json_answer(&page(&["4", "5", "6", "7"], false, None)),
+        ("GET", path) if path.contains("limit=") => {
+            json_answer(&page(&["0", "1", "2", "3"], true, Some("c")))
+        }
+        ("DELETE", _) => answer(204, &[], ""),
+        (_, path) => json_answer(&job(path.trim_start_matches("/api/v1/jobs/"))),
+    })
+}
+
+const IDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+
+#[test]
+fn a_panic_in_a_hook_reaches_the_caller_and_the_client_still_works() {
+    type Add = fn(ClientBuilder, Arc<Bomb>) -> ClientBuilder;
+    let hooks: [Add; 3] = [
+        |builder, bomb| builder.on_request(move |_| bomb.call()),
+        |builder, bomb| builder.on_response(move |_, _| bomb.call()),
+        |builder, bomb| builder.on_attempt(move |_| bomb.call()),
+    ];
+    // The number of the request that panics, and whether there is a listing.
+    type Call = (usize, bool, fn(&Client));
+    let calls: [Call; 8] = [
+        (0, true, |client| drop(client.get_job("0"))),
+        (0, true, |client| drop(client.send(RawRequest::new("GET", ["jobs", "0"])))),
+        (1, true, |client| client.iter_jobs().limit(4).for_each(drop)),
+        (1, true, |client| client.iter_jobs().limit(4).prefetch(true).for_each(drop)),
+        (3, true, |client| client.delete_jobs(IDS).for_each(drop)),
+        (3, true, |client| client.delete_jobs(IDS).parallel(1).for_each(drop)),
+        (0, true, |client| client.wait_for_jobs(IDS, &WaitOptions::new()).for_each(drop)),
+        (3, false, |client| client.wait_for_jobs(IDS, &WaitOptions::new()).for_each(drop)),
+    ];
+    for add in hooks {
+        for (from, has_listing, call) in calls {
+            let server = jobs_server(has_listing);
+            let bomb = Arc::new(Bomb::default());
+            let client = add(server.client_builder(), bomb.clone()).build().unwrap();
+            bomb.set(from);
+            assert_eq!(panic_of(|| call(&client)), "on purpose");
+            bomb.set(usize::MAX);
+            client.get_job("1").unwrap();
+            call(&client);
+            assert!(bomb.calls.load(Ordering::SeqCst) > from);
+        }
+    }
+}
+
+#[test]
+fn after_a_panic_in_a_bulk_call_each_other_job_has_its_outcome() {
+    let server = jobs_server(true);
+    let builder = server.client_builder().on_response(|request, _| {
+        assert!(request.job_id.as_ref().is_none_or(|id| id != "2"), "on purpose");
+    });
+    let client = builder.build().unwrap();
+    let mut deleted = Vec::new();
+    let panic = panic_of(|| {
+        for (id, outcome) in client.delete_jobs(IDS) {
+            assert!(outcome.unwrap());
+            deleted.push(id);
+        }
+    });
+    assert_eq!(panic, "on purpose");
+    deleted.sort();
+    assert_eq!(deleted, ["0", "1", "3", "4", "5", "6", "7"]);
+}
+
+#[test]
+fn on_response_sees_error_statuses_and_what_it_makes_of_them_counts() {
+    let body = r#"{"detail":"as it came"}"#;
+    for status in [400, 401, 403, 404, 409, 418, 422, 429, 500, 503] {
+        let server = script(vec![answer(status, &["x-kind: test"], body)]);
+        let builder = server.client_builder().on_response(move |request, response| {
+            assert_eq!((request.method.as_str(), response.status), ("GET", status));
+            assert_eq!(response.body, body.as_bytes());
+            assert!(response.headers.contains(&("x-kind".to_owned(), "test".to_owned())));
+            response.status = 200;
+            response.body = job("a").into_bytes();
+        });
+        assert_eq!(builder.build().unwrap().get_job("a").unwrap().job_id, "a");
+        assert_eq!(server.lines().len(), 1);
+    }
+    // The other way round it is retried.
+    let server = script(vec![json_answer(r#"{"status":"overloaded"}"#), json_answer(&job("a"))]);
+    let builder = server.client_builder().on_response(|_, response| {
+        if response.json::<Value>().is_ok_and(|body| body["status"] == "overloaded") {
+            response.status = 503;
+        }
+    });
+    builder.build().unwrap().get_job("a").unwrap();
+    assert_eq!(server.lines().len(), 2);
+}
+
+#[test]
+fn a_retry_after_that_on_response_adds_is_honoured() {
+    let server = script(vec![answer(429, &[], "")]);
+    let builder = server.client_builder().max_retry_after(secs(1)).on_response(|_, response| {
+        response.headers.push(("retry-after".to_owned(), "7".to_owned()));
+    });
+    let error = builder.build().unwrap().get_job("a").unwrap_err();
+    assert_eq!(error.retry_after(), Some(secs(7)));
+}
+
+/// An attempt, as far as it is always the same.
+#[derive(Debug, PartialEq)]
+struct Noted {
+    action: String,
+    job_id: Option<JobId>,
+    method: String,
+    number: u32,
+    status: Option<u16>,
+    /// How it begins.
+    error: Option<String>,
+    is_retried: bool,
+}
+
+fn noted(number: u32, status: impl Into<Option<u16>>, error: &str, is_retried: bool) -> Noted {
+    Noted {
+        action: "get job".to_owned(),
+        job_id: Some("a".into()),
+        method: "GET".to_owned(),
+        number,
+        status: status.into(),
+        error: (!error.is_empty()).then(|| error.to_owned()),
+        is_retried,
+    }
+}
+
+/// The attempts of a call to get job `a`. Of each error, as much is kept as is in `errors`.
+fn attempts_of(builder: ClientBuilder, call: impl FnOnce(Client)) -> (Vec<Noted>, Vec<Duration>) {
+    let seen: Seen<(Noted, Duration)> = Seen::default();
+    let kept = seen.clone();
+    let builder = builder.on_attempt(move |attempt: &Attempt<'_>| {
+        let words = |error: &str| error.split([':', '0']).next().unwrap_or_default().trim().to_owned();
+        let noted = Noted {
+            action: attempt.action.to_owned(),
+            job_id: attempt.job_id.cloned(),
+            method: attempt.method.to_owned(),
+            number: attempt.number,
+            status: attempt.status,
+            error: attempt.error.map(words),
+            is_retried: attempt.retry_in.is_some(),
+        };
+        lock(&kept).push((noted, attempt.elapsed));
+    });
+    call(builder.build().unwrap());
+    std::mem::take(&mut *lock(&seen)).into_iter().unzip()
+}
+
+#[test]
+fn on_attempt_sees_a_success_and_failures_that_are_retried() {
+    let call = |client: Client| drop(client.get_job("a"));
+    let server = RawServer::script(vec![json_answer(&job("a"))]);
+    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 200, "", false)]);
+
+    let server = RawServer::script(vec![answer(418, &[], ""), json_answer(&job("a"))]);
+    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 418, "418 I'm a teapot", false)]);
+
+    let server = RawServer::script(vec![answer(599, &[], ""), answer(511, &[], "")]);
+    assert_eq!(attempts_of(server.client_builder(), call).0.len(), 1);
+
+    let server = RawServer::script(vec![answer(425, &[], ""), json_answer(&job("a"))]);
+    let wanted = [noted(1, 425, "425 Too Early", true), noted(2, 200, "", false)];
+    assert_eq!(attempts_of(server.client_builder(), call).0, wanted);
+
+    // Two requests to the server, but one attempt.
+    let redirect = answer(307, &["location: /api/v1/jobs/a/"], "");
+    let server = RawServer::script(vec![redirect, json_answer(&job("a"))]);
+    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 200, "", false)]);
+    assert_eq!(server.lines().len(), 2);
+}
+
+#[test]
+fn on_attempt_sees_how_long_the_pause_is() {
+    let server = RawServer::script(vec![unavailable(), json_answer(&job("a"))]);
+    let pauses: Seen<Option<Duration>> = Seen::default();
+    let kept = pauses.clone();
+    let first = Duration::from_millis(8);
+    let builder = server.client_builder().retry_pause(first, first);
+    let client = builder.on_attempt(move |attempt| lock(&kept).push(attempt.retry_in)).build().unwrap();
+    client.get_job("a").unwrap();
+    let pauses = lock(&pauses);
+    assert!(pauses[0].is_some_and(|pause| (first * 3 / 4..=first).contains(&pause)), "{pauses:?}");
+    assert_eq!(pauses[1..], [None]);
+}
+
+#[test]
+fn on_attempt_sees_that_no_connection_was_made() {
+    // The port is free again when this is dropped.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let pause = Duration::from_millis(1);
+    let builder =
+        Client::builder().api_key(KEY).base_url(format!("http://{address}")).retry_pause(pause, pause);
+    let (seen, _) = attempts_of(builder, |client| drop(client.get_job("a").unwrap_err()));
+    let failure = |number, is_retried| noted(number, None, "no connection", is_retried);
+    assert_eq!(seen, [failure(1, true), failure(2, true), failure(3, false)]);
+}
+
+#[test]
+fn on_attempt_sees_a_timeout() {
+    let server = RawServer::script(vec![vec![Step::Silence]]);
+    let timeout = Duration::from_millis(60);
+    let builder = server.client_builder().attempt_timeout(timeout).max_retries(1);
+    let (seen, elapsed) = attempts_of(builder, |client| drop(client.get_job("a").unwrap_err()));
+    let failure = |number, is_retried| noted(number, None, "no response within", is_retried);
+    assert_eq!(seen, [failure(1, true), failure(2, false)]);
+    assert!(elapsed.iter().all(|elapsed| *elapsed >= timeout), "{elapsed:?}");
+}
+
+#[test]
+fn on_attempt_sees_that_an_attempt_was_stopped() {
+    let stop = StopToken::new();
+    let stopper = stop.clone();
+    let server = RawServer::start(move |_, _| {
+        stopper.stop();
+        vec![Step::Silence]
+    });
+    let (seen, _) = attempts_of(server.client_builder(), |client| {
+        let error = client.with_stop(&stop).get_job("a").unwrap_err();
+        assert!(error.is_stopped(), "{error}");
+        // No attempt is made any more.
+        client.with_stop(&stop).get_job("a").unwrap_err();
+    });
+    assert_eq!(seen, [noted(1, None, "stopped before the response came", false)]);
+}
+
+#[test]
+fn on_attempt_counts_the_attempts_of_each_call_and_sees_the_method_that_was_sent() {
+    let server = script(vec![json_answer(&job("a"))]);
+    let builder = server.client_builder().on_request(|request| {
+        if request.action == "rename job" {
+            request.method = "POST".to_owned();
+        }
+    });
+    let (seen, _) = attempts_of(builder, |client| {
+        client.cancel_job("a").unwrap();
+        let _ = client.rename_job("a", "b");
+        let mut request = RawRequest::new("PUT", ["x"]);
+        request.action = "put x".to_owned();
+        client.send(request).unwrap();
+    });
+    let seen: Vec<_> =
+        seen.iter().map(|seen| (seen.action.as_str(), seen.method.as_str(), seen.number)).collect();
+    assert_eq!(seen, [("cancel job", "POST", 1), ("rename job", "POST", 1), ("put x", "PUT", 1)]);
+}
+
+#[test]
+fn an_error_of_a_raw_request_says_what_it_was_for() {
+    let problem = r#"{"detail":"no result yet"}"#;
+    for (status, words) in [(404, "404 Not Found"), (409, "409 Conflict"), (422, "422 Unprocessable")] {
+        let server = script(vec![answer(status, &["x-request-id: r1"], problem)]);
+        let mut request = RawRequest::new("GET", ["jobs", "a", "result"]).query("token", "secret");
+        let plain = server.client().send(request.clone()).unwrap_err().to_string();
+        assert!(plain.starts_with(&format!("request: {words}")), "{plain}");
+        request.action = "get result".to_owned();
+        request.job_id = Some("a".into());
+        let error = server.client().send(request).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("get result a: {words}")), "{text}");
+        assert!(text.contains("no result yet") && text.contains("request id r1"), "{text}");
+        assert!(text.contains(&format!("(GET {}/api/v1/jobs/a/result", server.url())), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!((error.status(), error.server_message()), (Some(status), Some("no result yet")));
+        assert_eq!(error.job_id().map(JobId::as_str), Some("a"));
+    }
+}
+
+#[test]
+fn raw_requests_are_retried_by_their_method_unless_they_say_otherwise() {
+    const MANY: usize = 3;
+    // After 503, after a timeout, and after 429.
+    for (method, idempotent, after_503, after_timeout, after_429) in [
+        ("GET", None, MANY, MANY, MANY),
+        ("HEAD", None, MANY, MANY, MANY),
+        ("OPTIONS", None, MANY, MANY, MANY),
+        ("PUT", None, MANY, 1, MANY),
+        ("DELETE", None, MANY, 1, MANY),
+        ("POST", None, 1, 1, MANY),
+        ("PATCH", None, 1, 1, MANY),
+        ("POST", Some(true), MANY, 1, MANY),
+        ("PATCH", Some(true), MANY, 1, MANY),
+        ("GET", Some(false), 1, 1, MANY),
+        ("DELETE", Some(false), 1, 1, MANY),
+    ] {
+        let answers = [answer(503, &[], ""), vec![Step::Silence], answer(429, &[], "")];
+        for (failure, wanted) in answers.into_iter().zip([after_503, after_timeout, after_429]) {
+            let server = script(vec![failure.clone()]);
+            let timeout = Duration::from_millis(100);
+            // Requests that are not idempotent have the time of the whole call.
+            let timeout_of_call = if wanted == 1 { timeout } else { secs(60) };
+            let builder = server.client_builder().attempt_timeout(timeout).timeout(timeout_of_call);
+            let request = RawRequest::new(method, ["x"]);
+            let request = idempotent.map_or(request.clone(), |idempotent| request.idempotent(idempotent));
+            let error = builder.build().unwrap().send(request).unwrap_err();
+            assert_eq!(server.lines().len(), wanted, "{method} {idempotent:?} {failure:?}: {error}");
+            assert_eq!(error.attempts() as usize, wanted, "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_error_of_a_raw_change_says_whether_it_may_have_been_processed() {
+    for (method, wanted) in [("GET", false), ("PUT", true), ("POST", true), ("PATCH", true), ("DELETE", true)]
+    {
+        let server = script(vec![answer(502, &[], "")]);
+        let error = server.client().send(RawRequest::new(method, ["x"])).unwrap_err();
+        assert_eq!(error.may_have_been_processed(), wanted, "{method}: {error}");
+        assert!(!error.may_have_been_submitted());
+    }
+}
+
+#[test]
+fn a_raw_response_that_is_no_json_is_a_decoding_error_that_shows_how_it_begins() {
+    for (response, words) in [
+        (answer(204, &[], ""), "the body is empty"),
+        (
+            answer(200, &["content-type: text/html"], "<h1>Sign in</h1>"),
+            "an HTML page is not a response of the API",
+        ),
+        (answer(200, &[], "energy = 1"), r#"the body begins with "energy = 1""#),
+        (json_answer(r#"{"energy":"high"}"#), "invalid type: map"),
+    ] {
+        let server = script(vec![response]);
+        let response = server.client().send(RawRequest::new("GET", ["jobs", "a", "result"])).unwrap();
+        let error = response.json::<f64>().unwrap_err();
+        assert!(error.is_decode(), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("request: ") && text.contains(words), "{words}: {text}");
+        assert!(text.contains("/api/v1/jobs/a/result"), "{text}");
+    }
+}
+
+#[test]
+fn a_raw_response_has_its_headers_in_lower_case_and_its_body() {
+    let server =
+        script(vec![answer(201, &["X-Kind: One", "x-kind: two", "Content-Type: application/json"], "[1]")]);
+    let response = server.client().send(RawRequest::new("POST", ["x"])).unwrap();
+    assert_eq!((response.status, response.body.as_slice()), (201, &b"[1]"[..]));
+    let kinds: Vec<&str> =
+        response.headers.iter().filter(|(name, _)| name == "x-kind").map(|(_, v)| v.as_str()).collect();
+    assert_eq!(kinds, ["One", "two"]);
+    assert_eq!(response.json::<Vec<u8>>().unwrap(), [1]);
+}
+
+#[test]
+fn a_raw_response_is_bounded_as_every_other() {
+    let server = script(vec![answer(200, &[], &"x".repeat(1001))]);
+    let send = |limit| {
+        let client = server.client_builder().max_response_bytes(limit).build().unwrap();
+        client.send(RawRequest::new("GET", ["x"]))
+    };
+    assert_eq!(send(1001).unwrap().body.len(), 1001);
+    let text = send(1000).unwrap_err().to_string();
+    assert!(text.contains("larger than the limit of 1000 bytes (max_response_bytes)"), "{text}");
+}
+
+#[test]
+fn head_has_headers_and_no_body_and_leaves_the_connection_in_step() {
+    let plain = raw("HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n");
+    let compressed = raw("HTTP/1.1 200 OK\r\ncontent-length: 123\r\ncontent-encoding: gzip\r\n\r\n");
+    let missing = raw("HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\n");
+    let server = script(vec![plain, compressed, missing, json_answer(&job("a"))]);
+    let client = server.client();
+    let head = || client.send(RawRequest::new("HEAD", ["jobs", "a", "result"]));
+    let response = head().unwrap();
+    assert!(response.body.is_empty());
+    assert!(response.headers.contains(&("content-length".to_owned(), "1234".to_owned())));
+    assert!(head().unwrap().body.is_empty());
+    assert!(head().unwrap_err().is_not_found());
+    assert_eq!(client.get_job("a").unwrap().job_id, "a");
+    let result = "HEAD /api/v1/jobs/a/result";
+    assert_eq!(server.lines(), [result, result, result, "GET /api/v1/jobs/a"]);
+    assert_eq!(server.most_open(), 1);
+}
+
+#[test]
+fn raw_requests_go_out_with_and_without_a_body() {
+    let server = script(vec![json_answer("{}")]);
+    let client = server.client();
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        client.send(RawRequest::new(method, ["x"])).unwrap();
+        let bare = server.requests().pop().unwrap();
+        assert_eq!(bare.line, format!("{method} /api/v1/x"));
+        assert_eq!(
+            (bare.body.len(), bare.header("transfer-encoding"), bare.header("content-type")),
+            (0, "", "")
+        );
+        let length = if ["POST", "PUT", "PATCH"].contains(&method) { "0" } else { "" };
+        assert_eq!(bare.header("content-length"), length, "{method}");
+        assert_eq!(bare.header("authorization"), format!("Bearer {KEY}"));
+    }
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        client.send(RawRequest::new(method, ["x"]).json(&json!({"name": "wässrig"}))).unwrap();
+        let full = server.requests().pop().unwrap();
+        assert_eq!(full.body, r#"{"name":"wässrig"}"#.as_bytes(), "{method}");
+        assert_eq!(full.header("content-type"), "application/json");
+        assert_eq!((full.header("content-length"), full.header("transfer-encoding")), ("19", ""));
+        assert_eq!(full.header("idempotency-key"), "");
+    }
+}
+
+#[test]
+fn the_query_of_a_raw_request_is_encoded_and_its_segments_stay_segments() {
+    let server = script(vec![json_answer("{}")]);
+    let request = RawRequest::new("GET", ["jobs", "a/b?c#d", "%2e%2e", "é ü", "..a"]);
+    server.client().send(request.query("a b", "c&d=é/?#").query("n", 7).query("", "")).unwrap();
+    assert_eq!(
+        server.lines(),
+        ["GET /api/v1/jobs/a%2Fb%3Fc%23d/%252e%252e/%C3%A9%20%C3%BC/..a?a%20b=c%26d%3D%C3%A9%2F%3F%23&n=7&=",]
+    );
+}
+
+#[test]
+fn raw_requests_that_cannot_be_sent_are_refused_before_any_request() {
+    let server = script(vec![json_answer("{}")]);
+    let nameless = std::collections::HashMap::from([((1, 2), 3)]);
+    let mut smuggled = RawRequest::new("POST", ["x"]);
+    smuggled.headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
+    for (request, words) in [
+        (RawRequest::new("GET", ["jobs", ""]), r#"the segment "" of its path would change the path"#),
+        (RawRequest::new("GET", ["jobs", ".", "x"]), r#"the segment "." of its path"#),
+        (RawRequest::new("GET", ["..", "x"]), r#"the segment ".." of its path"#),
+        (RawRequest::new("GET", [""; 0]), "does not begin with a slash"),
+        (RawRequest::new("TRACE", ["x"]), "the method `TRACE`"),
+        (RawRequest::new("POST", ["x"]).json(&nameless), "its body cannot be written as JSON"),
+        (smuggled, "the header Transfer-Encoding"),
+    ] {
+        let error = server.client().send(request).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("request: ") && text.contains(words), "{words}: {text}");
+        assert!(text.ends_with("nothing was sent"), "{text}");
+        assert_eq!(error.attempts(), 0);
+    }
+    assert!(server.lines().is_empty());
+}
+
+#[test]
+fn a_raw_request_follows_a_redirect_to_the_same_path_with_a_slash_and_remembers_it() {
+    for (status, method) in [(307, "POST"), (308, "PUT"), (307, "GET")] {
+        let server = start(move |_, request| {
+            let (path, query) = request.line.split_once('?').unwrap();
+            let path = path.split_once(' ').unwrap().1;
+            if path.ends_with('/') {
+                return json_answer("{}");
+            }
+            // Behind a proxy the server may name another address.
+            answer(status, &[&format!("location: https://elsewhere.example{path}/?{query}")], "")
+        });
+        let client = server.client();
+        for _ in 0..2 {
+            let request = RawRequest::new(method, ["x"]).query("n", 7);
+            client.send(if method == "GET" { request } else { request.json(&[1]) }).unwrap();
+        }
+        let slashed = format!("{method} /api/v1/x/?n=7");
+        assert_eq!(server.lines(), [format!("{method} /api/v1/x?n=7"), slashed.clone(), slashed]);
+        let body: &[u8] = if method == "GET" { b"" } else { b"[1]" };
+        assert!(server.requests().iter().all(|request| request.body == body), "{method}");
+    }
+    let server = script(vec![answer(307, &["location: /api/v1/y/"], "")]);
+    let error = server.client().send(RawRequest::new("GET", ["x"])).unwrap_err();
+    assert!(error.to_string().contains("redirects to /api/v1/y/, which is not followed"), "{error}");
+    assert_eq!(server.lines().len(), 1);
+}
