@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::error::{Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::raw::{RawRequest, RawResponse, encode, looks_like_html};
 use crate::types::{
     BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus, Submitted,
@@ -23,6 +23,9 @@ pub(crate) const API_PATH: &str = "/api/v1";
 pub(crate) const PAGE_SIZE: u32 = 50;
 /// The largest number of jobs that an iteration asks for at a time by itself.
 pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
+
+/// What a request is for. A hook may change its method and path, but not this.
+const CANCEL_JOB: &str = "cancel job";
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
     let request = RawRequest::typed("list jobs", "GET", "/jobs".to_owned(), Idempotency::Safe);
@@ -42,11 +45,11 @@ pub(crate) fn rename(id: &JobId, name: &str) -> RawRequest {
 }
 
 pub(crate) fn cancel(id: &JobId) -> RawRequest {
-    on_job("cancel job", "POST", id, "/cancel", Idempotency::Idempotent)
+    on_job(CANCEL_JOB, "POST", id, "/cancel", Idempotency::Idempotent)
 }
 
 pub(crate) fn delete(id: &JobId) -> RawRequest {
-    on_job("delete job", "DELETE", id, "", Idempotency::Idempotent)
+    on_job(DELETE_JOB, "DELETE", id, "", Idempotency::Idempotent)
 }
 
 /// The payload is JSON.
@@ -281,11 +284,10 @@ impl Response {
             Ok(Value::Bool(false)) => return contradicted(true),
             _ => return Ok(()),
         };
-        let method = self.context.method.as_str();
         let is_false = |field: &str| fields.get(field).is_some_and(means_no);
         // Of another change, these may be fields of the job.
-        let is_not_deleted = method == "DELETE" && is_false("deleted");
-        let is_not_cancelled = self.context.action == "cancel job"
+        let is_not_deleted = self.context.action == DELETE_JOB && is_false("deleted");
+        let is_not_cancelled = self.context.action == CANCEL_JOB
             && !fields.contains_key("state")
             && (is_false("cancelled") || is_false("canceled"));
         if is_false("success") || is_false("ok") || is_not_deleted || is_not_cancelled {

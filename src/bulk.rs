@@ -113,14 +113,18 @@ impl<T: Send + 'static> Bulk<T> {
         }
         let workers = self.workers.as_mut()?;
         if let Ok(outcome) = workers.outcomes.recv() {
+            self.left -= 1;
             return Some(outcome);
         }
-        for thread in workers.threads.drain(..) {
-            if let Err(panic) = thread.join() {
-                resume_unwind(panic);
-            }
+        let mut panics: Vec<_> = workers.threads.drain(..).filter_map(|thread| thread.join().err()).collect();
+        // The ids of calls that panicked have no outcome.
+        self.left -= panics.len();
+        if let Some(panic) = panics.pop() {
+            resume_unwind(panic);
         }
         let id = pop(&self.queue)?;
+        // Before the call, which may panic.
+        self.left -= 1;
         let outcome = (self.call)(&self.http, &id);
         Some((id, outcome))
     }
@@ -142,10 +146,9 @@ impl<T: Send + 'static> Iterator for Bulk<T> {
     type Item = (JobId, Result<T>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let refused = self.refused.pop_front().map(|(id, error)| (id, Err(error)));
-        let outcome = refused.or_else(|| self.next_outcome())?;
+        let Some((id, error)) = self.refused.pop_front() else { return self.next_outcome() };
         self.left -= 1;
-        Some(outcome)
+        Some((id, Err(error)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -126,6 +126,13 @@ impl Error {
         Some(Error::new(kind, context))
     }
 
+    /// The same, of a call that was stopped before another request could explain it.
+    pub(crate) fn stopped(self) -> Self {
+        let Inner { kind, context, partial_batch } = *self.0;
+        let kind = ErrorKind::StoppedAfter(Box::new(kind));
+        Error(Box::new(Inner { kind, context, partial_batch }))
+    }
+
     pub(crate) fn into_kind(self) -> ErrorKind {
         self.0.kind
     }
@@ -187,10 +194,7 @@ impl Error {
 
     /// Returns the server's message, on one line and of a bounded length. For a 422 it names each field.
     pub fn server_message(&self) -> Option<&str> {
-        match self.kind() {
-            ErrorKind::Status { message, .. } | ErrorKind::WrongState { message, .. } => message.as_deref(),
-            _ => None,
-        }
+        self.kind().message()
     }
 
     /// Returns how long the server asked to wait before another attempt (`Retry-After`).
@@ -268,9 +272,10 @@ impl Error {
 
     /// Returns whether a [`StopToken`](crate::StopToken) ended the call.
     ///
-    /// A change that was in flight then [may have been processed](Error::may_have_been_processed).
+    /// A change that was in flight then [may have been processed](Error::may_have_been_processed). A wait that timed
+    /// out and was stopped while it cancelled the job is also a [timeout](Error::is_timeout).
     pub fn is_stopped(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Stopped { .. } | ErrorKind::WaitStopped { .. })
+        self.kind().is_stopped()
     }
 
     /// Returns whether a response, or a part of it, could not be read as what was expected.
@@ -354,13 +359,14 @@ impl Error {
         self.0.partial_batch.as_ref()
     }
 
-    /// Returns whether a wait that timed out cancelled the job: `Some(true)` if the server accepted the
-    /// request, `Some(false)` if it is not known to have done so, and `None` if the wait was not asked to cancel or
-    /// the error is another one. With `Some(false)`, [`may_have_been_processed`](Error::may_have_been_processed) says
+    /// Returns whether a wait that timed out or was stopped had cancelled the job: `Some(true)` if the server accepted
+    /// the request, `Some(false)` if it is not known to have done so, and `None` if no request was due or the error is
+    /// another one. With `Some(false)`, [`may_have_been_processed`](Error::may_have_been_processed) says
     /// whether the job may have been cancelled all the same.
     pub fn cancellation_accepted(&self) -> Option<bool> {
         match self.kind() {
             ErrorKind::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
+            ErrorKind::WaitStopped { is_cancelled: true, .. } => Some(true),
             _ => None,
         }
     }
@@ -404,13 +410,12 @@ impl Error {
             ErrorKind::WrongState { reloaded: Err(error), .. } => {
                 return Some(format!("the state of the job could not be loaded: {error}"));
             }
-            ErrorKind::WaitStopped { .. } => RUNS_ON,
+            ErrorKind::WaitStopped { is_cancelled: false, .. } => RUNS_ON,
+            ErrorKind::WaitStopped { .. } => MAY_STOP,
             ErrorKind::WaitTimedOut { cancellation, .. } => match cancellation {
                 None => RUNS_ON,
-                Some(Ok(())) => {
-                    "the server accepted the request to cancel it; load the job to see whether it stopped"
-                }
-                Some(Err(FailedCancellation { error, may_have_been_processed: true })) => {
+                Some(Ok(())) => MAY_STOP,
+                Some(Err(FailedCancellation { error, may_have_been_processed: true, .. })) => {
                     return Some(format!("it is not known whether the job was cancelled: {error}"));
                 }
                 Some(Err(FailedCancellation { error, .. })) => {
@@ -423,7 +428,7 @@ impl Error {
     }
 
     fn is_about_deleting(&self) -> bool {
-        self.context().is_some_and(|context| context.method == "DELETE")
+        self.context().is_some_and(|context| context.action == DELETE_JOB)
     }
 
     fn status_advice(&self, status: u16, message: Option<&str>) -> Option<&'static str> {
@@ -453,7 +458,12 @@ impl Error {
 const DIFFERENT_REQUEST: &str = "the service differs from what this version expects: HTTP.md lists the requests, and \
                                  ClientBuilder::on_request can adapt them";
 
+/// What a request to delete a job is for.
+pub(crate) const DELETE_JOB: &str = "delete job";
+
 const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, or cancel it";
+
+const MAY_STOP: &str = "the server accepted the request to cancel it; load the job to see whether it stopped";
 
 const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the \
                            base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong";

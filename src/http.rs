@@ -150,7 +150,9 @@ impl Http {
             let adapted = match self.hooks().adapt_request(request) {
                 Ok(adapted) => adapted,
                 Err(problem) => {
-                    return Err(Error::new(ErrorKind::Input(problem), call.context(request, None)));
+                    let sent = if call.attempts == 0 { "; nothing was sent" } else { "" };
+                    let kind = ErrorKind::Input(format!("{problem}{sent}"));
+                    return Err(Error::new(kind, call.context(request, None)));
                 }
             };
             match call.attempt(&adapted) {
@@ -181,14 +183,14 @@ struct Call<'a> {
     earlier: Earlier,
     /// What the last retry cost.
     spent: u32,
-    /// Whether the server has told this call itself when to come back.
-    has_own_delay: bool,
+    /// The last pause that the server asked this call itself for, and when.
+    told: Option<(Instant, Duration)>,
 }
 
 impl<'a> Call<'a> {
     fn new(http: &'a Http, request: &'a RawRequest, deadline: Instant) -> Self {
         let (started, earlier) = (http.clock().now(), Earlier::default());
-        Call { http, request, deadline, started, attempts: 0, earlier, spent: 0, has_own_delay: false }
+        Call { http, request, deadline, started, attempts: 0, earlier, spent: 0, told: None }
     }
 
     /// Waits while the server has told another call of the client to come back later.
@@ -201,10 +203,8 @@ impl<'a> Call<'a> {
             if left.is_zero() {
                 return Err(ErrorKind::OutOfTime);
             }
-            if self.has_own_delay {
-                return Ok(());
-            }
-            let delay = lock(&self.http.core.hold).delay(self.http.clock().now(), left, self.http.jitter());
+            let (now, jitter) = (self.http.clock().now(), self.http.jitter());
+            let delay = lock(&self.http.core.hold).delay(now, left, jitter, self.told);
             match delay {
                 None => return Ok(()),
                 Some(delay) if delay >= left => return Err(ErrorKind::Held { retry_after: delay }),
@@ -245,7 +245,7 @@ impl<'a> Call<'a> {
         if let Some(asked) = asked {
             lock(hold).extend(now, asked);
         }
-        self.has_own_delay = asked.is_some();
+        self.told = asked.map(|asked| (now, asked));
         let (left, jitter) = (self.left(), self.http.jitter());
         let delay = policy.delay(self.request.idempotency(), kind, self.attempts, left, jitter)?;
         self.spent = lock(retry_budget).try_spend(kind, now)?;

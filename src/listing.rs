@@ -1,7 +1,9 @@
 //! Listing jobs: one page, and the iterator over all pages.
 
 use std::iter::FusedIterator;
+use std::panic::resume_unwind;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{mem, thread, vec};
 
@@ -273,6 +275,7 @@ struct Prefetcher {
     /// Whether an order has not been taken.
     is_ordered: bool,
     stop: StopToken,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Prefetcher {
@@ -290,17 +293,28 @@ impl Prefetcher {
                 }
             }
         };
-        thread::Builder::new().name("atomiverse-prefetch".to_owned()).spawn(work).ok()?;
-        Some(Prefetcher { orders, fetched, is_ordered: false, stop })
+        let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned()).spawn(work).ok()?;
+        Some(Prefetcher { orders, fetched, is_ordered: false, stop, thread: Some(thread) })
     }
 
     fn order(&mut self, limit: u32, cursor: Option<&str>) {
         self.is_ordered = self.orders.send((limit, cursor.map(str::to_owned))).is_ok();
     }
 
-    /// The page that was ordered. Waits for it, bounded as every call is.
+    /// The page that was ordered. Waits for it, bounded as every call is. Passes a panic of a hook on.
     fn take(&mut self) -> Option<Result<Fetched>> {
-        mem::take(&mut self.is_ordered).then(|| self.fetched.recv().ok())?
+        if !mem::take(&mut self.is_ordered) {
+            return None;
+        }
+        match self.fetched.recv() {
+            Ok(fetched) => Some(fetched),
+            Err(_) => {
+                if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+                    resume_unwind(panic);
+                }
+                None
+            }
+        }
     }
 }
 

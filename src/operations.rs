@@ -29,6 +29,7 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> 
 fn about_the_job(http: &Http, id: &JobId, not_found: Error, deadline: Instant) -> Error {
     match get(http, id, deadline) {
         Ok(job) => not_found.with_kind(ErrorKind::NoSuchRequest { state: job.state }),
+        Err(stopped) if stopped.is_stopped() => not_found.stopped(),
         Err(_) => not_found,
     }
 }
@@ -40,26 +41,24 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
             Ok(()) => Ok(None),
             // The server may say "not cancelled" of a job that has ended.
             Err(error) if matches!(error.kind(), ErrorKind::Contradicted { is_denial: true, .. }) => {
-                let reloaded = get(http, id, deadline).ok().filter(|job| job.state.is_terminal());
-                reloaded.map_or(Err(error), |job| Ok(Some(job)))
+                match get(http, id, deadline) {
+                    Ok(job) if job.state.is_terminal() => Ok(Some(job)),
+                    Err(stopped) if stopped.is_stopped() => Err(error.stopped()),
+                    _ => Err(error),
+                }
             }
             Err(error) => Err(error),
         },
         Err(error) if error.is_not_found() => match get(http, id, deadline) {
             Ok(job) if job.state.is_terminal() => Ok(Some(job)),
             Ok(job) => Err(error.with_kind(ErrorKind::NoSuchRequest { state: job.state })),
+            Err(stopped) if stopped.is_stopped() => Err(error.stopped()),
             Err(_) => Err(error),
         },
-        Err(error) if matches!(error.status(), Some(400 | 409)) => {
-            let reloaded = get(http, id, deadline);
-            match reloaded {
-                Ok(job) if job.state.is_terminal() => Ok(Some(job)),
-                Err(reloaded) if reloaded.is_not_found() || reloaded.is_stopped() => {
-                    Err(error.with_kind(reloaded.into_kind()))
-                }
-                reloaded => Err(wrong_state(error, reloaded)),
-            }
-        }
+        Err(error) if matches!(error.status(), Some(400 | 409)) => match get(http, id, deadline) {
+            Ok(job) if job.state.is_terminal() => Ok(Some(job)),
+            reloaded => Err(refused(error, reloaded)),
+        },
         Err(error) => Err(error),
     }
 }
@@ -75,21 +74,16 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
             }
             return match get(http, id, deadline) {
                 Err(gone) if gone.is_not_found() => Ok(()),
-                Err(stopped) if stopped.is_stopped() => {
-                    Err(response.error(ErrorKind::Stopped { is_in_flight: true }))
-                }
                 reloaded => {
+                    let is_stopped = reloaded.as_ref().is_err_and(Error::is_stopped);
                     let reloaded = reloaded.map(|job| job.state).map_err(|error| error.to_string());
-                    Err(response.error(ErrorKind::NotDeleted { status: response.raw.status, reloaded }))
+                    let status = response.raw.status;
+                    let error = response.error(ErrorKind::NotDeleted { status, reloaded });
+                    Err(if is_stopped { error.stopped() } else { error })
                 }
             };
         }
-        Err(error) if error.is_conflict() => match get(http, id, deadline) {
-            Err(reloaded) if reloaded.is_not_found() || reloaded.is_stopped() => {
-                error.with_kind(reloaded.into_kind())
-            }
-            reloaded => return Err(wrong_state(error, reloaded)),
-        },
+        Err(error) if error.is_conflict() => refused(error, get(http, id, deadline)),
         Err(error) => error,
     };
     if !error.is_not_found() {
@@ -125,7 +119,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     }
     match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true, false)) {
         Ok(_) => Ok(not_found),
-        Err(stopped) if stopped.is_stopped() => Err(not_found.with_kind(stopped.into_kind())),
+        Err(stopped) if stopped.is_stopped() => Err(not_found.stopped()),
         Err(error) => {
             let (error, is_transient) = (error.to_string(), error.is_transient());
             Err(not_found.with_kind(ErrorKind::UnverifiedNotFound { error, is_transient }))
@@ -133,9 +127,14 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     }
 }
 
-/// A change that was refused because of the job's state.
-fn wrong_state(error: Error, reloaded: Result<JobSummary>) -> Error {
-    let reloaded: Result<JobState, String> = reloaded.map(|job| job.state).map_err(|error| error.to_string());
+/// A change that was refused because of the job's state, or because the job is gone.
+fn refused(error: Error, reloaded: Result<JobSummary>) -> Error {
+    let reloaded: Result<JobState, String> = match reloaded {
+        Ok(job) => Ok(job.state),
+        Err(gone) if gone.is_not_found() => return error.with_kind(gone.into_kind()),
+        Err(stopped) if stopped.is_stopped() => return error.stopped(),
+        Err(error) => Err(error.to_string()),
+    };
     let message = error.server_message().map(str::to_owned);
     let status = error.status().unwrap_or(409);
     error.with_kind(ErrorKind::WrongState { status, message, reloaded })

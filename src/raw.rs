@@ -6,6 +6,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::http::{HeaderName, HeaderValue};
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::types::{JobId, JobState};
@@ -221,9 +222,18 @@ impl RawRequest {
         if let Some(problem) = problem_of_path(&self.path) {
             return Err(format!("the path `{}` {problem}", sanitize(self.path_only(), 200)));
         }
-        for (name, _) in &self.headers {
+        for (name, value) in &self.headers {
+            let shown = sanitize(name, 80);
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                return Err(format!("the header {name:?}: not a header name"));
+            }
+            if HeaderValue::from_str(value).is_err() {
+                return Err(format!(
+                    "the header {shown}: its value contains a line break or another control character"
+                ));
+            }
             if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-                return Err(format!("the header {}: the client sets it", sanitize(name, 80)));
+                return Err(format!("the header {shown}: the client sets it"));
             }
         }
         Ok(())

@@ -154,9 +154,17 @@ impl Hold {
     }
 
     /// The delay before a request may be sent, or `None` if it may be sent now. The request is hopeless if the
-    /// delay is not less than `remaining`, the time before its deadline.
-    pub(crate) fn delay(&self, now: Instant, remaining: Duration, jitter: f64) -> Option<Duration> {
-        let held = self.0.filter(|held| now < held.until)?;
+    /// delay is not less than `remaining`, the time before its deadline. `told` is the pause that the server asked
+    /// this call for, and when: the call is not held by what the server said before, or by a pause that is no longer.
+    pub(crate) fn delay(
+        &self,
+        now: Instant,
+        remaining: Duration,
+        jitter: f64,
+        told: Option<(Instant, Duration)>,
+    ) -> Option<Duration> {
+        let is_newer = |held: &Held| told.is_none_or(|(at, asked)| held.since > at && held.asked > asked);
+        let held = self.0.filter(|held| now < held.until).filter(is_newer)?;
         Some(spread(held.until - now, held.asked, remaining, jitter))
     }
 
@@ -400,12 +408,12 @@ mod tests {
     fn a_hold_lasts_as_long_as_the_server_asked_and_up_to_half_more() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let mut hold = Hold::default();
-        assert_eq!(hold.delay(now, LONG, 0.0), None);
+        assert_eq!(hold.delay(now, LONG, 0.0, None), None);
         hold.extend(now, second * 10);
-        assert_eq!(hold.delay(now, LONG, 0.0), Some(second * 10));
-        assert_eq!(hold.delay(now, LONG, 1.0), Some(second * 15));
-        assert_eq!(hold.delay(now + second * 9, LONG, 1.0), Some(second * 6));
-        assert_eq!(hold.delay(now + second * 10, LONG, 1.0), None);
+        assert_eq!(hold.delay(now, LONG, 0.0, None), Some(second * 10));
+        assert_eq!(hold.delay(now, LONG, 1.0, None), Some(second * 15));
+        assert_eq!(hold.delay(now + second * 9, LONG, 1.0, None), Some(second * 6));
+        assert_eq!(hold.delay(now + second * 10, LONG, 1.0, None), None);
     }
 
     #[test]
@@ -414,9 +422,9 @@ mod tests {
         let mut hold = Hold::default();
         hold.extend(now, second * 10);
         hold.extend(now, second);
-        assert_eq!(hold.delay(now, LONG, 0.0), Some(second * 10));
+        assert_eq!(hold.delay(now, LONG, 0.0, None), Some(second * 10));
         hold.extend(now + second, second * 10);
-        assert_eq!(hold.delay(now, LONG, 0.0), Some(second * 11));
+        assert_eq!(hold.delay(now, LONG, 0.0, None), Some(second * 11));
     }
 
     #[test]
@@ -424,10 +432,21 @@ mod tests {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let mut hold = Hold::default();
         hold.extend(now, second * 10);
-        assert_eq!(hold.delay(now, second * 10, 1.0), Some(second * 10));
-        assert_eq!(hold.delay(now, second * 12, 1.0), Some(second * 11));
+        assert_eq!(hold.delay(now, second * 10, 1.0, None), Some(second * 10));
+        assert_eq!(hold.delay(now, second * 12, 1.0, None), Some(second * 11));
         hold.extend(now, Duration::MAX);
-        assert!(hold.delay(now, LONG, 1.0) >= Some(LONG));
+        assert!(hold.delay(now, LONG, 1.0, None) >= Some(LONG));
+    }
+
+    #[test]
+    fn a_call_that_was_told_its_own_pause_is_held_by_a_later_and_longer_one_only() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        for (since, asked, is_held) in [(0, 10, false), (2, 3, false), (2, 4, true)] {
+            let mut hold = Hold::default();
+            hold.extend(now + second * since, second * asked);
+            let delay = hold.delay(now + second * 4, LONG, 0.0, Some((now + second, second * 3)));
+            assert_eq!(delay.is_some(), is_held, "{since} {asked}");
+        }
     }
 
     #[test]
@@ -436,8 +455,8 @@ mod tests {
         let mut hold = Hold::default();
         hold.extend(now + second, second);
         hold.accepted(now);
-        assert!(hold.delay(now + second, LONG, 0.0).is_some());
+        assert!(hold.delay(now + second, LONG, 0.0, None).is_some());
         hold.accepted(now + second);
-        assert_eq!(hold.delay(now + second, LONG, 0.0), None);
+        assert_eq!(hold.delay(now + second, LONG, 0.0, None), None);
     }
 }

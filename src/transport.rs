@@ -29,6 +29,9 @@ const MAX_IDLE: Duration = Duration::from_secs(60);
 /// retried then, so it uses a connection only while that is unlikely.
 const MAX_IDLE_FOR_SUBMISSIONS: Duration = Duration::from_secs(5);
 
+/// Calls on many jobs go out several at a time.
+const MAX_IDLE_CONNECTIONS: usize = 16;
+
 /// One connection pool.
 pub(crate) struct Transport {
     agent: Agent,
@@ -65,6 +68,8 @@ impl Transport {
             .user_agent(&settings.user_agent)
             .accept("application/json")
             .timeout_connect(Some(connect_timeout))
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .max_idle_age(MAX_IDLE);
         let agent = with_tls(agent, &settings.root_certificates)?.build();
         let pool_health = PoolHealth::default();
@@ -88,6 +93,9 @@ impl Transport {
         within: Duration,
         stop: Option<&StopToken>,
     ) -> Result<RawResponse, AttemptError> {
+        if stop.is_some_and(StopToken::is_stopped) {
+            return Err(AttemptError { kind: ErrorKind::Stopped { is_in_flight: false }, request_id: None });
+        }
         let within = within.min(DECADES);
         let outcome = stop::during(stop, || self.exchange(request, url, api_key, within));
         if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
@@ -136,7 +144,11 @@ impl Transport {
         } else {
             // Read to its end if it is short, so the connection can be used again. Of a body that is
             // longer or broken, the beginning is shown.
-            let _ = read(&mut received, MAX_ERROR_BODY, &mut response.body);
+            let read = read(&mut received, MAX_ERROR_BODY, &mut response.body);
+            if let (Err(error), true) = (read, stop::current().is_some_and(|stop| stop.is_stopped())) {
+                let kind = self.error_kind(error, within, "the body of the response is broken");
+                return Err(AttemptError { kind, request_id: response.request_id() });
+            }
         }
         Ok(response)
     }
@@ -149,15 +161,15 @@ impl Transport {
         within: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
         let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
-        let key_header = [&api_key.header];
-        for (name, value) in self.headers.iter().chain(key_header) {
-            // A header of the request replaces that of the client.
-            if !request.headers.iter().any(|(other, _)| name.as_str().eq_ignore_ascii_case(other)) {
-                builder = builder.header(name, value);
+        if let Some(headers) = builder.headers_mut() {
+            // Each replaces an earlier one with the same name.
+            for (name, value) in self.headers.iter().chain([&api_key.header]) {
+                headers.insert(name, value.clone());
             }
-        }
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value);
+            for (name, value) in &request.headers {
+                let name = HeaderName::try_from(name).map_err(http::Error::from)?;
+                headers.insert(name, HeaderValue::try_from(value).map_err(http::Error::from)?);
+            }
         }
         let is_submission = request.idempotency() == Idempotency::NonIdempotent;
         let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };

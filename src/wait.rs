@@ -172,6 +172,8 @@ pub struct WaitForJobs<'a> {
     listing: Listing,
     /// Whether any poll has succeeded.
     has_seen: bool,
+    /// Whether the server has accepted a request to cancel the jobs.
+    is_cancelled: bool,
 }
 
 /// A job that has not ended, as far as is known.
@@ -230,8 +232,9 @@ impl<'a> WaitForJobs<'a> {
             round: None,
             listing: Listing::Useful,
             has_seen: false,
+            is_cancelled: false,
         };
-        if let Err(error) = options.check() {
+        if let Err(error) = options.check().and_then(|()| check_timeout(&wait.http)) {
             wait.ready.push_back(Err(error));
             return wait;
         }
@@ -396,8 +399,9 @@ impl<'a> WaitForJobs<'a> {
 
     /// A failed look-up is the job's own affair, unless the key was refused.
     fn lookup_failed(&mut self, round: &mut Round, id: &JobId, error: Error) {
+        let is_over = round.deadline.is_some_and(|deadline| self.now() >= deadline);
         let Some(pending) = self.pending.get_mut(id) else { return };
-        if error.is_stopped() || matches!(error.kind(), ErrorKind::OutOfTime) {
+        if error.is_stopped() || (is_over && matches!(error.kind(), ErrorKind::OutOfTime)) {
             return;
         }
         let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
@@ -470,7 +474,7 @@ impl<'a> WaitForJobs<'a> {
         let Some(Schedule { started, deadline: Some(deadline), grace, .. }) = self.schedule else { return };
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
         let mut cancellations = HashMap::new();
-        if self.options.cancel_on_timeout {
+        if self.options.cancel_on_timeout && !self.is_cancelled {
             // After a suspension there is nothing left of the reserve.
             let is_late = now.saturating_duration_since(deadline) > SUSPENDED;
             let deadline = if is_late { now + grace } else { deadline };
@@ -490,8 +494,9 @@ impl<'a> WaitForJobs<'a> {
                 Some(Err(error)) => Some(Err(FailedCancellation {
                     error: error.to_string(),
                     may_have_been_processed: error.may_have_been_processed(),
+                    is_stopped: error.is_stopped(),
                 })),
-                None => None,
+                None => self.is_cancelled.then_some(Ok(())),
             };
             let kind = ErrorKind::WaitTimedOut { job_id, state, waited, last_failure, cancellation };
             self.ready.push_back(Err(Error::without_request(kind)));
@@ -502,7 +507,7 @@ impl<'a> WaitForJobs<'a> {
     fn stop(&mut self) {
         for job_id in self.ids.drain(..) {
             if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
-                let kind = ErrorKind::WaitStopped { job_id, state };
+                let kind = ErrorKind::WaitStopped { job_id, state, is_cancelled: self.is_cancelled };
                 self.ready.push_back(Err(Error::without_request(kind)));
             }
         }
@@ -511,6 +516,14 @@ impl<'a> WaitForJobs<'a> {
     fn now(&self) -> Instant {
         self.http.clock().now()
     }
+}
+
+/// A wait would poll without ever sending a request.
+fn check_timeout(http: &Http) -> Result<()> {
+    if http.timeout.is_zero() {
+        return Err(Error::input("with_timeout is zero: the wait cannot poll; nothing was sent"));
+    }
+    Ok(())
 }
 
 /// Cancels the job and waits for it. One deadline bounds both.
@@ -522,7 +535,7 @@ pub(crate) fn cancel_and_wait(http: &Http, id: &JobId, options: &WaitOptions<'_>
         return Ok(job);
     }
     let mut wait = WaitForJobs::new(http.clone(), [id], options);
-    wait.schedule = Some(schedule);
+    (wait.schedule, wait.is_cancelled) = (Some(schedule), true);
     wait.next().unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
 }
 

@@ -59,6 +59,9 @@ pub(crate) enum ErrorKind {
     /// A stop token ended the call. Whatever was in flight then was abandoned.
     #[error("stopped{}", if *is_in_flight { " before the response came" } else { ": no request was in flight" })]
     Stopped { is_in_flight: bool },
+    /// A stop token ended the call after a response that another request was to explain.
+    #[error("{0}; stopped before it was known what became of the job")]
+    StoppedAfter(Box<ErrorKind>),
     #[error("the connection broke: {0}")]
     ConnectionLost(String),
     #[error("no response within {}", seconds(*within))]
@@ -148,6 +151,8 @@ pub(crate) enum ErrorKind {
         job_id: JobId,
         /// As last seen.
         state: Option<JobState>,
+        /// Whether the server had accepted a request to cancel it.
+        is_cancelled: bool,
     },
     #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
             seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
@@ -165,6 +170,7 @@ pub(crate) enum ErrorKind {
 pub(crate) struct FailedCancellation {
     pub(crate) error: String,
     pub(crate) may_have_been_processed: bool,
+    pub(crate) is_stopped: bool,
 }
 
 impl ErrorKind {
@@ -178,6 +184,15 @@ impl ErrorKind {
             | ErrorKind::Held { .. } => true,
             ErrorKind::UnverifiedNotFound { is_transient, .. } => *is_transient,
             ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// Whether a stop token ended the call.
+    pub(crate) fn is_stopped(&self) -> bool {
+        match self {
+            ErrorKind::Stopped { .. } | ErrorKind::StoppedAfter(_) | ErrorKind::WaitStopped { .. } => true,
+            ErrorKind::WaitTimedOut { cancellation: Some(Err(failed)), .. } => failed.is_stopped,
             _ => false,
         }
     }
@@ -196,6 +211,7 @@ impl ErrorKind {
             | ErrorKind::NoSuchRequest { .. }
             | ErrorKind::UnverifiedNotFound { .. } => false,
             ErrorKind::Stopped { is_in_flight } => *is_in_flight,
+            ErrorKind::StoppedAfter(kind) => kind.may_have_been_processed(),
             ErrorKind::WaitTimedOut { cancellation, .. } => {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }
@@ -227,6 +243,16 @@ impl ErrorKind {
             | ErrorKind::NotDeleted { status, .. }
             | ErrorKind::WrongState { status, .. } => Some(*status),
             ErrorKind::UnverifiedNotFound { .. } | ErrorKind::NoSuchRequest { .. } => Some(404),
+            ErrorKind::StoppedAfter(kind) => kind.status(),
+            _ => None,
+        }
+    }
+
+    /// What the server said.
+    pub(crate) fn message(&self) -> Option<&str> {
+        match self {
+            ErrorKind::Status { message, .. } | ErrorKind::WrongState { message, .. } => message.as_deref(),
+            ErrorKind::StoppedAfter(kind) => kind.message(),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -204,6 +204,13 @@ fn a_call_whose_body_trickles_can_be_stopped() {
     let chunks = "1\r\n \r\n".repeat(1000);
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let server = doing(vec![Step::Send(head.into()), Step::Trickle(chunks.into_bytes(), millis(5))]);
+    assert_calls_stop(|| server.lines().len(), || server.client_builder());
+}
+
+#[test]
+fn a_call_whose_error_body_trickles_can_be_stopped() {
+    let head = "HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\ncontent-length: 2000\r\n\r\n";
+    let server = doing(vec![Step::Send(head.into()), Step::Trickle(vec![b' '; 2000], millis(5))]);
     assert_calls_stop(|| server.lines().len(), || server.client_builder());
 }
 
@@ -655,12 +662,54 @@ fn cancelling_at_the_end_of_a_wait_can_be_stopped() {
         let errors: Vec<Error> = outcomes.into_iter().map(|outcome| outcome.unwrap_err()).collect();
         let named: HashSet<&str> = errors.iter().map(|error| error.job_id().unwrap().as_str()).collect();
         assert_eq!((errors.len(), named.len()), (8, 8));
+        assert!(errors.iter().all(|error| error.is_stopped() && error.is_timeout()), "{errors:?}");
         // Of those that were in flight it is not known, and the others were not sent.
         assert!(errors.iter().all(|error| error.cancellation_accepted() == Some(false)));
         let unknown = errors.iter().filter(|error| error.may_have_been_processed()).count();
         assert_eq!((unknown, cancels()), (4, 4));
         took
     });
+}
+
+#[test]
+fn a_change_that_was_refused_and_is_stopped_then_was_not_made() {
+    let calls: [(&str, u16, Call); 5] = [
+        ("cancel", 409, |client| client.cancel_job("a")),
+        ("cancel", 404, |client| client.cancel_job("a")),
+        ("delete", 409, |client| client.delete_job("a")),
+        ("delete", 404, |client| client.delete_job_if_exists("a").map(drop)),
+        ("rename", 404, |client| client.rename_job("a", "water")),
+    ];
+    for (what, status, call) in calls {
+        let refusal = answer(status, &["content-type: application/json"], r#"{"detail":"refused"}"#);
+        // What became of the job is asked for, and the server is silent.
+        let server = RawServer::script(vec![refusal, vec![Step::Silence]]);
+        let stop = StopToken::new();
+        let client = server.client().with_stop(&stop);
+        let is_under_way = || server.lines().len() == 2;
+        let (outcome, took) = stop_during(&stop, is_under_way, millis(0), || call(&client));
+        let error = outcome.unwrap_err();
+        assert_stopped(what, Change, &error, false);
+        assert!(!error.is_not_found(), "it is not known: {error}");
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert!(error.to_string().contains("refused"), "{error}");
+        assert!(took < secs(5), "{what}: {took:?}");
+    }
+}
+
+#[test]
+fn a_stopped_cancel_and_wait_says_whether_the_cancellation_was_accepted() {
+    let server = serving_jobs_in("running");
+    let (stop, updates) = (StopToken::new(), Counter::default());
+    let client = server.client().with_stop(&stop);
+    let options = WaitOptions::new().min_interval(HOUR).max_interval(HOUR).timeout(10 * HOUR);
+    let options = options.on_update(|_| updates.add());
+    let wait = || client.cancel_and_wait("a", &options);
+    let (outcome, _) = stop_during(&stop, || updates.get() > 0, millis(0), wait);
+    let error = outcome.unwrap_err();
+    assert_stopped("cancel and wait", Read, &error, false);
+    assert_eq!(error.cancellation_accepted(), Some(true));
+    assert!(error.to_string().contains("accepted the request to cancel it"), "{error}");
 }
 
 #[test]
@@ -925,6 +974,10 @@ fn a_view_with_a_timeout_of_zero_sends_nothing() {
         assert_eq!(error.attempts(), 0, "{what}");
     }
     assert!(client.delete_jobs(["a", "b"]).all(|(_, outcome)| outcome.unwrap_err().is_timeout()));
+    let waits = [WaitOptions::new(), WaitOptions::new().for_ever()];
+    for error in waits.map(|options| client.wait_for_job("a", &options).unwrap_err()) {
+        assert!(error.to_string().contains("with_timeout is zero"), "{error}");
+    }
     assert_eq!(server.lines().len(), 0);
 }
 
@@ -1085,6 +1138,8 @@ fn the_timeout_of_the_options_bounds_cancelling_and_waiting_together() {
     let took = simulated_now(&simulator).duration_since(before).unwrap();
     assert!(error.is_timeout() && error.state() == Some(&JobState::Running), "{error}");
     assert!((secs(55)..=secs(60)).contains(&took), "{took:?}");
+    assert_eq!(error.cancellation_accepted(), Some(true));
+    assert!(error.to_string().contains("accepted the request to cancel it"), "{error}");
     assert!(client.cancel_and_delete("a", &options).unwrap_err().is_timeout());
     assert!(!server.lines().iter().any(|line| line.starts_with("DELETE ")), "it has not ended");
     let hung = doing(vec![Step::Silence]);
@@ -1335,6 +1390,13 @@ fn a_bulk_keeps_its_connections_busy() {
 }
 
 #[test]
+fn a_bulk_keeps_its_connections_open() {
+    let server = Desk::taking(millis(1), |_, _| false);
+    assert!(server.client().delete_jobs(numbered(200)).parallel(16).all(|(_, outcome)| outcome.unwrap()));
+    assert_eq!(lock(&server.state).connections, 16);
+}
+
+#[test]
 fn a_bulk_does_not_run_ahead_of_its_caller() {
     let server = Desk::start(|_, _| false);
     let mut bulk = server.client().delete_jobs(numbered(100)).parallel(3);
@@ -1361,6 +1423,7 @@ fn a_panic_in_a_bulk_reaches_the_caller_and_locks_nothing() {
             catch_unwind(AssertUnwindSafe(|| outcomes.extend(bulk.by_ref().map(|(id, _)| id.to_string()))));
         let panic = *panic.unwrap_err().downcast::<&str>().unwrap();
         assert_eq!(panic, "on purpose");
+        assert_eq!(bulk.len(), 7 - outcomes.len());
         outcomes.extend(bulk.map(|(id, _)| id.to_string()));
         assert!(outcomes.len() == 7 && !outcomes.contains("j2"), "{outcomes:?}");
         // The others were not affected, and none was sent twice.
@@ -1503,6 +1566,29 @@ fn a_call_with_too_little_time_for_the_pause_of_another_is_an_error_at_once() {
     let took = simulated(&simulator, || client.list_jobs().send().map(drop).unwrap());
     // `simulated` has a client of its own, which nobody asked to wait.
     assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_longer_pause_that_another_call_is_asked_for_later_holds_a_retry_too() {
+    let simulator = Service::start();
+    let other: Arc<OnceLock<Client>> = Arc::default();
+    let in_hook = other.clone();
+    let builder = simulator.client_builder().on_attempt(move |attempt| {
+        // The first call has been told to wait for a second. Before it does, another is told to wait for ten.
+        if attempt.retry_in.is_some() {
+            let error = in_hook.get().unwrap().list_jobs().send().unwrap_err();
+            assert_eq!(error.retry_after(), Some(secs(10)));
+        }
+    });
+    let client = builder.build().unwrap();
+    other.set(client.with_max_retries(0)).unwrap();
+    let took = simulated(&simulator, || {
+        for seconds in ["1", "10"] {
+            simulator.fail_next(Fault::status(429).header("Retry-After", seconds));
+        }
+        client.list_jobs().send().unwrap();
+    });
+    assert!((secs(11)..=secs(18)).contains(&took), "{took:?}");
 }
 
 #[test]

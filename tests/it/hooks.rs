@@ -276,7 +276,7 @@ fn a_request_that_a_hook_breaks_is_refused_and_nothing_is_sent() {
         for error in errors {
             let text = error.to_string();
             assert!(text.contains("on_request made a request that cannot be sent"), "{text}");
-            assert!(text.contains(words), "{words}: {text}");
+            assert!(text.contains(words) && text.contains("; nothing was sent"), "{words}: {text}");
             assert_eq!((error.attempts(), error.status()), (0, None), "{text}");
             assert!(!error.is_transient() && !error.may_have_been_processed(), "{text}");
         }
@@ -298,6 +298,43 @@ fn a_slash_in_an_identifier_stays_part_of_its_segment() {
 }
 
 #[test]
+fn a_header_of_a_hook_replaces_that_of_the_request() {
+    let server = script(vec![answer(201, &["content-type: application/json"], &job("a"))]);
+    let builder = server.client_builder().on_request(|request| {
+        for name in ["content-type", "Idempotency-Key"] {
+            request.headers.push((name.to_owned(), "replaced/by-the-hook".to_owned()));
+        }
+    });
+    builder.build().unwrap().submit_job(&json!({"job_type": "opt"})).unwrap();
+    for name in ["content-type", "idempotency-key"] {
+        let request = &server.requests()[0];
+        let sent: Vec<&String> = request.headers.iter().filter(|header| header.starts_with(name)).collect();
+        assert_eq!(sent, [&format!("{name}: replaced/by-the-hook")]);
+    }
+}
+
+#[test]
+fn a_deletion_by_post_that_is_denied_is_an_error() {
+    let server = script(vec![json_answer(r#"{"deleted":false}"#)]);
+    let builder = server.client_builder().on_request(|request| request.method = "POST".to_owned());
+    let error = builder.build().unwrap().delete_job("a").unwrap_err();
+    assert!(error.to_string().contains("does not confirm it"), "{error}");
+}
+
+#[test]
+fn a_single_panic_in_a_hook_of_a_prefetch_reaches_the_caller() {
+    let server = jobs_server(true);
+    let bomb = Arc::new(AtomicUsize::new(0));
+    let builder = server.client_builder().on_request(move |_| {
+        assert!(bomb.fetch_add(1, Ordering::SeqCst) != 1, "on purpose");
+    });
+    let mut jobs = builder.build().unwrap().iter_jobs().limit(4).prefetch(true);
+    let mut count = 0;
+    assert_eq!(panic_of(|| jobs.by_ref().for_each(|_| count += 1)), "on purpose");
+    assert_eq!(count + jobs.count(), 8, "the page that was not fetched comes after it");
+}
+
+#[test]
 fn a_header_of_a_hook_that_cannot_be_sent_is_an_error_that_does_not_show_its_value() {
     let headers =
         [("X Y", SECRET), ("", SECRET), ("X-Y\r\nZ", SECRET), ("X-Y", "signature-that\r\nX-Evil: 1")];
@@ -309,7 +346,8 @@ fn a_header_of_a_hook_that_cannot_be_sent_is_an_error_that_does_not_show_its_val
         let client = builder.build().unwrap();
         let error = client.cancel_job("a").unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("the request cannot be sent") && text.contains("nothing was sent"), "{text}");
+        assert!(text.contains("on_request made a request that cannot be sent: the header "), "{text}");
+        assert!(text.contains("; nothing was sent") && !text.contains("no connection"), "{text}");
         assert!(!text.contains("signature-that"), "{text}");
         assert!(!error.is_transient() && !error.may_have_been_processed(), "{text}");
         assert_eq!(server.lines().len(), 0);

@@ -118,11 +118,12 @@ impl Simulation {
         let was_told_itself = call.attempts > 0;
         match self.policy {
             Policy::Alone | Policy::Spread => return None,
+            // No pause is longer than its own.
             Policy::Ours if was_told_itself => return None,
             Policy::HoldAll | Policy::Ours => {}
         }
         let jitter = self.jitter();
-        self.hold.delay(self.start + now, TIMEOUT.saturating_sub(now - call.started), jitter)
+        self.hold.delay(self.start + now, TIMEOUT.saturating_sub(now - call.started), jitter, None)
     }
 
     fn accepted(&mut self, call: &Call, now: Duration) {
