@@ -19,9 +19,9 @@ use crate::{listing, operations};
 /// How many jobs are looked up by id before those that have ended are handed out.
 const CHUNK: usize = 16;
 
-/// How far apart jobs are looked up by id, on average, if there are more than one chunk of them. It bounds the
-/// requests of a wait for any number of jobs.
-const LOOK_UP_INTERVAL: Duration = Duration::from_millis(50);
+/// How far apart the requests of one poll are on average, after the first page or chunk. It bounds the requests of a
+/// wait for any number of jobs.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Options of a wait: how long it takes at most, how often it polls, and what is called on updates.
 ///
@@ -204,8 +204,8 @@ struct Round {
     /// Pages in a row that showed none of the jobs.
     fruitless: usize,
     by_id: VecDeque<JobId>,
-    /// When the next chunk may be looked up.
-    next_chunk: Instant,
+    /// When the next page or chunk may be asked for.
+    next_request: Instant,
     pending_at_start: usize,
     started: Instant,
     deadline: Option<Instant>,
@@ -303,7 +303,7 @@ impl<'a> WaitForJobs<'a> {
             pages_asked: 0,
             fruitless: 0,
             by_id,
-            next_chunk: started,
+            next_request: started,
             pending_at_start: self.ids.len(),
             started,
             deadline,
@@ -315,6 +315,7 @@ impl<'a> WaitForJobs<'a> {
 
     /// Fetches one listing page. Returns the pages if it is worth fetching another one.
     fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
+        self.pace(round, 1);
         let deadline = earlier(self.http.deadline(), round.listing_until);
         let jobs = match pages
             .next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, true, deadline))
@@ -380,12 +381,8 @@ impl<'a> WaitForJobs<'a> {
 
     /// Looks up some jobs by id, several at a time.
     fn poll_by_id(&mut self, round: &mut Round) {
-        let pause = round.next_chunk.saturating_duration_since(self.now());
-        if !pause.is_zero() {
-            self.http.sleep(pause);
-        }
         let chunk: Vec<JobId> = round.by_id.drain(..round.by_id.len().min(CHUNK)).collect();
-        round.next_chunk = saturating_add(self.now(), LOOK_UP_INTERVAL * CHUNK as u32);
+        self.pace(round, CHUNK as u32);
         let deadline = round.deadline;
         let get =
             move |http: &Http, id: &JobId| operations::get(http, id, earlier(http.deadline(), deadline));
@@ -395,6 +392,15 @@ impl<'a> WaitForJobs<'a> {
                 Err(error) => self.lookup_failed(round, &id, error),
             }
         }
+    }
+
+    /// Waits until the next requests of the poll may be sent.
+    fn pace(&self, round: &mut Round, requests: u32) {
+        let pause = round.next_request.saturating_duration_since(self.now());
+        if !pause.is_zero() {
+            self.http.sleep(pause);
+        }
+        round.next_request = saturating_add(self.now(), REQUEST_INTERVAL * requests);
     }
 
     /// A failed look-up is the job's own affair, unless the key was refused.

@@ -1628,6 +1628,39 @@ fn threads_that_wait_together_do_not_come_back_together() {
     assert!(spread > millis(100), "{after:?}");
 }
 
+/// The simulation of the retry policy says what to expect: 355 of 362 calls in 20 seconds. This shows that threads and
+/// sockets keep to it, for a fifth of that time.
+#[test]
+fn many_threads_under_a_rate_limit_share_it() {
+    const THREADS: usize = 16;
+    const PER_SECOND: f64 = 20.0;
+    let mut tokens = PER_SECOND;
+    let mut filled = Instant::now();
+    let server = RawServer::start(move |_, _| {
+        tokens = (tokens + filled.elapsed().as_secs_f64() * PER_SECOND).min(PER_SECOND);
+        filled = Instant::now();
+        if tokens < 1.0 {
+            return answer(429, &["Retry-After: 1"], "");
+        }
+        tokens -= 1.0;
+        json(&page(&[], false, None))
+    });
+    let client = server.client();
+    let (succeeded, failed) = (Counter::default(), Counter::default());
+    let end = Instant::now() + secs(4);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    if client.list_jobs().send().is_ok() { succeeded.add() } else { failed.add() }
+                }
+            });
+        }
+    });
+    let (succeeded, failed) = (succeeded.get(), failed.get());
+    assert!(failed * 5 < succeeded, "{succeeded} succeeded, {failed} failed");
+}
+
 // The retry budget.
 
 fn attempts(client: &Client) -> u32 {

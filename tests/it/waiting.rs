@@ -323,6 +323,71 @@ fn the_newest_five_hundred_jobs_are_polled_by_listing_alone() {
     assert_eq!(gets, 0);
 }
 
+/// A history of jobs that run for ever, with other jobs before them.
+fn history(newer: usize, running: usize) -> RawServer {
+    RawServer::start(move |_, request| {
+        let Asked::Page = asked(request) else { return json(&job_in("running", &last_segment(request))) };
+        let number = |name: &str| {
+            let value = request.line.split_once(&format!("{name}="))?.1.split('&').next()?;
+            value.trim_start_matches('c').parse::<usize>().ok()
+        };
+        let (from, limit) = (number("cursor").unwrap_or_default(), number("limit").unwrap());
+        let to = newer.saturating_add(running).min(from + limit);
+        let jobs: Vec<String> = (from..to)
+            .map(|n| match n.checked_sub(newer) {
+                Some(n) => job_in("running", &format!("j{n}")),
+                None => job(format!("newer-{n}")),
+            })
+            .collect();
+        let has_more = to < newer + running;
+        let page = format!(r#"{{"jobs":[{}],"has_more":{has_more},"next_cursor":"c{to}"}}"#, jobs.join(","));
+        json(&page)
+    })
+}
+
+fn last_segment(request: &Message) -> String {
+    request.line.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// Requests in the first minute of a wait that polls as often as it does by default.
+fn requests_in_a_minute(newer: usize, running: usize) -> usize {
+    let server = history(newer, running);
+    let ids: Vec<String> = (0..running).map(|n| format!("j{n}")).collect();
+    let options = WaitOptions::new().timeout(secs(60));
+    let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &ids, &options);
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap_err().is_timeout()));
+    server.lines().len()
+}
+
+#[test]
+fn a_wait_makes_no_more_requests_than_documented() {
+    let documented = include_str!("../../src/client.rs");
+    for (jobs, newest, deep) in [(1, 11, 11), (10, 20, 110), (200, 11, 1050), (5000, 55, 840)] {
+        let row = format!("| {jobs} | {newest} | {deep} |");
+        assert!(documented.contains(&row), "{row}");
+        for (newer, documented) in [(0, newest), (100_000, deep)] {
+            let requests = requests_in_a_minute(newer, jobs);
+            // The intervals are shortened by up to a quarter, at random.
+            let range = documented * 3 / 4..=documented * 4 / 3;
+            assert!(range.contains(&requests), "{requests} for {jobs} behind {newer}");
+        }
+    }
+}
+
+#[test]
+fn the_requests_of_a_wait_have_a_ceiling_for_any_number_of_jobs() {
+    // No listing, so each job is looked up by id. One poll does not get through all of them.
+    let server = serve(|asked, _| match asked {
+        Asked::Page => answer(501, &[], ""),
+        Asked::Job(id) | Asked::Cancel(id) => json(&job_in("running", id)),
+    });
+    let ids: Vec<String> = (0..20_000).map(|n| format!("j{n}")).collect();
+    let options = WaitOptions::new().timeout(secs(60));
+    wait_for_each(&simulated(&server).build().unwrap(), &ids, &options);
+    let requests = server.lines().len();
+    assert!((1000..=20 * 60 + 16).contains(&requests), "{requests}");
+}
+
 #[test]
 fn jobs_deep_in_the_history_are_not_searched_for_page_by_page() {
     // Older than the oldest of the sample jobs, which are an hour apart.
