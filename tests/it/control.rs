@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Service, lines, start};
 use crate::support::{
-    Answer, KEY, Message, RawServer, Step, answer, job, json, lock, page, raw, read_message, secs,
+    Answer, KEY, Message, RawServer, Step, answer, job, json, lock, page, raw, read_message, secs, until,
 };
 
 fn millis(milliseconds: u64) -> Duration {
@@ -27,16 +27,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn payload() -> Value {
     json!({"job_type": "opt"})
-}
-
-/// Waits for a condition that another thread brings about.
-#[track_caller]
-fn until(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + secs(30);
-    while !condition() {
-        assert!(Instant::now() < end, "the condition did not come about");
-        thread::sleep(millis(1));
-    }
 }
 
 /// Counts what happens in another thread.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use atomiverse::ClientBuilder;
 
-use crate::support::{Answer, Message, RawServer, Step, answer, job, page, raw};
+use crate::support::{Answer, Message, RawServer, Step, answer, job, page, raw, until};
 
 /// What a read makes of a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -422,11 +422,10 @@ fn a_fault_that_stays_is_an_error_after_three_attempts() {
         };
         let error = outcome.expect_err(name);
         assert!(error.to_string().contains(text), "{name}: {error}");
-        assert_eq!(
-            (error.attempts(), server.requests().len()),
-            (attempts, attempts as usize),
-            "{name}: {error}"
-        );
+        assert_eq!(error.attempts(), attempts, "{name}: {error}");
+        // The client may have given an attempt up before a busy server reads it.
+        until(|| server.requests().len() >= attempts as usize);
+        assert_eq!(server.requests().len(), attempts as usize, "{name}: {error}");
         assert_eq!(error.to_string().contains("tried 3 times"), attempts == 3, "{name}: {error}");
     });
 }

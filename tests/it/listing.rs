@@ -7,7 +7,7 @@ use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Error, JobSummary, JobsIter};
 
 use crate::contract::{Service, lines};
-use crate::support::{RawServer, Step, answer, in_own_process, json, page};
+use crate::support::{RawServer, Step, answer, in_own_process, json, page, until};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
@@ -498,7 +498,7 @@ fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
                     jobs
                 })
                 .collect();
-            assert_eq!(count(), 100);
+            until(|| count() == 100);
             drop(iterators);
             let started = Instant::now();
             while count() > 0 {

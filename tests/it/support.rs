@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio, exit};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomiverse::{Client, ClientBuilder};
 
@@ -117,6 +117,16 @@ struct Seen {
     requests: Vec<Message>,
     open: usize,
     most_open: usize,
+}
+
+/// Waits for a condition that another thread brings about.
+#[track_caller]
+pub fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + secs(30);
+    while !condition() {
+        assert!(Instant::now() < end, "the condition did not come about");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
