@@ -254,7 +254,8 @@ impl ClientBuilder {
     /// machine is always reached directly.
     ///
     /// The first of the variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set, in upper or lower
-    /// case, names the proxy, unless `NO_PROXY` exempts the host of the API. SOCKS proxies are not supported.
+    /// case, names the proxy for `http` and `https` alike, unless `NO_PROXY` exempts the host of the API. SOCKS proxies
+    /// are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
         self.settings.proxy_from_env = proxy_from_env;
         self

@@ -181,7 +181,7 @@
 //! ## Small builds
 //!
 //! With `default-features = false` the crate talks plain HTTP to a gateway on the same machine, without TLS,
-//! compression and the browser. The README shows a profile for small binaries.
+//! compression and the browser. `BENCHMARKS.md` has a profile for small binaries.
 //!
 //! # Staying in control
 //!
