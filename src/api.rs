@@ -134,13 +134,13 @@ impl RawResponse {
     }
 }
 
-/// `Retry-After`: seconds, or an HTTP date.
+/// `Retry-After`: seconds, which some servers write with a fraction, or an HTTP date.
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
-    }
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let fraction = || Duration::try_from_secs_f64(text.parse().ok()?).ok();
+    let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
+    seconds.or_else(fraction).or_else(date)
 }
 
 /// A response with a success status, and the call that it belongs to: decoding it can fail with a
@@ -533,7 +533,8 @@ mod tests {
         assert_eq!(read("0"), Some(Duration::ZERO));
         assert_eq!(read("Sat, 02 May 2026 14:32:11 GMT"), Some(Duration::from_secs(10)));
         assert_eq!(read("Sat, 02 May 2026 14:00:00 GMT"), Some(Duration::ZERO));
-        for nonsense in ["soon", "-1", "1.5", ""] {
+        assert_eq!(read("1.5"), Some(Duration::from_millis(1500)));
+        for nonsense in ["soon", "-1", "nan", "inf", "1e300", ""] {
             assert_eq!(read(nonsense), None, "{nonsense}");
         }
     }
