@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The file holds one payload a line, as JSON. Without `ATOMIVERSE_API_KEY` a simulator inside this process
-//! takes them. Ends with 1 where a payload was rejected or a job did not get done.
+//! takes them. Ends with 1 if a payload was rejected or a job did not get done, and with 130 on Ctrl-C, which
+//! leaves the jobs running.
 
 mod common;
 
@@ -13,7 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::{env, fs, io};
 
-use atomiverse::{BatchSubmission, JobState, WaitOptions};
+use atomiverse::{BatchSubmission, JobId, JobState, WaitOptions};
 use serde_json::Value;
 
 use common::Result;
@@ -26,39 +27,54 @@ fn run() -> Result<ExitCode> {
     let path = env::args().nth(1).ok_or("usage: batch <payloads.jsonl>")?;
     let payloads = read(&path)?;
 
+    let stop = common::stop_on_signal()?;
     let service = common::connect()?;
-    let client = &service.client;
+    let client = service.client.with_stop(&stop);
 
     let answer = client.submit_batch(&payloads).inspect_err(|error| {
-        if let Some(partial) = error.partial_batch() {
-            eprintln!("These went out before the failure:");
+        if let Some(partial) = error.partial_batch().filter(|partial| !partial.received.jobs.is_empty()) {
+            eprintln!("These were submitted before the failure:");
             // The error itself is what counts.
             let _ = report(&partial.received);
+            common::report_running(ids(&partial.received));
         }
     })?;
     report(&answer)?;
-    let mut good = answer.failed == 0;
 
-    let ids = answer.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
-    for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
+    let mut good = answer.failed == 0;
+    let mut is_interrupted = false;
+    let mut unfinished = Vec::new();
+    for outcome in client.wait_for_jobs(ids(&answer), &WaitOptions::new()) {
         match outcome {
             Ok(job) => {
-                writeln!(
-                    io::stdout(),
-                    "{} {:<9} {}",
-                    job.job_id,
-                    job.state,
-                    common::printable(job.name.as_deref().unwrap_or("-"))
-                )?;
+                let name = common::printable(job.name.as_deref().unwrap_or("-"));
+                writeln!(io::stdout(), "{} {:<9} {name}", job.job_id, job.state)?;
                 good &= job.state == JobState::Done;
             }
             Err(error) => {
-                eprintln!("{error}");
+                // A stop ends the wait for all jobs, and each of them says so.
+                if error.is_stopped() {
+                    is_interrupted = true;
+                } else {
+                    eprintln!("{error}");
+                }
+                if !error.is_not_found() {
+                    unfinished.extend(error.job_id().cloned());
+                }
                 good = false;
             }
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    common::report_running(&unfinished);
+    Ok(match good {
+        _ if is_interrupted => ExitCode::from(common::INTERRUPTED),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn ids(answer: &BatchSubmission) -> impl Iterator<Item = &JobId> {
+    answer.jobs.iter().filter_map(|entry| entry.job_id.as_ref())
 }
 
 fn read(path: &str) -> Result<Vec<Value>> {

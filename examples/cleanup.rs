@@ -7,9 +7,11 @@
 mod common;
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use atomiverse::{Client, JobState, JobSummary};
+use atomiverse::{Client, JobState, JobSummary, StopToken};
 use clap::Parser;
 use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use common::Result;
 
 /// Delete old jobs from the history. Shows what it would delete and asks first. Ends with 0 when all of it is gone,
-/// 1 after an error or where a job could not be deleted, 2 on wrong usage, 3 where the answer was no.
+/// 1 after an error or if a job could not be deleted, 2 on wrong usage, 3 if the answer was no, 130 on Ctrl-C.
 #[derive(Parser)]
 #[command(name = "cleanup")]
 struct Arguments {
@@ -41,8 +43,20 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
+    let stop = StopToken::new();
+    let client = client.with_stop(&stop);
+    let is_deleting = Arc::new(AtomicBool::new(false));
+    ctrlc::set_handler({
+        let (stop, is_deleting) = (stop.clone(), is_deleting.clone());
+        // Before the first deletion nothing has been changed, and a question on the terminal cannot be stopped.
+        move || match is_deleting.load(Ordering::Relaxed) {
+            true => stop.stop(),
+            false => process::exit(common::INTERRUPTED.into()),
+        }
+    })?;
+
     let mut out = io::stdout().lock();
-    let old = find(arguments, client)?;
+    let old = find(arguments, &client)?;
     for job in &old {
         writeln!(out, "{}", common::line(job))?;
     }
@@ -55,35 +69,55 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
         return Ok(ExitCode::from(3));
     }
 
-    let (mut deleted, mut gone) = (0, 0);
-    let mut kept = Vec::new();
+    is_deleting.store(true, Ordering::Relaxed);
+    delete(&mut out, &client, &stop, &old)
+}
+
+fn delete(out: &mut impl Write, client: &Client, stop: &StopToken, old: &[JobSummary]) -> Result<ExitCode> {
+    let (mut deleted, mut gone, mut left) = (0, 0, 0);
+    let (mut failed, mut uncertain) = (Vec::new(), Vec::new());
+    let mut gave_up = false;
     let bar = ProgressBar::new(old.len() as u64);
-    for job in bar.wrap_iter(old.iter()) {
-        match client.delete_job_if_exists(&job.job_id) {
+    for (_, outcome) in bar.wrap_iter(client.delete_jobs(old.iter().map(|job| &job.job_id))) {
+        match outcome {
             Ok(true) => deleted += 1,
             Ok(false) => gone += 1,
-            // It runs again, or still: the others can go all the same.
-            Err(error) if error.is_conflict() => kept.push(error),
             Err(error) => {
-                bar.abandon();
-                writeln!(out, "{deleted} deleted, {gone} gone already; the rest was not tried.")?;
-                return Err(error.into());
+                // A conflict concerns one job. Any other failure is likely to concern all of them.
+                if !error.is_conflict() && !error.is_stopped() {
+                    gave_up = true;
+                    stop.stop();
+                }
+                if error.may_have_been_processed() {
+                    uncertain.push(error);
+                } else if error.is_stopped() {
+                    left += 1;
+                } else {
+                    failed.push(error);
+                }
             }
         }
     }
     bar.finish_and_clear();
-    writeln!(out, "{deleted} deleted, {gone} gone already, {} could not be deleted.", kept.len())?;
-    for error in &kept {
+    for error in failed.iter().chain(&uncertain) {
         eprintln!("{error}");
     }
-    Ok(if kept.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    writeln!(out, "{deleted} deleted, {gone} gone already, {} could not be deleted.", failed.len())?;
+    if left + uncertain.len() > 0 {
+        writeln!(out, "{} may have been deleted, {left} were left.", uncertain.len())?;
+        writeln!(out, "Run the same command again to delete the rest.")?;
+        if stop.is_stopped() && !gave_up {
+            return Ok(ExitCode::from(common::INTERRUPTED));
+        }
+    }
+    Ok(if gave_up || !failed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn find(arguments: &Arguments, client: &Client) -> Result<Vec<JobSummary>> {
     let limit = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(arguments.older_than));
     let spinner = ProgressBar::new_spinner().with_message("jobs looked at");
     let mut old = Vec::new();
-    for job in client.iter_jobs().limit(200).prefetch(true) {
+    for job in client.iter_jobs().previews(false).prefetch(true) {
         let job = job?;
         spinner.inc(1);
         // A job whose time cannot be read is kept: nothing is deleted on a guess.

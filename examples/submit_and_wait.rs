@@ -5,17 +5,16 @@
 //! ```
 //!
 //! The file holds the payload as JSON, such as Python's `model_dump()` gives (`water.json` suits the simulator,
-//! whose payloads need a `job_type` only). Without `ATOMIVERSE_API_KEY`
-//! a simulator inside this process takes it. Ends with 0 when the job is done, 1 when it failed, 2 when it
-//! was cancelled, 3 when the time was up, 4 on any other error, and 130 on Ctrl-C, which leaves the job
-//! running.
+//! whose payloads need only a `job_type`). Without `ATOMIVERSE_API_KEY` a simulator inside this process takes it.
+//! Ends with 0 when the job is done, 1 when it failed, 2 when it was cancelled, 3 when the time was up, 4 on any
+//! other error, and 130 on Ctrl-C, which leaves the job running.
 
 mod common;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use std::{env, fs, io, process};
+use std::{env, fs, io};
 
 use atomiverse::{JobState, JobSummary, WaitOptions};
 
@@ -26,8 +25,11 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
-            let timed_out = error.downcast_ref().is_some_and(atomiverse::Error::is_timeout);
-            ExitCode::from(if timed_out { 3 } else { 4 })
+            ExitCode::from(match error.downcast_ref::<atomiverse::Error>() {
+                Some(error) if error.is_stopped() => common::INTERRUPTED,
+                Some(error) if error.is_timeout() => 3,
+                _ => 4,
+            })
         }
     }
 }
@@ -38,23 +40,25 @@ fn run() -> Result<ExitCode> {
     let payload: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
 
+    let stop = common::stop_on_signal()?;
     let service = common::connect()?;
-    let client = &service.client;
+    let client = service.client.with_stop(&stop);
 
-    let mut job = client.submit_job(&payload)?;
-    let link = job.job_dashboard_url();
-    writeln!(io::stdout(), "submitted {} ({link})", job.id())?;
-    let (id, found_at) = (job.id().clone(), link);
-    ctrlc::set_handler(move || {
-        eprintln!("\nJob {id} runs on: look at {found_at}, or cancel it there.");
-        process::exit(130);
-    })?;
+    let job = client.submit_job(&payload)?;
+    writeln!(io::stdout(), "submitted {} ({})", job.id(), job.job_dashboard_url())?;
 
     let options = WaitOptions::new().timeout(Duration::from_secs(3600)).on_update(progress());
-    let state = job.wait(&options)?.state.clone();
+    let outcome = client.wait_for_job(job.id(), &options);
     if io::stdout().is_terminal() {
         println!();
     }
+    let state = outcome
+        .inspect_err(|error| {
+            if error.is_stopped() || error.is_timeout() {
+                common::report_running([job.id()]);
+            }
+        })?
+        .state;
     Ok(ExitCode::from(match state {
         JobState::Done => 0,
         JobState::Failed => 1,

@@ -353,3 +353,403 @@ fn a_batch_tells_of_what_was_rejected_and_waits_for_the_rest() {
     assert_eq!(outcome.out.matches(" done ").count(), 3, "{}", outcome.out);
     assert!(outcome.err.contains("payload 4 was rejected"), "{}", outcome.err);
 }
+
+#[test]
+fn jobs_shows_fields_that_the_crate_does_not_know() {
+    let failed =
+        support::job("a").replace("done", "failed").replace('}', r#","error":"SCF did not converge"}"#);
+    let server = RawServer::script(vec![json(&failed)]);
+    let shown = run(example_on("jobs", &server.url(), KEY).args(["show", "a"]));
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.out.contains(r#""error": "SCF did not converge""#), "{}", shown.out);
+}
+
+/// What programs do when they are asked to end. The tests send signals by the program `kill`.
+#[cfg(unix)]
+mod signals {
+    use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+    use std::{fs, mem, thread};
+
+    use atomiverse::JobState;
+    use atomiverse::simulator::{Fault, Simulator};
+
+    use super::support::{Answer, KEY, RawServer, Step, answer, job, json, secs};
+    use super::{Outcome, example, example_on, folder, run};
+
+    /// How long a test waits for what should happen at once.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Less than anything in these tests takes by itself, and more than a busy machine needs after a signal.
+    const PROMPT: Duration = Duration::from_secs(5);
+
+    /// What a program writes, line by line. It is read on a thread, so that a test can give up.
+    struct Lines {
+        lines: mpsc::Receiver<String>,
+        seen: String,
+    }
+
+    impl Lines {
+        fn new(stream: impl Read + Send + 'static) -> Self {
+            let (sender, lines) = mpsc::channel();
+            // Ends with the program.
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+                    if sender.send(mem::take(&mut line)).is_err() {
+                        return;
+                    }
+                }
+            });
+            Lines { lines, seen: String::new() }
+        }
+
+        /// Reads up to a line that contains this text, and returns that line.
+        fn line_with(&mut self, text: &str) -> String {
+            loop {
+                let line = self.lines.recv_timeout(PATIENCE);
+                let line = line.unwrap_or_else(|_| panic!("{text:?} is missing in {:?}", self.seen));
+                self.seen += &line;
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        }
+
+        /// Everything, when the program has ended.
+        fn all(&mut self) -> String {
+            self.seen.extend(self.lines.iter());
+            mem::take(&mut self.seen)
+        }
+    }
+
+    /// A program that runs. It is killed if the test fails.
+    struct Running {
+        child: Child,
+        out: Lines,
+        err: Lines,
+    }
+
+    impl Running {
+        fn start(command: &mut Command) -> Self {
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let out = Lines::new(child.stdout.take().unwrap());
+            let err = Lines::new(child.stderr.take().unwrap());
+            Running { child, out, err }
+        }
+
+        /// Sends a signal, after which the program must end promptly.
+        fn end_by(mut self, signal: &str) -> Outcome {
+            let started = Instant::now();
+            let killed = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+            assert!(killed.success());
+            let status = until("the program ends", || self.child.try_wait().unwrap());
+            let took = started.elapsed();
+            let code = status.code().expect("ended by itself");
+            let outcome = Outcome { code, out: self.out.all(), err: self.err.all() };
+            assert!(took < PROMPT, "{took:?} after {signal}: {} {}", outcome.out, outcome.err);
+            outcome
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            // It may have ended already.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// Waits until there is a value.
+    fn until<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+        let started = Instant::now();
+        loop {
+            if let Some(value) = value() {
+                return value;
+            }
+            assert!(started.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn until_received(server: &RawServer, count: usize) {
+        until("requests arrive", || (server.lines().len() >= count).then_some(()));
+    }
+
+    fn silent_server() -> RawServer {
+        RawServer::script(vec![vec![Step::Silence]])
+    }
+
+    fn input(name: &str) -> String {
+        format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn an_interrupted_wait_names_the_job_and_leaves_it_running() {
+        // Its clock stands still, so the job stays pending.
+        let simulator = Simulator::start().unwrap();
+        let url = simulator.base_url();
+        let mut command = example_on("submit_and_wait", &url, simulator.api_key());
+        let mut program = Running::start(command.arg(input("water.json")));
+        program.out.line_with("pending");
+        let outcome = program.end_by("-INT");
+        assert_eq!(outcome.code, 130, "{}", outcome.err);
+        assert!(outcome.err.contains("these jobs run on: job-000001\n"), "{}", outcome.err);
+        assert!(outcome.err.contains("jobs -- watch job-000001\n"), "{}", outcome.err);
+        assert_eq!(simulator.client().unwrap().get_job("job-000001").unwrap().state, JobState::Pending);
+
+        // The advice holds.
+        let (_, advice) = outcome.err.split_once("cargo run --example jobs -- cancel ").unwrap();
+        let ids = advice.lines().next().unwrap().split_whitespace();
+        assert_eq!(run(example_on("jobs", &url, simulator.api_key()).arg("cancel").args(ids)).code, 0);
+        assert_eq!(simulator.client().unwrap().get_job("job-000001").unwrap().state, JobState::Cancelled);
+    }
+
+    #[test]
+    fn an_interrupted_submission_says_that_the_job_may_exist() {
+        for (name, file) in [("submit_and_wait", "water.json"), ("batch", "scan.jsonl")] {
+            let server = silent_server();
+            let program = Running::start(example_on(name, &server.url(), KEY).arg(input(file)));
+            until_received(&server, 1);
+            let outcome = program.end_by("-INT");
+            assert_eq!(outcome.code, 130, "{name}: {}", outcome.err);
+            assert!(outcome.err.contains("may have been submitted"), "{name}: {}", outcome.err);
+            assert_eq!(outcome.out, "", "{name}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_batch_names_the_jobs_that_have_not_ended() {
+        let simulator = Simulator::start().unwrap();
+        let mut command = example_on("batch", &simulator.base_url(), simulator.api_key());
+        let mut program = Running::start(command.arg(input("scan.jsonl")));
+        program.out.line_with("5 payloads: 3 submitted");
+        until("the program polls", || (simulator.requests().len() >= 2).then_some(()));
+        let outcome = program.end_by("-INT");
+        assert_eq!(outcome.code, 130, "{}", outcome.err);
+        let ids = "job-000001 job-000002 job-000003\n";
+        for advice in ["these jobs run on: ", "jobs -- watch ", "jobs -- cancel "] {
+            assert!(outcome.err.contains(&format!("{advice}{ids}")), "{}", outcome.err);
+        }
+        assert!(simulator.requests().iter().all(|request| !request.target.ends_with("/cancel")));
+    }
+
+    /// Lists old jobs, and answers the `n`th deletion, counted from 0.
+    fn server_of_old_jobs(
+        count: usize,
+        mut delete: impl FnMut(usize) -> Answer + Send + 'static,
+    ) -> RawServer {
+        let old = |n| job(format!("old-{n}")).replace("done", "cancelled").replace("2026", "2020");
+        let jobs: Vec<String> = (0..count).map(old).collect();
+        let listing = format!(r#"{{"jobs":[{}],"has_more":false}}"#, jobs.join(","));
+        let mut deletions = 0..;
+        RawServer::start(move |_, request| match request.line.starts_with("GET ") {
+            true => json(&listing),
+            false => delete(deletions.next().unwrap()),
+        })
+    }
+
+    #[test]
+    fn an_interrupted_cleanup_counts_what_is_deleted_uncertain_and_left() {
+        let server =
+            server_of_old_jobs(10, |n| if n < 2 { answer(204, &[], "") } else { vec![Step::Silence] });
+        let mut command = example_on("cleanup", &server.url(), KEY);
+        let program = Running::start(command.args(["--older-than", "1", "--yes"]));
+        // The listing, two jobs that are deleted, and four deletions at a time that hang.
+        until_received(&server, 1 + 2 + 4);
+        let outcome = program.end_by("-INT");
+        assert_eq!(outcome.code, 130, "{}", outcome.err);
+        assert!(
+            outcome.out.contains("2 deleted, 0 gone already, 0 could not be deleted."),
+            "{}",
+            outcome.out
+        );
+        assert!(outcome.out.contains("4 may have been deleted, 4 were left."), "{}", outcome.out);
+        assert_eq!(outcome.err.matches("the change may have been made").count(), 4, "{}", outcome.err);
+        assert_eq!(server.lines().len(), 7);
+    }
+
+    #[test]
+    fn a_cleanup_that_is_interrupted_before_it_deletes_ends_at_once() {
+        let server = silent_server();
+        let mut command = example_on("cleanup", &server.url(), KEY);
+        let program = Running::start(command.args(["--older-than", "1", "--yes"]));
+        until_received(&server, 1);
+        let outcome = program.end_by("-INT");
+        assert_eq!((outcome.code, outcome.out.as_str()), (130, ""), "{}", outcome.err);
+        assert_eq!(server.lines().len(), 1);
+    }
+
+    #[test]
+    fn cleanup_gives_up_after_a_failure_that_concerns_all_jobs() {
+        let server = server_of_old_jobs(100, |_| answer(401, &[], r#"{"detail":"The key was revoked"}"#));
+        let outcome = run(example_on("cleanup", &server.url(), KEY).args(["--older-than", "1", "--yes"]));
+        assert_eq!(outcome.code, 1, "{}", outcome.out);
+        assert!(outcome.err.contains("The key was revoked"), "{}", outcome.err);
+        assert!(outcome.out.contains(" were left."), "{}", outcome.out);
+        assert!(server.lines().len() < 50, "{}", server.lines().len());
+    }
+
+    /// The example `service`, and where it listens.
+    struct WebService {
+        program: Running,
+        address: String,
+    }
+
+    impl WebService {
+        fn start(command: &mut Command) -> Self {
+            let mut program = Running::start(command);
+            let line = program.out.line_with("listening on http://");
+            let address = line.trim().trim_start_matches("listening on http://").to_owned();
+            WebService { program, address }
+        }
+
+        fn send(&self, request: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(&self.address).unwrap();
+            let request = format!("{request} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        }
+
+        /// The status and the body.
+        fn ask(&self, request: &str) -> (u16, String) {
+            let mut response = String::new();
+            self.send(request).read_to_string(&mut response).unwrap();
+            let (head, body) = response.split_once("\r\n\r\n").unwrap();
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        }
+
+        /// The number of attempts, by action and status.
+        fn attempts(&self) -> BTreeMap<String, usize> {
+            let (status, text) = self.ask("GET /metrics");
+            assert_eq!(status, 200, "{text}");
+            let counts =
+                text.lines().filter_map(|line| line.strip_prefix("atomiverse_attempt_seconds_count"));
+            counts
+                .map(|line| line.rsplit_once(' ').unwrap())
+                .map(|(labels, count)| (labels.to_owned(), count.parse().unwrap()))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn the_service_ends_promptly_while_calls_hang() {
+        for signal in ["-INT", "-TERM"] {
+            let server = silent_server();
+            // Each of these calls hangs for as long.
+            let service =
+                WebService::start(example_on("service", &server.url(), KEY).args(["--deadline", "30"]));
+            let hanging = [service.send("GET /jobs/a"), service.send("POST /energies/water")];
+            until_received(&server, 2);
+            let outcome = service.program.end_by(signal);
+            assert_eq!(outcome.code, 0, "{signal}: {}", outcome.err);
+            assert!(outcome.err.contains("may have been submitted"), "{signal}: {}", outcome.err);
+            // Its threads were joined, so they had time to respond.
+            for mut stream in hanging {
+                let mut response = String::new();
+                stream.read_to_string(&mut response).unwrap();
+                assert!(response.starts_with("HTTP/1.1 503 "), "{signal}: {response}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_of_the_service_ends_at_its_deadline() {
+        let server = silent_server();
+        let service = WebService::start(example_on("service", &server.url(), KEY).args(["--deadline", "1"]));
+        let started = Instant::now();
+        assert_eq!(service.ask("GET /jobs/a").0, 503);
+        // Without the deadline, an attempt takes 30 seconds and a call 60.
+        assert!(started.elapsed() < secs(20), "{:?}", started.elapsed());
+        assert_eq!(service.program.end_by("-TERM").code, 0);
+    }
+
+    #[test]
+    fn the_service_names_the_jobs_that_run_on() {
+        let simulator = Simulator::start().unwrap();
+        let service =
+            WebService::start(&mut example_on("service", &simulator.base_url(), simulator.api_key()));
+        assert_eq!(service.ask("POST /energies/water"), (200, "job-000001\n".to_owned()));
+        simulator.advance(Duration::MAX);
+        assert_eq!(service.ask("POST /energies/ammonia"), (200, "job-000002\n".to_owned()));
+        let (status, shown) = service.ask("GET /jobs/job-000001");
+        assert!(status == 200 && shown.contains(" done "), "{shown}");
+        assert_eq!(service.ask("GET /jobs/no-such-job").0, 404);
+        assert_eq!(service.ask("GET /favicon.ico").0, 404);
+        let outcome = service.program.end_by("-INT");
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        assert!(outcome.err.contains("these jobs run on: job-000002\n"), "{}", outcome.err);
+    }
+
+    /// Replaces the file at once, as tools that rotate keys do.
+    fn write_key(path: &Path, key: &str) {
+        let new = path.with_extension("new");
+        fs::write(&new, format!("{key}\n")).unwrap();
+        fs::rename(&new, path).unwrap();
+    }
+
+    #[test]
+    fn the_service_uses_a_new_key_without_a_restart() {
+        let simulator = Simulator::start().unwrap();
+        let id = simulator.add_job(atomiverse::simulator::SimulatedJob::new("opt"));
+        let folder = folder("rotation");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("key");
+        let show = format!("GET /jobs/{id}");
+        let mut command = example_on("service", &simulator.base_url(), simulator.api_key());
+        let mut service = WebService::start(command.arg("--key-file").arg(&path));
+        assert_eq!(service.ask(&show).0, 200);
+
+        simulator.set_api_key("av_second_key");
+        assert_eq!(service.ask(&show).0, 503);
+        write_key(&path, "av_second_key");
+        until("the new key is used", || (service.ask(&show).0 == 200).then_some(()));
+        let requests = simulator.requests();
+        assert_eq!(requests.last().unwrap().header("authorization"), Some("Bearer av_second_key"));
+
+        write_key(&path, "");
+        service.program.err.line_with("the old key stays in use");
+        assert_eq!(service.ask(&show).0, 200);
+        let outcome = service.program.end_by("-TERM");
+        assert!(!outcome.err.contains("av_second_key"), "{}", outcome.err);
+    }
+
+    #[test]
+    fn the_metrics_of_the_service_are_what_the_server_saw() {
+        let simulator = Simulator::start().unwrap();
+        let service =
+            WebService::start(&mut example_on("service", &simulator.base_url(), simulator.api_key()));
+        assert_eq!(service.attempts(), BTreeMap::new());
+        service.ask("POST /energies/water");
+        simulator.fail_next(Fault::status(503));
+        assert_eq!(service.ask("GET /jobs/job-000001").0, 200);
+        service.ask("GET /jobs/no-such-job");
+        let attempts = service.attempts();
+        let expected = [
+            (r#"{action="get job",status="200"}"#, 1),
+            (r#"{action="get job",status="404"}"#, 1),
+            (r#"{action="get job",status="503"}"#, 1),
+            (r#"{action="submit job",status="201"}"#, 1),
+        ];
+        assert_eq!(attempts, expected.map(|(labels, count)| (labels.to_owned(), count)).into());
+        assert_eq!(attempts.values().sum::<usize>(), simulator.requests().len());
+        assert_eq!(service.program.end_by("-TERM").code, 0);
+    }
+
+    #[test]
+    fn the_service_runs_on_a_simulator_without_a_key() {
+        let service = WebService::start(&mut example("service"));
+        assert_eq!(service.ask("POST /energies/water"), (200, "job-000121\n".to_owned()));
+        assert!(service.ask("GET /jobs/job-000121").1.contains(" pending "));
+        let outcome = service.program.end_by("-INT");
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        assert!(outcome.err.contains("these jobs run on: job-000121\n"), "{}", outcome.err);
+    }
+}

@@ -1,14 +1,19 @@
 //! What the examples share: where the jobs come from, and how a program ends.
 #![allow(dead_code)] // Each example uses a part of it.
 
+pub mod web;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::{env, io};
 
 use atomiverse::simulator::Simulator;
-use atomiverse::{Client, JobSummary};
+use atomiverse::{Client, ClientBuilder, JobId, JobSummary, StopToken};
 
 pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// The exit code of a program that was interrupted, the same as shells report.
+pub const INTERRUPTED: u8 = 130;
 
 /// The real service where `ATOMIVERSE_API_KEY` is set, otherwise a simulator with some history.
 pub struct Service {
@@ -18,16 +23,43 @@ pub struct Service {
 }
 
 pub fn connect() -> Result<Service> {
+    let (builder, simulator) = builder()?;
+    Ok(Service { client: builder.build()?, _simulator: simulator })
+}
+
+/// The same as `connect`, for a program with settings of its own. The simulator must live as long as the client.
+pub fn builder() -> Result<(ClientBuilder, Option<Simulator>)> {
     if env::var_os("ATOMIVERSE_API_KEY").is_some() {
-        return Ok(Service { client: Client::from_env()?, _simulator: None });
+        return Ok((ClientBuilder::from_env()?, None));
     }
     eprintln!("ATOMIVERSE_API_KEY is not set: these are the jobs of a simulator.");
     let simulator = Simulator::start()?;
     simulator.add_sample_jobs(120);
-    Ok(Service { client: simulator.client()?, _simulator: Some(simulator) })
+    Ok((simulator.client_builder(), Some(simulator)))
 }
 
-/// The exit code of a program: 1 after an error, which is told. A reader that went away (`| head -1`) is none.
+/// Returns a token that is stopped by Ctrl-C, and by the signal that asks a process to terminate.
+pub fn stop_on_signal() -> Result<StopToken> {
+    let stop = StopToken::new();
+    let token = stop.clone();
+    ctrlc::set_handler(move || token.stop())?;
+    Ok(stop)
+}
+
+/// Says which jobs a program leaves behind, and what can be done about them.
+pub fn report_running<'a>(ids: impl IntoIterator<Item = &'a JobId>) {
+    let ids: Vec<&str> = ids.into_iter().map(JobId::as_str).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let ids = printable(&ids.join(" "));
+    eprintln!("As far as is known, these jobs run on: {ids}");
+    eprintln!("  wait for them:  cargo run --example jobs -- watch {ids}");
+    eprintln!("  cancel them:    cargo run --example jobs -- cancel {ids}");
+}
+
+/// The exit code of a program: 1 after an error, which is printed, and 130 after a stop. A reader that went away
+/// (`| head -1`) is no error.
 pub fn finish(outcome: Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
@@ -38,7 +70,8 @@ pub fn finish(outcome: Result<ExitCode>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            let is_stopped = error.downcast_ref().is_some_and(atomiverse::Error::is_stopped);
+            if is_stopped { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
         }
     }
 }
