@@ -96,7 +96,8 @@ fn run(verb: Verb, client: &Client) -> Result<ExitCode> {
     match verb {
         Verb::List { state, name, since, until, max_jobs, json } => {
             let state = state.map(|state| JobState::from(state.as_str()));
-            let mut jobs = client.iter_jobs();
+            // Only JSON shows the molecule.
+            let mut jobs = client.iter_jobs().previews(json);
             if let Some(max_jobs) = max_jobs {
                 jobs = jobs.max_jobs(max_jobs);
             }
