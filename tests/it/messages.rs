@@ -1,15 +1,19 @@
-//! Texts of errors and log lines: bounded, not repeated, no guess stated as a fact, and naming what to change.
+//! Tests the texts of errors and log lines. The first table shows the text of each error, so that they can be read in one
+//! place; a change of a text is a change of the table.
 
+use std::collections::HashMap;
 use std::error::Error as _;
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use atomiverse::{Client, Error, WaitOptions};
+use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+use atomiverse::{Client, ClientBuilder, Error, JobState, RawRequest, Result, StopToken, WaitOptions};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Value, json as value};
 
 use crate::support::{
-    Answer, KEY, RawServer, Step, answer, client_of_nobody, in_own_process, job, json, lock, page, raw,
+    Answer, KEY, RawServer, Step, answer, client_of_nobody, in_own_process, job, json, lock, page, raw, secs,
 };
 
 const JSON: &str = "content-type: application/json";
@@ -55,6 +59,1175 @@ fn chain(error: &Error) -> Vec<String> {
     texts
 }
 
+/// A situation, the text that a user sees in it, and how to bring it about. `PORT` is the port of a server, `T` a time
+/// that is measured, and `N` another number that varies.
+type Row = (&'static str, &'static str, fn() -> String);
+
+const MESSAGES: &[Row] = &[
+    // Settings.
+    (
+        "no key in the environment",
+        "the environment variable ATOMIVERSE_API_KEY is not set: create a key in the settings of the \
+         dashboard and set the variable to it",
+        || of_environment(&[]),
+    ),
+    ("no key", "no API key: call api_key(..), or use Client::from_env()", || refused(Client::builder())),
+    (
+        "a key in quotation marks",
+        "the API key (ATOMIVERSE_API_KEY) is in quotation marks: set it without them",
+        || of_environment(&[("ATOMIVERSE_API_KEY", "\"av_key\"")]),
+    ),
+    (
+        "a key with a line break",
+        "the API key (ATOMIVERSE_API_KEY) contains a line break: copy it again",
+        || of_environment(&[("ATOMIVERSE_API_KEY", "av_key\n")]),
+    ),
+    (
+        "a key with a space",
+        "the API key (api_key) contains a blank or another character other than visible ASCII: copy it \
+         again",
+        || refused(Client::builder().api_key("av key")),
+    ),
+    ("an empty key", "the API key (api_key) is empty: create a key in the settings of the dashboard", || {
+        refused(Client::builder().api_key(""))
+    }),
+    (
+        "a key that cannot replace the present one",
+        "the API key (set_api_key) is in quotation marks: set it without them",
+        || text(settings().build().unwrap().set_api_key("'av_key'")),
+    ),
+    (
+        "a key that cannot be that of a view",
+        "the API key (with_api_key) is empty: create a key in the settings of the dashboard",
+        || text(settings().build().unwrap().with_api_key("")),
+    ),
+    (
+        "a base URL with the path of the API",
+        "ATOMIVERSE_BASE_URL `https://atomiverse.com/api/v1`: leave out /api/v1, which is added to it; to \
+         set the whole address of the API, use api_url (ATOMIVERSE_API_URL); expected a URL such as \
+         https://atomiverse.com",
+        || of_environment(&[KEY_IS_SET, ("ATOMIVERSE_BASE_URL", "https://atomiverse.com/api/v1")]),
+    ),
+    (
+        "a base URL without a scheme",
+        "ATOMIVERSE_BASE_URL `atomiverse.com`: it has no scheme; expected a URL such as \
+         https://atomiverse.com",
+        || of_environment(&[KEY_IS_SET, ("ATOMIVERSE_BASE_URL", "atomiverse.com")]),
+    ),
+    (
+        "a base URL with another scheme",
+        "base_url `ftp://atomiverse.com`: unsupported scheme; expected a URL such as \
+         https://atomiverse.com",
+        || refused(settings().base_url("ftp://atomiverse.com")),
+    ),
+    (
+        "a base URL that is none",
+        "base_url `my server`: not a URL; expected a URL such as https://atomiverse.com",
+        || refused(settings().base_url("my server")),
+    ),
+    (
+        "a base URL without a host",
+        "base_url `https://:443`: it names no host; expected a URL such as https://atomiverse.com",
+        || refused(settings().base_url("https://:443")),
+    ),
+    (
+        "a base URL with a bad port",
+        "base_url `https://atomiverse.com:99999`: the port is not a number up to 65535; expected a URL \
+         such as https://atomiverse.com",
+        || refused(settings().base_url("https://atomiverse.com:99999")),
+    ),
+    (
+        "a base URL with a password",
+        "base_url `https://atomiverse.com`: leave out the user name and password: the API key is the only \
+         credential; expected a URL such as https://atomiverse.com",
+        || refused(settings().base_url("https://user:password@atomiverse.com")),
+    ),
+    (
+        "a base URL with a query",
+        "base_url `https://atomiverse.com`: leave out the query and the fragment; expected a URL such as \
+         https://atomiverse.com",
+        || refused(settings().base_url("https://atomiverse.com?team=7")),
+    ),
+    (
+        "plain http to another machine",
+        "ATOMIVERSE_API_URL `http://10.0.0.7/api/v2`: plain http would show the API key to the network; \
+         use https, or call allow_insecure_http(true); expected a URL such as \
+         https://atomiverse.com/api/v1",
+        || of_environment(&[KEY_IS_SET, ("ATOMIVERSE_API_URL", "http://10.0.0.7/api/v2")]),
+    ),
+    ("a user agent with a line break", "user_agent \"me\\n\": expected printable ASCII", || {
+        refused(settings().user_agent("me\n"))
+    }),
+    ("no bytes for a response", "max_response_bytes is zero: no call could succeed", || {
+        refused(settings().max_response_bytes(0))
+    }),
+    ("no time for a call", "timeout is zero: no call could succeed", || {
+        refused(settings().timeout(Duration::ZERO))
+    }),
+    ("a header twice", "header x-team: it is set twice, or carries the API key", || {
+        refused(settings().header("X-Team", "a").header("x-team", "b"))
+    }),
+    (
+        "a header that carries the key",
+        "header Authorization: it is set twice, or carries the API key",
+        || refused(settings().header("Authorization", "Basic abc")),
+    ),
+    ("a header of the client's", "header \"Host\": this header is set by the client", || {
+        refused(settings().header("Host", "atomiverse.com"))
+    }),
+    ("a header whose name is none", "api_key_header \"X Key\": not a header name", || {
+        refused(settings().api_key_header("X Key"))
+    }),
+    (
+        "a header whose value is none",
+        "header \"X-Team\": its value contains a line break or another character other than visible ASCII",
+        || refused(settings().header("X-Team", "a\nb")),
+    ),
+    (
+        "a SOCKS proxy",
+        "the proxy in proxy, `socks5://127.0.0.1:PORT`: SOCKS proxies are not supported; expected a URL \
+         such as http://proxy.example:3128",
+        || refused(settings().proxy("socks5://127.0.0.1:1080")),
+    ),
+    (
+        "a proxy with another scheme",
+        "the proxy in proxy, `ftp://127.0.0.1`: unsupported scheme; expected a URL such as \
+         http://proxy.example:3128",
+        || refused(settings().proxy("ftp://127.0.0.1")),
+    ),
+    (
+        "a proxy with a path",
+        "the proxy in proxy, `http://proxy.example:3128/path`: it has a path or a query; percent-encode \
+         special characters of a password; expected a URL such as http://proxy.example:3128",
+        || refused(settings().proxy("http://proxy.example:3128/path")),
+    ),
+    (
+        "a proxy with a bad port",
+        "the proxy in proxy, `http://proxy.example:port`: the port is not a number up to 65535; expected \
+         a URL such as http://proxy.example:3128",
+        || refused(settings().proxy("http://proxy.example:port")),
+    ),
+    // Arguments.
+    ("an empty id", "the job id \"\" is empty; nothing was sent", || text(nobody().get_job(""))),
+    (
+        "an id that leads elsewhere",
+        "the job id \"..\" would change the path of the request; nothing was sent",
+        || text(nobody().delete_job("..")),
+    ),
+    (
+        "an id with a line break",
+        "the job id \"9f2c\\n\" contains a control character; nothing was sent",
+        || text(nobody().cancel_job("9f2c\n")),
+    ),
+    (
+        "an id with a space at its end",
+        "the job id \"9f2c \" begins or ends with whitespace; nothing was sent",
+        || text(nobody().rename_job("9f2c ", "water")),
+    ),
+    ("a limit of zero", "limit is 0, but a page has at least one job; nothing was sent", || {
+        text(nobody().list_jobs().limit(0).send())
+    }),
+    ("an empty cursor", "the cursor is empty; leave it out for the first page; nothing was sent", || {
+        text(nobody().list_jobs().cursor("").send())
+    }),
+    (
+        "a payload that is a string",
+        "the payload is a string, not a JSON object: parse it first, for example into a \
+         serde_json::Value; nothing was sent",
+        || text(nobody().submit_job("{}")),
+    ),
+    ("a payload that is a list", "the payload is not a JSON object; nothing was sent", || {
+        text(nobody().submit_job(&value!([1])))
+    }),
+    (
+        "a payload that JSON cannot hold",
+        "the payload cannot be written as JSON: key must be a string; nothing was sent",
+        || text(nobody().submit_job(&HashMap::from([((1, 2), 3)]))),
+    ),
+    (
+        "a payload of a batch that is a list",
+        "payload 1: the payload is not a JSON object; nothing was sent",
+        || text(nobody().submit_batch([payload(), value!([1])])),
+    ),
+    ("no time for a wait", "timeout is zero: use get_job to load a job once; nothing was sent", || {
+        waited(nobody(), &WaitOptions::new().timeout(Duration::ZERO))
+    }),
+    (
+        "a wait without pauses",
+        "min_interval is zero: the server would be polled without a pause; nothing was sent",
+        || waited(nobody(), &WaitOptions::new().min_interval(Duration::ZERO)),
+    ),
+    ("pauses that shrink", "max_interval is shorter than min_interval; nothing was sent", || {
+        waited(nobody(), &WaitOptions::new().min_interval(secs(9)).max_interval(secs(8)))
+    }),
+    (
+        "a segment of a raw request that leads elsewhere",
+        "request: the segment \"..\" of its path would change the path; nothing was sent",
+        || text(nobody().send(RawRequest::new("GET", ["jobs", ".."]))),
+    ),
+    (
+        "a method in lower case",
+        "request: the method `get`: expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS; nothing was \
+         sent",
+        || text(nobody().send(RawRequest::new("get", ["jobs"]))),
+    ),
+    (
+        "a raw body that JSON cannot hold",
+        "request: its body cannot be written as JSON: key must be a string; nothing was sent",
+        || text(nobody().send(RawRequest::new("POST", ["jobs"]).json(&HashMap::from([((1, 2), 3)])))),
+    ),
+    (
+        "a path without a slash",
+        "request: the path `jobs` does not begin with a slash: it is the path below the API URL; nothing \
+         was sent",
+        || sent(|request| request.path = "jobs".to_owned()),
+    ),
+    (
+        "a path that is not encoded",
+        "request: the path `/jobs/a b` contains a character that must be percent-encoded; nothing was \
+         sent",
+        || sent(|request| request.path = "/jobs/a b".to_owned()),
+    ),
+    (
+        "a path that leads out of the API",
+        "request: the path `/jobs/../../admin` has a segment `.` or `..`, which would lead out of the \
+         API; nothing was sent",
+        || sent(|request| request.path = "/jobs/../../admin".to_owned()),
+    ),
+    (
+        "a raw header of the client's",
+        "request: the header Host: the client sets it; nothing was sent",
+        || sent(|request| request.headers.push(("Host".to_owned(), "x".to_owned()))),
+    ),
+    (
+        "a request that on_request spoils",
+        "get job 9f2c: on_request made a request that cannot be sent: the path `v2/jobs` does not begin \
+         with a slash: it is the path below the API URL (GET http://localhost/api/v1/jobs/9f2c)",
+        || hooked(),
+    ),
+    // Connections.
+    (
+        "a server that is not there",
+        "get job 9f2c: no connection: Connection refused (os error N); nothing was sent (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(nobody().get_job("9f2c")),
+    ),
+    (
+        "a server that is not there, for a submission",
+        "submit job: no connection: Connection refused (os error N); nothing was sent (POST \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(nobody().submit_job(&payload())),
+    ),
+    (
+        "a server that is not there, again and again",
+        "get job 9f2c: no connection: Connection refused (os error N); nothing was sent (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c, tried 3 times in T s)",
+        || text(client_of_nobody().get_job("9f2c")),
+    ),
+    (
+        "a server that closes the connection",
+        "get job 9f2c: the connection broke: Peer disconnected (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(vec![Step::Close]),
+    ),
+    (
+        "a server that closes the connection of a change",
+        "rename job 9f2c: the connection broke: Peer disconnected; the change may have been made all the \
+         same: load the job to see (PATCH http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(vec![Step::Close]).rename_job("9f2c", "water")),
+    ),
+    (
+        "a server that closes the connection of a submission",
+        "submit job: the connection broke: Peer disconnected; what this request holds may have been \
+         submitted: check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(vec![Step::Close]).submit_job(&payload())),
+    ),
+    (
+        "a server that resets the connection",
+        "get job 9f2c: the connection broke: Connection reset by peer (os error N) (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(vec![Step::Reset]),
+    ),
+    (
+        "a body that breaks off",
+        "get job 9f2c: the connection broke: Peer disconnected (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c, request id r7)",
+        || {
+            get([
+                raw("HTTP/1.1 200 OK\r\nx-request-id: r7\r\ncontent-length: 99\r\n\r\n{"),
+                vec![Step::Close],
+            ]
+            .concat())
+        },
+    ),
+    (
+        "bytes that are not HTTP",
+        "get job 9f2c: the response is not valid HTTP: protocol: http parse fail: invalid HTTP version \
+         (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(raw("SSH-2.0-OpenSSH_9.7\r\n\r\n")),
+    ),
+    #[cfg(feature = "gzip")]
+    (
+        "a body that is not compressed as it says",
+        "get job 9f2c: the body of the response is broken: invalid gzip header (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(answer(200, &["content-encoding: gzip"], "not compressed")),
+    ),
+    (
+        "no response in time",
+        "get job 9f2c: no response within T s (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(impatient().get_job("9f2c")),
+    ),
+    (
+        "no response in time to a change",
+        "delete job 9f2c: no response within T s; the change may have been made all the same: load the \
+         job to see (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(impatient().delete_job("9f2c")),
+    ),
+    (
+        "no response in time to a submission",
+        "submit job: no response within T s; what this request holds may have been submitted: check the \
+         newest jobs (list_jobs) before you submit it again (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(impatient().submit_job(&payload())),
+    ),
+    (
+        "no time left for a request",
+        "get job 9f2c: not tried: no time was left to send the request (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(nobody().with_timeout(Duration::from_nanos(1)).get_job("9f2c")),
+    ),
+    (
+        "a body that is too large",
+        "get job 9f2c: the response is larger than the limit of 10 bytes (max_response_bytes) (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || too_large(),
+    ),
+    (
+        "a stop before a request",
+        "get job 9f2c: stopped: no request was in flight (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || stopped_before(),
+    ),
+    (
+        "a stop while a request is in flight",
+        "get job 9f2c: stopped before the response came (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || stopped_in_flight(|client| client.get_job("9f2c").map(drop)),
+    ),
+    (
+        "a stop while a change is in flight",
+        "cancel job 9f2c: stopped before the response came; the change may have been made all the same: \
+         load the job to see (POST http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel)",
+        || stopped_in_flight(|client| client.cancel_job("9f2c")),
+    ),
+    (
+        "a stop while a submission is in flight",
+        "submit job: stopped before the response came; what this request holds may have been submitted: \
+         check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || stopped_in_flight(|client| client.submit_job(&payload()).map(drop)),
+    ),
+    // Statuses.
+    (
+        "401 with a key that is refused",
+        "get job 9f2c: 401 Unauthorized: the server said: Invalid API key; check the API key \
+         (ATOMIVERSE_API_KEY): it may be mistyped or revoked (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(401, &detail("Invalid API key")),
+    ),
+    (
+        "401 with a key that did not arrive",
+        "get job 9f2c: 401 Unauthorized: the server said: Not authenticated; no API key seems to have \
+         reached the service: it may expect the key in another header (api_key_header), or a proxy or \
+         gateway may have removed it (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(401, &detail("Not authenticated")),
+    ),
+    (
+        "403 of the service",
+        "get job 9f2c: 403 Forbidden: the server said: balance too low (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(403, &detail("balance too low")),
+    ),
+    (
+        "403 of a gateway",
+        "get job 9f2c: 403 Forbidden: the server said: an HTML page, \"Sign in\"; a response that is not \
+         JSON may not be the API's: a proxy or gateway may have sent it, or the base URL (base_url, \
+         ATOMIVERSE_BASE_URL) may be wrong (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || html(403),
+    ),
+    (
+        "404 before any success",
+        "get job 9f2c: 404 Not Found: the server said: Job not found; the job may have been deleted or \
+         belong to another account, or the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong: no call \
+         of this client has succeeded yet (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(404, &detail("Job not found")),
+    ),
+    (
+        "404 after a success",
+        "get job 9f2c: 404 Not Found: the server said: Job not found; the job may have been deleted or \
+         belong to another account (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(verified(answer(404, &[JSON], &detail("Job not found"))).get_job("9f2c")),
+    ),
+    (
+        "404 of a gateway",
+        "get job 9f2c: 404 Not Found: the server said: an HTML page, \"Sign in\"; a response that is not \
+         JSON may not be the API's: a proxy or gateway may have sent it, or the base URL (base_url, \
+         ATOMIVERSE_BASE_URL) may be wrong (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || html(404),
+    ),
+    (
+        "404 for a list before any success",
+        "list jobs: 404 Not Found: the server said: Not Found; the base URL (base_url, \
+         ATOMIVERSE_BASE_URL) may be wrong (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(answer(404, &[JSON], &detail("Not Found"))).list_jobs().send()),
+    ),
+    (
+        "405 after a success",
+        "list jobs: 405 Method Not Allowed: the server said: Method Not Allowed; the service differs from \
+         what this version expects: HTTP.md lists the requests, and ClientBuilder::on_request can adapt \
+         them (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(verified(answer(405, &[JSON], &detail("Method Not Allowed"))).list_jobs().send()),
+    ),
+    (
+        "422 for a name",
+        "rename job 9f2c: 422 Unprocessable Entity: the server said: name: at most 200 characters (PATCH \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(answer(422, &[JSON], TOO_LONG)).rename_job("9f2c", "w")),
+    ),
+    (
+        "429",
+        "get job 9f2c: 429 Too Many Requests: the server said: slow down; send fewer requests (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(429, &detail("slow down")),
+    ),
+    (
+        "429 with Retry-After",
+        "get job 9f2c: 429 Too Many Requests; the server asks to wait 120 s before another attempt (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(answer(429, &[JSON, "retry-after: 120"], "")),
+    ),
+    (
+        "a call held back by the Retry-After of another",
+        "get job 9f2c: not tried: the server has asked for a pause (Retry-After) that lasts T s more, and \
+         less time is left (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || held(),
+    ),
+    (
+        "500",
+        "get job 9f2c: 500 Internal Server Error; the error is the server's: try again later (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(500, ""),
+    ),
+    (
+        "500 for a change",
+        "cancel job 9f2c: 500 Internal Server Error; the change may have been made all the same: load the \
+         job to see (POST http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel)",
+        || text(client(answer(500, &[], "")).cancel_job("9f2c")),
+    ),
+    (
+        "500 for a submission",
+        "submit job: 500 Internal Server Error; what this request holds may have been submitted: check \
+         the newest jobs (list_jobs) before you submit it again (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(answer(500, &[], "")).submit_job(&payload())),
+    ),
+    (
+        "502 of a gateway",
+        "get job 9f2c: 502 Bad Gateway: the server said: an HTML page, \"Sign in\"; the error is the \
+         server's: try again later (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || html(502),
+    ),
+    (
+        "503 until the retry budget is spent",
+        "get job 9f2c: 503 Service Unavailable; the error is the server's: try again later (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c, tried 2 times in T s)",
+        || budget_spent(),
+    ),
+    (
+        "a status without a name",
+        "get job 9f2c: 599 (a status without a name); the error is the server's: try again later (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(599, ""),
+    ),
+    (
+        "a redirect",
+        "get job 9f2c: 302: the server redirects to https://other.example/login, which is not followed: \
+         the API key is sent to the configured address only. If the new address is right, set it as the \
+         base URL (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(answer(302, &["location: https://other.example/login"], "")),
+    ),
+    (
+        "a redirect to nowhere",
+        "get job 9f2c: 301: the server redirects to an address that it does not name, which is not \
+         followed: the API key is sent to the configured address only. If the new address is right, set \
+         it as the base URL (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(answer(301, &[], "")),
+    ),
+    // Outcomes of changes.
+    (
+        "a delete of a running job",
+        "delete job 9f2c: 409 Conflict: the server said: busy; the job is running. Only a done, failed or \
+         cancelled job can be deleted: cancel it, wait until it has stopped, then delete it (DELETE \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(routed(answer(409, &[JSON], &detail("busy")), json(&in_state("running"))).delete_job("9f2c")),
+    ),
+    (
+        "a delete of a job that has ended meanwhile",
+        "delete job 9f2c: 409 Conflict: the server said: busy; the job is done now: try again (DELETE \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(routed(answer(409, &[JSON], &detail("busy")), json(&job("9f2c"))).delete_job("9f2c")),
+    ),
+    (
+        "a delete of a job whose state is not known",
+        "delete job 9f2c: 409 Conflict: the server said: busy; the state of the job could not be loaded: \
+         get job 9f2c: 500 Internal Server Error; the error is the server's: try again later (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c) (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(routed(answer(409, &[JSON], &detail("busy")), answer(500, &[], "")).delete_job("9f2c")),
+    ),
+    (
+        "a cancellation that is refused",
+        "cancel job 9f2c: 400 Bad Request: the server said: no; the job is running (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel)",
+        || text(routed(answer(400, &[JSON], &detail("no")), json(&in_state("running"))).cancel_job("9f2c")),
+    ),
+    (
+        "a delete that leaves the job",
+        "delete job 9f2c: 200, but the job is still there and is running; the change may have been made \
+         all the same: load the job to see (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(routed(json(&in_state("running")), json(&in_state("running"))).delete_job("9f2c")),
+    ),
+    (
+        "a delete that shows the job, which cannot be loaded",
+        "delete job 9f2c: 200, but the response shows the job, and it is not known whether it is gone: \
+         get job 9f2c: 500 Internal Server Error; the error is the server's: try again later (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c); the change may have been made all the same: load the \
+         job to see (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(routed(json(&in_state("running")), answer(500, &[], "")).delete_job("9f2c")),
+    ),
+    (
+        "a rename to another name",
+        "rename job 9f2c: 200, but the body of the response does not confirm it: the body begins with \
+         \"{\\\"name\\\":\\\"wat\\\"}\"; the change may have been made all the same: load the job to see \
+         (PATCH http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(json(r#"{"name":"wat"}"#)).rename_job("9f2c", "water")),
+    ),
+    (
+        "a rename that is denied",
+        "rename job 9f2c: 200, but the body of the response does not confirm it: the body begins with \
+         \"{\\\"success\\\":false}\" (PATCH http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(json(r#"{"success":false}"#)).rename_job("9f2c", "water")),
+    ),
+    (
+        "a rename that meets a login page",
+        "rename job 9f2c: 200, but the body of the response does not confirm it: the body begins with \
+         \"<html><title>Sign in</title></html>\"; an HTML page is not a response of the API: a proxy or \
+         gateway may have sent it, or the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong; the \
+         change may have been made all the same: load the job to see (PATCH \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(answer(200, &[HTML], PAGE)).rename_job("9f2c", "water")),
+    ),
+    (
+        "a rename that the service does not have",
+        "rename job 9f2c: 404 Not Found, but the job exists and is done: the service has no such request; \
+         the service differs from what this version expects: HTTP.md lists the requests, and \
+         ClientBuilder::on_request can adapt them (PATCH http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || {
+            text(
+                routed(answer(404, &[JSON], &detail("Not Found")), json(&job("9f2c")))
+                    .rename_job("9f2c", "water"),
+            )
+        },
+    ),
+    (
+        "a delete that may have found nothing at a wrong address",
+        "delete job 9f2c: 404 Not Found, but it is not known whether the job is gone: list jobs: 404 Not \
+         Found: the server said: Not Found; the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong \
+         (GET http://127.0.0.1:PORT/api/v1/jobs) (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(answer(404, &[JSON], &detail("Not Found"))).delete_job_if_exists("9f2c")),
+    ),
+    (
+        "a delete after 503",
+        "delete job 9f2c: 404 Not Found: the server said: Job not found; the job may have been deleted or \
+         belong to another account, or the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong: no call \
+         of this client has succeeded yet; the change may have been made all the same: load the job to \
+         see (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c, tried 2 times in T s)",
+        || deleted_after_503(),
+    ),
+    (
+        "another job",
+        "get job 9f2c: the server responded with another job, 77aa; it may be the response to another \
+         request (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(json(&job("77aa"))),
+    ),
+    // Responses that cannot be read.
+    (
+        "a page that is a list",
+        "list jobs: the response cannot be read as a page of jobs: invalid length 0, expected struct \
+         ReceivedPage with 3 elements at line 1 column 2; content type application/json, the body begins \
+         with \"[]\"; the service differs from what this version expects: HTTP.md lists that, and \
+         ClientBuilder::on_response can adapt responses (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json("[]")).list_jobs().send()),
+    ),
+    (
+        "a page that does not say whether there are more",
+        "list jobs: the response cannot be read as a page of jobs: it has neither `has_more` nor \
+         `next_cursor`; content type application/json, the body begins with \"{\\\"jobs\\\":[]}\"; the \
+         service differs from what this version expects: HTTP.md lists that, and \
+         ClientBuilder::on_response can adapt responses (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json(r#"{"jobs":[]}"#)).list_jobs().send()),
+    ),
+    (
+        "a page of HTML",
+        "list jobs: the response cannot be read as a page of jobs: expected value at line 1 column 1; \
+         content type text/html, the body begins with \"<html><title>Sign in</title></html>\"; an HTML \
+         page is not a response of the API: a proxy or gateway may have sent it, or the base URL \
+         (base_url, ATOMIVERSE_BASE_URL) may be wrong (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(answer(200, &[HTML], PAGE)).list_jobs().send()),
+    ),
+    (
+        "one job of a page",
+        "list jobs: job 2 of the page (9f2c) cannot be read: missing field `job_type` at line 1 column \
+         32; the service differs from what this version expects: HTTP.md lists that, and \
+         ClientBuilder::on_response can adapt responses (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || {
+            iterated(vec![format!(
+                r#"{{"jobs":[{},{{"job_id":"9f2c","state":"done"}}],"has_more":false}}"#,
+                job("a")
+            )])
+        },
+    ),
+    (
+        "one field of a job of a page",
+        "list jobs: job 1 of the page (9f2c) cannot be read: job_type: invalid type: integer `7`, \
+         expected a string at line 1 column 56; the service differs from what this version expects: \
+         HTTP.md lists that, and ClientBuilder::on_response can adapt responses (GET \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["9f2c"], false, None).replace(r#""opt""#, "7")]),
+    ),
+    (
+        "more jobs without a cursor",
+        "list jobs: the server says that there are more jobs, but sent no cursor for the next page; the \
+         service differs from what this version expects of its pages (HTTP.md); ClientBuilder::on_request \
+         and on_response can adapt them (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["a"], true, None)]),
+    ),
+    (
+        "a cursor that repeats",
+        "list jobs: the server sent the cursor \"c1\" a second time: its pages repeat; the service \
+         differs from what this version expects of its pages (HTTP.md); ClientBuilder::on_request and \
+         on_response can adapt them (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["a"], true, Some("c1")), page(&["b"], true, Some("c1"))]),
+    ),
+    (
+        "a page that repeats",
+        "list jobs: the page begins with the same job as the one before, a: the server seems to ignore \
+         the cursor; the service differs from what this version expects of its pages (HTTP.md); \
+         ClientBuilder::on_request and on_response can adapt them (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["a"], true, Some("c1")), page(&["a"], true, Some("c2"))]),
+    ),
+    (
+        "a job without a field",
+        "get job 9f2c: the response cannot be read as a job: missing field `job_type` at line 1 column \
+         32; content type application/json, the body begins with \
+         \"{\\\"job_id\\\":\\\"9f2c\\\",\\\"state\\\":\\\"done\\\"}\"; the service differs from what this \
+         version expects: HTTP.md lists that, and ClientBuilder::on_response can adapt responses (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(json(r#"{"job_id":"9f2c","state":"done"}"#)),
+    ),
+    (
+        "an empty body",
+        "get job 9f2c: the response cannot be read as a job: EOF while parsing a value at line 1 column \
+         0; content type application/json, the body is empty; the service differs from what this version \
+         expects: HTTP.md lists that, and ClientBuilder::on_response can adapt responses (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(json("")),
+    ),
+    (
+        "a submission without an id",
+        "submit job: the response cannot be read as a submitted job: missing field `job_id`; content type \
+         application/json, the body begins with \"{}\"; the service differs from what this version \
+         expects: HTTP.md lists that, and ClientBuilder::on_response can adapt responses; what this \
+         request holds may have been submitted: check the newest jobs (list_jobs) before you submit it \
+         again (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(answer(201, &[JSON], "{}")).submit_job(&payload())),
+    ),
+    (
+        "a batch with too few entries",
+        "submit batch: the response has 1 entries for 2 payloads, so it is not known which entry belongs \
+         to which payload; Error::partial_batch holds the entries; what this request holds may have been \
+         submitted: check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || text(client(json(&batch(1).to_string())).submit_batch([payload(), payload()])),
+    ),
+    (
+        "a batch with an entry without an id",
+        "submit batch: the response cannot be read as the response to a batch: its entry 0 is a job \
+         without an id; content type application/json, the body begins with \
+         \"{\\\"cache_hits\\\":0,\\\"failed\\\":0,\\\"jobs\\\":[{\\\"id_of_job\\\":\\\"9f2c\\\",\\\"state\\\":\\\"pending\\\",\\\"status\\\":\\\"submitted\\\"}],\\\"submitted\\\":1,\\\"total\\\":1}\"; \
+         the service differs from what this version expects: HTTP.md lists that, and \
+         ClientBuilder::on_response can adapt responses; what this request holds may have been submitted: \
+         check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || text(client(json(&batch(1).to_string().replace("job_id", "id_of_job"))).submit_batch([payload()])),
+    ),
+    (
+        "a batch in another order",
+        "submit batch: the response cannot be read as the response to a batch: its entry 0 has an index \
+         that is not its position; content type application/json, the body begins with \
+         \"{\\\"cache_hits\\\":0,\\\"failed\\\":0,\\\"jobs\\\":[{\\\"index\\\":5,\\\"job_id\\\":\\\"9f2c\\\",\\\"state\\\":\\\"pending\\\",\\\"status\\\":\\\"submitted\\\"}],\\\"submitted\\\":1,\\\"to…\"; \
+         the service differs from what this version expects: HTTP.md lists that, and \
+         ClientBuilder::on_response can adapt responses; what this request holds may have been submitted: \
+         check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || {
+            text(
+                client(json(&batch(1).to_string().replace(r#""job_id""#, r#""index":5,"job_id""#)))
+                    .submit_batch([payload()]),
+            )
+        },
+    ),
+    (
+        "a batch of which a part failed",
+        "submit batch: 422 Unprocessable Entity: the server said: charge is missing; of 2500 payloads, \
+         the first 1000 were processed (1000 submitted, 0 failed, 0 cache hits), the next 1000 were in \
+         the request that failed, and the last 500 were not sent (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || partial_batch(),
+    ),
+    (
+        "a raw response that is not JSON",
+        "request: the response cannot be read as the JSON that was asked for: trailing characters at line \
+         1 column 7; content type text/plain, the body begins with \"-76.4 hartree\"; the service differs \
+         from what this version expects: HTTP.md lists that, and ClientBuilder::on_response can adapt \
+         responses (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c/energy)",
+        || {
+            text(
+                client(answer(200, &["content-type: text/plain"], "-76.4 hartree"))
+                    .send(RawRequest::new("GET", ["jobs", "9f2c", "energy"]))
+                    .unwrap()
+                    .json::<Value>(),
+            )
+        },
+    ),
+    // Waits.
+    (
+        "a wait that timed out",
+        "wait for job 9f2c: it was still running after T s; the job was not cancelled and may cost more: \
+         wait again, or cancel it",
+        || timed_out(JobState::Running, false, None),
+    ),
+    (
+        "a wait that timed out in a state that this version does not know",
+        "wait for job 9f2c: it was in the state \"paused\", which this version does not know, after T s; \
+         the job was not cancelled and may cost more: wait again, or cancel it",
+        || timed_out(JobState::Unknown("paused".to_owned()), false, None),
+    ),
+    (
+        "a wait that timed out and cancelled",
+        "wait for job 9f2c: it was still running after T s; the server accepted the request to cancel it; \
+         load the job to see whether it stopped",
+        || timed_out(JobState::Running, true, None),
+    ),
+    (
+        "a wait that timed out and could not cancel",
+        "wait for job 9f2c: it was still running after T s; the job could not be cancelled and may cost \
+         more: cancel job 9f2c: 403 Forbidden: the server said: simulated status 403 (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel, request id sim-N)",
+        || timed_out(JobState::Running, true, Some(("POST", Fault::status(403)))),
+    ),
+    (
+        "a wait that timed out and may have cancelled",
+        "wait for job 9f2c: it was still running after T s; it is not known whether the job was \
+         cancelled: cancel job 9f2c: the connection broke: Peer disconnected; the change may have been \
+         made all the same: load the job to see (POST http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel)",
+        || timed_out(JobState::Running, true, Some(("POST", Fault::LostAnswer))),
+    ),
+    (
+        "a wait that never saw the job",
+        "wait for job 9f2c: its state could not be read after T s (the last poll failed: get job 9f2c: \
+         500 Internal Server Error: the server said: simulated status 500; the error is the server's: try \
+         again later (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c, request id sim-N)); the job was not \
+         cancelled and may cost more: wait again, or cancel it",
+        || timed_out(JobState::Running, false, Some(("GET", Fault::status(500)))),
+    ),
+    (
+        "a wait for a job that does not exist",
+        "get job 9f2c: 404 Not Found: the server said: Job not found; the job may have been deleted or \
+         belong to another account (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || {
+            text(
+                verified(answer(404, &[JSON], &detail("Job not found")))
+                    .wait_for_job("9f2c", &WaitOptions::new()),
+            )
+        },
+    ),
+    (
+        "a wait that was stopped",
+        "wait for job 9f2c: stopped; it was running when last seen; the job was not cancelled and may \
+         cost more: wait again, or cancel it",
+        || stopped_wait(),
+    ),
+];
+
+/// Those that name the TLS library are rustls's.
+#[cfg(feature = "rustls")]
+const MESSAGES_OF_SECURE_CONNECTIONS: &[Row] = &[
+    ("no certificate in a file", "add_root_certificates: no certificate found; expected PEM", || {
+        refused(settings().add_root_certificates(""))
+    }),
+    (
+        "a certificate that is not PEM",
+        "add_root_certificates: not valid PEM: PEM: Base64Decode(\"InvalidCharacter(33)\")",
+        || refused(settings().add_root_certificates(PEM)),
+    ),
+    #[cfg(feature = "platform-verifier")]
+    (
+        "a file with a certificate and the system's trust",
+        "add_root_certificates cannot be combined with the feature platform-verifier: add the certificate \
+         to those that the operating system trusts, or disable the feature",
+        || refused(settings().add_root_certificates(authority())),
+    ),
+    (
+        "a certificate that is not trusted",
+        "get job 9f2c: no secure connection: invalid peer certificate: UnknownIssuer. If the server's \
+         certificate comes from a private certificate authority, pass that to add_root_certificates or \
+         enable the feature platform-verifier; nothing was sent (GET \
+         https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || of_server(untrusted_server()),
+    ),
+    (
+        "https to a server of plain http",
+        "get job 9f2c: no secure connection: received corrupt message of type InvalidContentType (the \
+         server does not speak TLS on this port; is its URL http://?). If the server's certificate comes \
+         from a private certificate authority, pass that to add_root_certificates or enable the feature \
+         platform-verifier; nothing was sent (GET https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || of_server(plain_server()),
+    ),
+    (
+        "a proxy of the builder that is not there",
+        "get job 9f2c: no connection: the proxy http://127.0.0.1:PORT (proxy): Connection refused (os \
+         error N); nothing was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || through("http://user:hunter2@PROXY", &dead()),
+    ),
+    (
+        "a proxy that wants a password",
+        "get job 9f2c: no connection: the proxy http://127.0.0.1:PORT (proxy): it requires a user name \
+         and password in its URL (407); nothing was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || through("http://PROXY", &refusing("407 Proxy Authentication Required")),
+    ),
+    (
+        "a proxy that refuses the tunnel",
+        "get job 9f2c: no connection: the proxy http://127.0.0.1:PORT (proxy): it responded 403; nothing \
+         was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || through("http://PROXY", &refusing("403 Forbidden")),
+    ),
+    (
+        "a proxy that cannot reach the service",
+        "get job 9f2c: no connection: the proxy http://127.0.0.1:PORT (proxy): it responded 502; nothing \
+         was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || through("http://PROXY", &refusing("502 Bad Gateway")),
+    ),
+    (
+        "a proxy of the environment that is not there",
+        "get job 9f2c: no connection: the proxy http://127.0.0.1:PORT (HTTPS_PROXY): Connection refused \
+         (os error N); nothing was sent (GET https://atomiverse.com/api/v1/jobs/9f2c)",
+        || of_environment(&[KEY_IS_SET, ("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")]),
+    ),
+    (
+        "a proxy of the environment with a slash in its password",
+        "the proxy in HTTPS_PROXY, `http://proxy.example:3128`: the port is not a number up to 65535; \
+         expected a URL such as http://proxy.example:3128",
+        || of_environment(&[KEY_IS_SET, ("HTTPS_PROXY", "http://user:a/b@proxy.example:3128")]),
+    ),
+];
+
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+const MESSAGES_WITHOUT_TLS: &[Row] = &[
+    (
+        "https",
+        "https://atomiverse.com/api/v1 needs TLS, which this build leaves out: enable the feature rustls \
+         or native-tls",
+        || refused(Client::builder().api_key(KEY)),
+    ),
+    (
+        "a certificate authority",
+        "add_root_certificates: this build leaves TLS out; enable the feature rustls or native-tls",
+        || refused(settings().add_root_certificates(PEM)),
+    ),
+];
+
+#[test]
+fn each_situation_has_its_message() {
+    assert_messages(MESSAGES);
+}
+
+#[cfg(feature = "rustls")]
+#[test]
+fn each_situation_of_a_secure_connection_has_its_message() {
+    assert_messages(MESSAGES_OF_SECURE_CONNECTIONS);
+}
+
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+#[test]
+fn each_situation_of_a_build_without_tls_has_its_message() {
+    assert_messages(MESSAGES_WITHOUT_TLS);
+}
+
+#[track_caller]
+fn assert_messages(rows: &[Row]) {
+    let mut failures = Vec::new();
+    for (situation, expected, run) in rows {
+        let text = run();
+        let shown = without_what_varies(&text);
+        if shown != *expected {
+            failures.push(format!("{situation}:\n     is {shown}\n not {expected}"));
+        }
+        if let Some(clause) = repeated(&text) {
+            failures.push(format!("{situation}: says twice {clause:?}: {text}"));
+        }
+        for unwanted in [KEY, "av_key", "hunter2", "\n", "io: "] {
+            if text.contains(unwanted) {
+                failures.push(format!("{situation}: contains {unwanted:?}: {text}"));
+            }
+        }
+        if text.ends_with(['.', '!']) {
+            failures.push(format!("{situation}: ends like a sentence: {text}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Replaces ports, measured times and numbers of the operating system.
+fn without_what_varies(text: &str) -> String {
+    let mut shown = text.to_owned();
+    for (before, after, placeholder) in [
+        ("127.0.0.1:", "", "PORT"),
+        (" times in ", " s", "T"),
+        (" within ", " s", "T"),
+        ("lasts ", " s more", "T"),
+        ("(os error ", ")", "N"),
+        // How long a wait polled, and how often.
+        (" after ", " s", "T"),
+        ("request id sim-", "", "N"),
+    ] {
+        let mut replaced = String::new();
+        let mut left = shown.as_str();
+        while let Some(at) = left.find(before) {
+            let (kept, rest) = left.split_at(at + before.len());
+            let length = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let is_number = length > 0 && rest[length..].starts_with(after);
+            replaced += kept;
+            replaced += if is_number { placeholder } else { &rest[..length] };
+            left = &rest[length..];
+        }
+        replaced += left;
+        shown = replaced;
+    }
+    shown
+}
+
+/// A clause that a text has twice.
+fn repeated(text: &str) -> Option<String> {
+    let mut said: Vec<String> = clauses(text).into_iter().filter(|clause| clause.len() >= 10).collect();
+    said.sort();
+    said.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone())
+}
+
+/// The text of an error, which is the same in every form.
+#[track_caller]
+fn text<T>(outcome: Result<T>) -> String {
+    let Err(error) = outcome else { panic!("this succeeds") };
+    assert!(error.source().is_none(), "{error}");
+    assert_eq!(format!("{error:?}"), error.to_string());
+    error.to_string()
+}
+
+/// A certificate whose contents are not Base64.
+#[cfg(any(feature = "rustls", not(feature = "native-tls")))]
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n";
+
+const KEY_IS_SET: (&str, &str) = ("ATOMIVERSE_API_KEY", KEY);
+
+/// What a client of this environment fails with.
+fn of_environment(variables: &[(&str, &str)]) -> String {
+    let test = "messages::a_client_of_the_environment_fails_with_one_line";
+    let output = in_own_process(test, variables, || unreachable!("this is another test"));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let line = stdout.lines().find_map(|line| line.strip_prefix("error: "));
+    line.unwrap_or_else(|| panic!("{stdout} {}", String::from_utf8_lossy(&output.stderr))).to_owned()
+}
+
+#[test]
+fn a_client_of_the_environment_fails_with_one_line() {
+    let test = "messages::a_client_of_the_environment_fails_with_one_line";
+    let output = in_own_process(test, &[], || {
+        let client = ClientBuilder::from_env().and_then(|builder| builder.max_retries(0).build());
+        println!("\nerror: {}", text(client.and_then(|client| client.get_job("9f2c"))));
+    });
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout} {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout.matches("error: ").count(), 1, "{stdout}");
+}
+
+fn settings() -> ClientBuilder {
+    Client::builder().api_key(KEY).base_url("http://localhost")
+}
+
+fn refused(builder: ClientBuilder) -> String {
+    text(builder.build())
+}
+
+/// The URL of a server that is not there.
+fn dead() -> String {
+    // The port is free again when the listener is dropped.
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+fn nobody() -> Client {
+    client_of_nobody().with_max_retries(0)
+}
+
+/// The client of a server with this answer to everything.
+fn client(answer: Answer) -> Client {
+    one_attempt(&RawServer::script(vec![answer]))
+}
+
+/// The same, after a call that succeeded.
+fn verified(answer: Answer) -> Client {
+    let client = one_attempt(&RawServer::script(vec![json(&job("a")), answer]));
+    client.get_job("a").unwrap();
+    client
+}
+
+/// The client of a server with one answer to changes and another to reads.
+fn routed(change: Answer, read: Answer) -> Client {
+    let is_read = |line: &str| line.starts_with("GET");
+    one_attempt(&RawServer::start(
+        move |_, request| {
+            if is_read(&request.line) { read.clone() } else { change.clone() }
+        },
+    ))
+}
+
+fn get(answer: Answer) -> String {
+    text(client(answer).get_job("9f2c"))
+}
+
+fn status(status: u16, body: &str) -> String {
+    get(answer(status, &[JSON], body))
+}
+
+const PAGE: &str = "<html><title>Sign in</title></html>";
+
+fn html(status: u16) -> String {
+    get(answer(status, &[HTML], PAGE))
+}
+
+const TOO_LONG: &str = r#"{"detail":[{"loc":["body","name"],"msg":"at most 200 characters","type":"x"}]}"#;
+
+fn in_state(state: &str) -> String {
+    job("9f2c").replace("done", state)
+}
+
+/// The first error of an iteration over these pages.
+fn iterated(pages: Vec<String>) -> String {
+    let server = RawServer::script(pages.iter().map(|page| json(page)).collect());
+    let error = one_attempt(&server).iter_jobs().find_map(Result::err);
+    text::<()>(Err(error.unwrap()))
+}
+
+/// The response to a batch, with one entry.
+fn batch(count: usize) -> Value {
+    let entry = value!({"job_id": "9f2c", "state": "pending", "status": "submitted"});
+    value!({"total": count, "submitted": count, "failed": 0, "cache_hits": 0, "jobs": vec![entry; count]})
+}
+
+fn partial_batch() -> String {
+    let first = json(&batch(1000).to_string());
+    let server = RawServer::script(vec![first, answer(422, &[JSON], &detail("charge is missing"))]);
+    text(one_attempt(&server).submit_batch(vec![payload(); 2500]))
+}
+
+fn sent(change: fn(&mut RawRequest)) -> String {
+    let mut request = RawRequest::new("GET", ["jobs"]);
+    change(&mut request);
+    text(nobody().send(request))
+}
+
+fn hooked() -> String {
+    let hook = |request: &mut RawRequest| request.path = "v2/jobs".to_owned();
+    text(settings().on_request(hook).build().unwrap().get_job("9f2c"))
+}
+
+/// The client of a server that never responds, which does not wait long for it.
+fn impatient() -> Client {
+    client(vec![Step::Silence]).with_timeout(Duration::from_millis(50))
+}
+
+fn too_large() -> String {
+    let server = RawServer::script(vec![json(&job("9f2c"))]);
+    text(server.client_builder().max_response_bytes(10).build().unwrap().get_job("9f2c"))
+}
+
+fn held() -> String {
+    let server = RawServer::script(vec![answer(429, &[JSON, "retry-after: 30"], "")]);
+    let client = one_attempt(&server);
+    client.get_job("a").unwrap_err();
+    text(client.get_job("9f2c"))
+}
+
+fn budget_spent() -> String {
+    let server = RawServer::script(vec![answer(503, &[], "")]);
+    let client = server.client_builder().retry_budget(1).max_retries(5).build().unwrap();
+    text(client.get_job("9f2c"))
+}
+
+fn deleted_after_503() -> String {
+    let server = RawServer::start(|n, request| match request.line.as_str() {
+        line if line.starts_with("DELETE") && n == 0 => answer(503, &[], ""),
+        _ => answer(404, &[JSON], &detail("Job not found")),
+    });
+    text(server.client().delete_job("9f2c"))
+}
+
+fn stopped_before() -> String {
+    let stop = StopToken::new();
+    stop.stop();
+    text(nobody().with_stop(&stop).get_job("9f2c"))
+}
+
+fn stopped_in_flight(call: fn(&Client) -> Result<()>) -> String {
+    let stop = StopToken::new();
+    let token = stop.clone();
+    let server = RawServer::start(move |_, _| {
+        token.stop();
+        vec![Step::Silence]
+    });
+    text(call(&one_attempt(&server).with_stop(&stop)))
+}
+
+fn waited(client: Client, options: &WaitOptions) -> String {
+    text(client.wait_for_job("9f2c", options))
+}
+
+/// A wait of 100 seconds on the simulator's clock, for a job that stays in its state. Requests with this method fail.
+fn timed_out(state: JobState, cancel: bool, fault: Option<(&'static str, Fault)>) -> String {
+    let simulator = Simulator::start().unwrap();
+    let id = simulator.add_job(SimulatedJob::new("opt").state(state));
+    if let Some((method, fault)) = fault {
+        simulator.fail_when(move |request| request.method == method, usize::MAX, fault);
+    }
+    let client = simulator.client_builder().max_retries(0).build().unwrap();
+    let options = WaitOptions::new().timeout(secs(100)).cancel_on_timeout(cancel);
+    text(client.wait_for_job(&id, &options)).replace(id.as_str(), "9f2c")
+}
+
+fn stopped_wait() -> String {
+    let simulator = Simulator::start().unwrap();
+    let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Running));
+    let stop = StopToken::new();
+    let client = simulator.client().unwrap().with_stop(&stop);
+    let options = WaitOptions::new().on_update(|_| stop.stop());
+    text(client.wait_for_job(&id, &options)).replace(id.as_str(), "9f2c")
+}
+
 /// A text in parts that each say one thing.
 fn clauses(text: &str) -> Vec<String> {
     let mut text = text.to_owned();
@@ -64,16 +1237,108 @@ fn clauses(text: &str) -> Vec<String> {
     text.lines().map(|clause| clause.trim_matches([' ', '.', ')', '(']).to_lowercase()).collect()
 }
 
-/// Whether the text states this as a fact, without "may", "or" and the like in the same clause.
-fn asserts(text: &str, claim: &str) -> bool {
-    const HEDGES: [&str; 8] = ["may", "might", "or", "either", "perhaps", "maybe", "possibly", "if"];
-    let is_hedged =
-        |clause: &str| clause.split(|c: char| !c.is_alphabetic()).any(|word| HEDGES.contains(&word));
-    clauses(text).iter().any(|clause| clause.contains(claim) && !is_hedged(clause))
-}
+#[cfg(feature = "rustls")]
+use with_tls::*;
 
-fn names_the_base_url(text: &str) -> bool {
-    text.contains("base_url") || text.contains("ATOMIVERSE_BASE_URL")
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+mod with_tls {
+    #[cfg(feature = "rustls")]
+    use std::io::{BufRead as _, BufReader};
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, SocketAddr, TcpStream};
+    use std::sync::Arc;
+    use std::thread;
+
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    use super::*;
+
+    /// A server on 127.0.0.1 that does this with each connection.
+    fn serve(mut conversation: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Ends with the test's process.
+        thread::spawn(move || listener.incoming().flatten().for_each(&mut conversation));
+        address
+    }
+
+    /// A server whose certificate nobody has signed but itself.
+    pub fn untrusted_server() -> SocketAddr {
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let config = Arc::new(config);
+        serve(move |stream| {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            // The client goes away in the middle of the handshake.
+            let _ = StreamOwned::new(connection, stream).read(&mut [0]);
+        })
+    }
+
+    /// A server without TLS, which responds as nginx and others do to bytes that are not HTTP.
+    pub fn plain_server() -> SocketAddr {
+        serve(|mut stream| {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.shutdown(Shutdown::Write);
+            // Until the client has gone: to close with bytes unread would reset the connection.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        })
+    }
+
+    pub fn of_server(address: SocketAddr) -> String {
+        let builder = Client::builder().api_key(KEY).base_url(format!("https://{address}")).max_retries(0);
+        text(builder.build().unwrap().get_job("9f2c"))
+    }
+
+    #[cfg(feature = "platform-verifier")]
+    pub fn authority() -> String {
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap().cert.pem()
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_leads_to_the_settings_that_help() {
+        let text = of_server(untrusted_server());
+        assert!(text.contains("add_root_certificates") && text.contains("platform-verifier"), "{text}");
+        assert_eq!(repeated(&text), None, "{text}");
+    }
+
+    #[test]
+    fn https_to_a_server_of_plain_http_asks_whether_its_url_is_http() {
+        let text = of_server(plain_server());
+        assert!(text.contains("no secure connection") && text.contains("http://?"), "{text}");
+        assert_eq!(repeated(&text), None, "{text}");
+    }
+
+    #[test]
+    fn a_dead_proxy_is_named_without_its_password() {
+        let text = through("http://user:hunter2@PROXY", &dead());
+        assert!(text.contains("the proxy http://127.0.0.1:") && !text.contains("hunter2"), "{text}");
+        assert_eq!(repeated(&text), None, "{text}");
+    }
+
+    /// A proxy that responds to every request with this status.
+    #[cfg(feature = "rustls")]
+    pub fn refusing(status: &'static str) -> String {
+        let address = serve(move |mut stream| {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        });
+        format!("http://{address}")
+    }
+
+    pub fn through(template: &str, proxy: &str) -> String {
+        let proxy = template.replace("PROXY", proxy.trim_start_matches("http://"));
+        let builder = Client::builder().api_key(KEY).base_url("https://service.example").proxy(proxy);
+        text(builder.max_retries(0).build().unwrap().get_job("9f2c"))
+    }
 }
 
 /// Fails with the lengths and not with the texts, which may be megabytes.
@@ -237,7 +1502,7 @@ fn each_attempt_writes_one_debug_line() {
             let pause = Duration::from_millis(1);
             let builder = match &server {
                 Some(server) => server.client_builder(),
-                None => Client::builder().api_key(KEY).base_url(nobody()).retry_pause(pause, pause),
+                None => Client::builder().api_key(KEY).base_url(dead()).retry_pause(pause, pause),
             };
             let client =
                 builder.max_retries(max_retries).attempt_timeout(Duration::from_millis(50)).build().unwrap();
@@ -282,226 +1547,6 @@ fn each_attempt_writes_one_debug_line() {
     }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(failures.is_empty(), "{failures:#?}");
-}
-
-/// The URL of a server that is not there.
-fn nobody() -> String {
-    // The port is free again when the listener is dropped.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    format!("http://{address}")
-}
-
-/// What anyhow's `{:#}` would print says nothing twice, and has no prefix of the HTTP library's.
-#[track_caller]
-fn assert_not_repeated(error: &Error) {
-    let texts = chain(error);
-    let whole = texts.join(": ");
-    for (n, text) in texts.iter().enumerate() {
-        for (other_n, other) in texts.iter().enumerate() {
-            assert!(n == other_n || !text.contains(other.as_str()), "repeated by {other:?}: {whole}");
-        }
-    }
-    let mut said: Vec<String> = clauses(&whole).into_iter().filter(|clause| clause.len() >= 10).collect();
-    let count = said.len();
-    said.sort();
-    said.dedup();
-    assert_eq!(said.len(), count, "a clause appears twice: {whole}");
-    for text in &texts {
-        assert!(!text.contains("io: "), "{text}");
-    }
-}
-
-#[test]
-fn a_refused_connection_is_said_once() {
-    assert_not_repeated(&client_of_nobody().get_job("a").unwrap_err());
-}
-
-#[test]
-fn a_reset_connection_is_said_once() {
-    assert_not_repeated(&get_error(vec![Step::Reset]));
-    assert_not_repeated(&get_error(vec![Step::Close]));
-    let cut = raw("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{");
-    assert_not_repeated(&get_error([cut, vec![Step::Close]].concat()));
-}
-
-#[test]
-fn a_timeout_is_said_once() {
-    let server = RawServer::script(vec![vec![Step::Silence]]);
-    let client = server.client_builder().timeout(Duration::from_millis(50)).build().unwrap();
-    assert_not_repeated(&client.get_job("a").unwrap_err());
-}
-
-#[test]
-fn a_decode_error_is_said_once() {
-    assert_not_repeated(&status_error(200, JSON, "{\"job_id\":"));
-    assert_not_repeated(&status_error(200, JSON, r#"{"job_id":"9f2c","state":"done"}"#));
-    assert_not_repeated(&status_error(200, HTML, "<html>hello</html>"));
-    let list = RawServer::script(vec![json(r#"{"jobs":{},"has_more":false}"#)]);
-    assert_not_repeated(&one_attempt(&list).list_jobs().send().unwrap_err());
-}
-
-#[test]
-fn bytes_that_are_not_http_are_said_once() {
-    assert_not_repeated(&get_error(raw("SSH-2.0-OpenSSH_9.7\r\n\r\n")));
-}
-
-#[test]
-fn before_any_success_a_job_that_is_not_found_may_be_a_wrong_base_url() {
-    type Call = fn(&Client) -> Result<(), Error>;
-    let calls: [(&str, Call); 4] = [
-        ("get", |client| client.get_job("a").map(drop)),
-        ("rename", |client| client.rename_job("a", "water")),
-        ("cancel", |client| client.cancel_job("a")),
-        ("delete", |client| client.delete_job("a")),
-    ];
-    for (name, call) in calls {
-        let server = RawServer::script(vec![answer(404, &[JSON], &detail("Not Found"))]);
-        let text = call(&one_attempt(&server)).unwrap_err().to_string();
-        assert!(names_the_base_url(&text), "{name}: {text}");
-        assert!(!asserts(&text, "no such job"), "{name}: {text}");
-        assert!(text.contains("Not Found"), "{name}: {text}");
-    }
-}
-
-#[test]
-fn after_a_success_a_job_that_is_not_found_is_not_blamed_on_the_base_url() {
-    let not_found = answer(404, &[JSON], &detail("Job not found"));
-    let client = one_attempt(&RawServer::script(vec![json(&job("a")), not_found]));
-    client.get_job("a").unwrap();
-    let error = client.get_job("b").unwrap_err();
-    assert!(error.is_not_found());
-    assert!(!names_the_base_url(&error.to_string()), "{error}");
-}
-
-#[test]
-fn an_html_page_that_is_not_found_names_the_base_url() {
-    let text = status_error(404, HTML, "<title>404 Not Found</title>").to_string();
-    assert!(names_the_base_url(&text), "{text}");
-    assert!(!asserts(&text, "no such job"), "{text}");
-}
-
-#[test]
-fn a_forbidden_call_quotes_the_server_and_does_not_guess_at_the_kind_of_key() {
-    let text = status_error(403, JSON, &detail("balance too low")).to_string();
-    assert!(text.contains("balance too low"), "{text}");
-    assert!(!asserts(&text, "workspace key"), "{text}");
-    assert!(!asserts(&text, "api key does not allow"), "{text}");
-}
-
-#[test]
-fn a_key_that_did_not_arrive_is_not_called_revoked() {
-    let error = status_error(401, JSON, &detail("Not authenticated"));
-    let text = error.to_string();
-    assert!(error.is_unauthorized());
-    assert!(text.contains("Not authenticated"), "{text}");
-    assert!(!text.contains("revoked"), "{text}");
-}
-
-#[test]
-fn a_key_that_is_refused_is_to_be_checked() {
-    let text = status_error(401, JSON, &detail("Invalid API key")).to_string();
-    assert!(text.contains("Invalid API key"), "{text}");
-    assert!(
-        text.to_lowercase().contains("check the api key") || text.contains("ATOMIVERSE_API_KEY"),
-        "{text}"
-    );
-}
-
-#[cfg(any(feature = "rustls", feature = "native-tls"))]
-mod with_tls {
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-    use std::sync::Arc;
-    use std::thread;
-
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
-    use super::*;
-
-    /// A server on 127.0.0.1 that does this with each connection.
-    fn serve(mut conversation: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        // Ends with the test's process.
-        thread::spawn(move || listener.incoming().flatten().for_each(&mut conversation));
-        address
-    }
-
-    /// A server whose certificate nobody has signed but itself.
-    fn untrusted_server() -> SocketAddr {
-        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key)
-            .unwrap();
-        let config = Arc::new(config);
-        serve(move |stream| {
-            let connection = ServerConnection::new(config.clone()).unwrap();
-            // The client goes away in the middle of the handshake.
-            let _ = StreamOwned::new(connection, stream).read(&mut [0]);
-        })
-    }
-
-    fn get(base_url: String) -> Error {
-        let builder = Client::builder().api_key(KEY).base_url(base_url).proxy_from_env(false);
-        builder.max_retries(0).timeout(Duration::from_secs(10)).build().unwrap().get_job("a").unwrap_err()
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_trusted_leads_to_the_settings_that_help() {
-        let error = get(format!("https://{}", untrusted_server()));
-        let text = error.to_string();
-        assert!(text.contains("add_root_certificates"), "{text}");
-        assert!(text.contains("platform-verifier"), "{text}");
-        assert_eq!(error.status(), None);
-        assert!(!error.is_transient(), "trust does not come by itself");
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_trusted_is_said_once() {
-        assert_not_repeated(&get(format!("https://{}", untrusted_server())));
-    }
-
-    #[test]
-    fn https_to_a_server_of_plain_http_says_so() {
-        // As nginx and others do with bytes that are no HTTP.
-        let address = serve(|mut stream| {
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
-            let _ = stream.shutdown(Shutdown::Write);
-            // Until the client has gone: to close with bytes unread would reset the connection.
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        });
-        let error = get(format!("https://{address}"));
-        let text = error.to_string();
-        assert!(text.contains("TLS") || text.contains("secure connection"), "{text}");
-        let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
-        assert!(words.iter().any(|word| word.eq_ignore_ascii_case("http")), "https is not enough: {text}");
-        assert_not_repeated(&error);
-    }
-
-    #[test]
-    fn a_dead_proxy_is_named_without_its_password() {
-        let address = nobody().trim_start_matches("http://").to_owned();
-        let test = "messages::with_tls::a_dead_proxy_is_named_without_its_password";
-        let proxy = format!("http://user:hunter2@{address}");
-        let output = in_own_process(test, &[("HTTPS_PROXY", &proxy)], || {
-            let builder = Client::builder().api_key(KEY).base_url("https://service.example");
-            let client = builder.max_retries(0).timeout(Duration::from_secs(10)).build().unwrap();
-            let error = client.get_job("a").unwrap_err();
-            println!("\n{error:#?}\n{}", chain(&error).join(": "));
-        });
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("get job a: "), "{text} {}", String::from_utf8_lossy(&output.stderr));
-        let line = text.lines().find(|line| line.starts_with("get job a: ")).unwrap();
-        assert!(line.contains("proxy"), "{line}");
-        assert!(line.contains(&address), "{line}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
 }
 
 #[test]
