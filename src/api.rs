@@ -93,7 +93,7 @@ fn problem_of_id(id: &str) -> Option<&'static str> {
     Some(match id {
         "" => "is empty",
         // Encoded or not, whoever normalises the path takes these for "here" and "one up".
-        "." | ".." => "would change the path of the request",
+        "." | ".." => "is not allowed: it would change the path of the request",
         _ if id.contains(char::is_control) => "contains a control character",
         _ if id.trim() != id => "begins or ends with whitespace",
         _ => return None,
@@ -249,14 +249,14 @@ impl Response {
             index: Option<usize>,
         }
         let problem = |n: usize, text: &str| {
-            Err(self.unreadable("the response to a batch", &format!("its entry {n} {text}")))
+            Err(self.unreadable("the response to a batch", &format!("entry {n} {text}")))
         };
         let is_a_job = |status: &SubmissionStatus| {
             matches!(status, SubmissionStatus::Submitted | SubmissionStatus::CacheHit)
         };
         if let Some(n) = batch.jobs.iter().position(|entry| is_a_job(&entry.status) && entry.job_id.is_none())
         {
-            return problem(n, "is a job without an id");
+            return problem(n, "has no job_id");
         }
         if let Ok(Indices { jobs }) = serde_json::from_slice(&self.raw.body) {
             let indices: Vec<usize> = jobs.iter().filter_map(|entry| entry.index).collect();

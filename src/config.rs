@@ -119,14 +119,16 @@ impl Settings {
             None => Url { text: base_url.text.clone() + api::API_PATH, ..base_url.clone() },
         };
         let Some(api_key) = &self.api_key else {
-            return Err(Error::input("no API key: call api_key(..), or use Client::from_env()"));
+            return Err(Error::input(
+                "no API key: call api_key(..), or set ATOMIVERSE_API_KEY and use from_env()",
+            ));
         };
         let api_key = self.api_key(api_key)?;
         let headers = self.checked_headers(&api_key)?;
         let user_agent = &self.user_agent;
         if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             let shown: String = user_agent.chars().take(80).collect();
-            return Err(Error::input(format!("user_agent {shown:?}: expected printable ASCII")));
+            return Err(Error::input(format!("user_agent {shown:?}: must be printable ASCII and not empty")));
         }
         if self.max_response_bytes == 0 {
             return Err(Error::input("max_response_bytes is zero: no call could succeed"));
@@ -169,10 +171,15 @@ impl Settings {
         let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for (name, value) in &self.headers {
             let header = checked_header("header", name, value)?;
-            if api_key.header.0 == header.0 || headers.iter().any(|(other, _)| *other == header.0) {
-                return Err(Error::input(format!("header {name}: it is set twice, or carries the API key")));
-            }
-            headers.push(header);
+            let problem = if api_key.header.0 == header.0 {
+                "it carries the API key, which api_key sets"
+            } else if headers.iter().any(|(other, _)| *other == header.0) {
+                "it is set twice"
+            } else {
+                headers.push(header);
+                continue;
+            };
+            return Err(Error::input(format!("header {name}: {problem}")));
         }
         Ok(headers)
     }
@@ -204,7 +211,7 @@ fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName,
     let bad = |why: &str| Err(Error::input(format!("{setting} {shown:?}: {why}")));
     let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { return bad("not a header name") };
     if RESERVED.contains(&header.as_str()) {
-        return bad("this header is set by the client");
+        return bad("the client sets this header itself");
     }
     let Ok(mut value) = HeaderValue::from_str(value) else {
         return bad("its value contains a line break or another character other than visible ASCII");
@@ -222,7 +229,7 @@ fn check_key(Setting { name, value }: &Setting) -> Result<()> {
     } else if value.contains(['\n', '\r']) {
         "contains a line break: copy it again"
     } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "contains a blank or another character other than visible ASCII: copy it again"
+        "contains whitespace or a character other than visible ASCII: copy it again"
     } else {
         return Ok(());
     };
@@ -345,7 +352,7 @@ impl Proxy {
     fn parse(Setting { name, value }: Setting) -> Result<Self> {
         let bad = |why: &str| {
             Err(Error::input(format!(
-                "the proxy in {name}, `{}`: {why}; expected a URL such as http://proxy.example:3128",
+                "{name} `{}`: {why}; expected the URL of a proxy, such as http://proxy.example:3128",
                 shown(&value)
             )))
         };
@@ -361,7 +368,7 @@ impl Proxy {
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
             return bad("it names no host");
         };
-        if has_bad_port(authority) {
+        if has_bad_port(authority) && !uri.path().contains('@') {
             return bad("the port is not a number up to 65535");
         }
         if !matches!(uri.path(), "" | "/") || url.contains(['?', '#']) {

@@ -385,11 +385,11 @@ impl Error {
             ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => HTML_ADVICE,
             ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
             ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. } => {
-                "the service differs from what this version expects: HTTP.md lists that, and \
+                "the service may differ from what this version expects: see HTTP.md; \
                  ClientBuilder::on_response can adapt responses"
             }
             ErrorKind::RepeatedPage(_) | ErrorKind::MissingCursor | ErrorKind::RepeatedCursor(_) => {
-                "the service differs from what this version expects of its pages (HTTP.md); \
+                "the service may differ from what this version expects of its pages: see HTTP.md; \
                  ClientBuilder::on_request and on_response can adapt them"
             }
             ErrorKind::NoSuchRequest { .. } => DIFFERENT_REQUEST,
@@ -448,15 +448,15 @@ impl Error {
             }
             404 | 405 if self.address_verified() => DIFFERENT_REQUEST,
             404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
-            429 => "send fewer requests",
-            500.. if !self.may_have_been_processed() => "the error is the server's: try again later",
+            429 => "send requests less often",
+            500.. if !self.may_have_been_processed() => "this is an error of the server: try again later",
             _ => return None,
         })
     }
 }
 
-const DIFFERENT_REQUEST: &str = "the service differs from what this version expects: HTTP.md lists the requests, and \
-                                 ClientBuilder::on_request can adapt them";
+const DIFFERENT_REQUEST: &str = "the service may differ from what this version expects: see HTTP.md; \
+                                 ClientBuilder::on_request can adapt requests";
 
 /// What a request to delete a job is for.
 pub(crate) const DELETE_JOB: &str = "delete job";
@@ -511,13 +511,15 @@ impl fmt::Display for Error {
         }
         if self.may_have_been_submitted() {
             f.write_str(
-                "; what this request holds may have been submitted: check the newest jobs (list_jobs) before you \
+                "; the jobs of this request may have been submitted: check the newest jobs (list_jobs) before you \
                  submit it again",
             )?;
         } else if matches!(self.kind(), ErrorKind::WaitTimedOut { .. }) {
             // The advice has said it.
+        } else if self.may_have_been_processed() && self.is_not_found() {
+            f.write_str("; an earlier attempt of this call may have been processed")?;
         } else if self.may_have_been_processed() {
-            f.write_str("; the change may have been made all the same: load the job to see")?;
+            f.write_str("; the change may have been made: load the job to check")?;
         }
         let Some(Context { method, url, request_id, attempts, elapsed, .. }) = context else { return Ok(()) };
         write!(f, " ({method} {url}")?;

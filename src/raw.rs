@@ -72,7 +72,8 @@ impl RawRequest {
         for segment in segments {
             let segment = segment.as_ref();
             if matches!(segment, "" | "." | "..") {
-                problem = Some(format!("the segment {segment:?} of its path would change the path"));
+                problem =
+                    Some(format!("the path segment {segment:?} is not allowed: it would change the path"));
             }
             path.push('/');
             path.push_str(&encode(segment));
@@ -460,7 +461,10 @@ mod tests {
         }
         for segment in ["", ".", ".."] {
             let problem = RawRequest::new("GET", ["jobs", segment]).check().unwrap_err();
-            assert_eq!(problem, format!("the segment {segment:?} of its path would change the path"));
+            assert_eq!(
+                problem,
+                format!("the path segment {segment:?} is not allowed: it would change the path")
+            );
         }
     }
 

@@ -224,13 +224,18 @@ impl Transport {
     fn not_connected(&self, error: ureq::Error, within: Duration) -> ErrorKind {
         if is_about_tls(&error) {
             let mut reason = reason(&error);
-            // So say rustls and OpenSSL.
-            if reason.contains("InvalidContentType") || reason.contains("wrong version number") {
-                reason.push_str(" (the server does not speak TLS on this port; is its URL http://?)");
-            }
             if let Some(Proxy { shown, .. }) = &self.proxy {
                 reason.push_str(&format!(", through the proxy {shown}"));
             }
+            // So say rustls and OpenSSL.
+            let speaks_tls =
+                !["InvalidContentType", "wrong version number"].iter().any(|text| reason.contains(text));
+            reason.push_str(match speaks_tls {
+                true => PRIVATE_AUTHORITY,
+                false => {
+                    "; the server does not speak TLS on this port: its URL may have to begin with http://"
+                }
+            });
             return ErrorKind::Tls(reason);
         }
         let timed_out = match error {
@@ -243,9 +248,9 @@ impl Transport {
                 "the host name could not be looked up in time".to_owned()
             }
             ureq::Error::Timeout(_) if self.proxy.is_some() => "it did not respond in time".to_owned(),
-            ureq::Error::Timeout(_) => "the server did not accept it in time".to_owned(),
+            ureq::Error::Timeout(_) => "the server did not accept the connection in time".to_owned(),
             ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 407") => {
-                "it requires a user name and password in its URL (407)".to_owned()
+                "it responded with 407: put a user name and password into its URL".to_owned()
             }
             ureq::Error::ConnectProxyFailed(reason) => {
                 let reason = reason.trim_start_matches("proxy server ");
@@ -262,6 +267,9 @@ impl Transport {
         ErrorKind::NotConnected { reason, timed_out, retryable: !is_refusal }
     }
 }
+
+const PRIVATE_AUTHORITY: &str = "; if the server's certificate comes from a private certificate authority, pass the authority's certificate to \
+     add_root_certificates or enable the feature platform-verifier";
 
 /// The text of an error, without ureq's prefix.
 fn reason(error: &ureq::Error) -> String {
@@ -335,10 +343,7 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
             match item {
                 Ok(PemItem::Certificate(certificate)) => added.push(certificate),
                 Ok(_) => {}
-                Err(error) => {
-                    let error = sanitize(&error.to_string(), 200);
-                    return Err(Error::input(format!("add_root_certificates: not valid PEM: {error}")));
-                }
+                Err(_) => return Err(Error::input("add_root_certificates: not valid PEM")),
             }
         }
         if added.len() == before {

@@ -311,8 +311,8 @@ fn a_result_that_cannot_be_had_is_an_error_and_writes_no_file() {
         (&["a"][..], "get result a: 404 Not Found: the server said: no result yet"),
         (&["a"], "an HTML page is not a response of the API"),
         (&["--output", "missing/a.json", "a"], "missing/a.json: "),
-        (&["--path", "jobs/../{id}", "a"], r#"the segment ".." of its path would change the path"#),
-        (&["--path", "", "a"], r#"the segment "" of its path"#),
+        (&["--path", "jobs/../{id}", "a"], r#"the path segment ".." is not allowed"#),
+        (&["--path", "", "a"], r#"the path segment "" is not allowed"#),
         (&[".."], "the job id"),
     ] {
         let outcome = result(arguments);

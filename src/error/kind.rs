@@ -44,20 +44,17 @@ pub(crate) enum ErrorKind {
     #[error("no connection{}: {reason}", within(*timed_out))]
     NotConnected { reason: String, timed_out: Option<Duration>, retryable: bool },
     /// The connection is not secure. It was given up before anything was sent on it.
-    #[error(
-        "no secure connection: {0}. If the server's certificate comes from a private \
-         certificate authority, pass that to add_root_certificates or enable the feature platform-verifier"
-    )]
+    #[error("no secure connection: {0}")]
     Tls(String),
     /// The deadline had passed before the request could be sent.
     #[error("not tried: no time was left to send the request")]
     OutOfTime,
     /// Another call of the client was told to come back later, and there is no time for that.
-    #[error("not tried: the server has asked for a pause (Retry-After) that lasts {} more, and less time is left",
+    #[error("not tried: the server asked this client to wait another {} (Retry-After), and the call has less time left",
             seconds(*retry_after))]
     Held { retry_after: Duration },
     /// A stop token ended the call. Whatever was in flight then was abandoned.
-    #[error("stopped{}", if *is_in_flight { " before the response came" } else { ": no request was in flight" })]
+    #[error("stopped{}", if *is_in_flight { " before the response came" } else { "; no request was in flight" })]
     Stopped { is_in_flight: bool },
     /// A stop token ended the call after a response that another request was to explain.
     #[error("{0}; stopped before it was known what became of the job")]
@@ -69,7 +66,7 @@ pub(crate) enum ErrorKind {
     /// A response came and is not HTTP, or its body is broken.
     #[error("{0}")]
     BadResponse(String),
-    #[error("the response is larger than the limit of {0} bytes (max_response_bytes)")]
+    #[error("the response is larger than {0} bytes; raise max_response_bytes")]
     TooLarge(u64),
     #[error("{status} {reason}{}", server_said(message.as_deref()))]
     Status {
@@ -82,8 +79,8 @@ pub(crate) enum ErrorKind {
     },
     #[error(
         "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
-         address only. If the new address is right, set it as the base URL",
-        location.as_deref().unwrap_or("an address that it does not name")
+         address only. If the new address is right, set it as the base URL (base_url, ATOMIVERSE_BASE_URL)",
+        location.as_deref().unwrap_or("an unknown address (no Location header)")
     )]
     Redirect { status: u16, location: Option<String> },
     #[error(
@@ -126,14 +123,14 @@ pub(crate) enum ErrorKind {
     NotDeleted { status: u16, reloaded: Result<JobState, String> },
     #[error("the server says that there are more jobs, but sent no cursor for the next page")]
     MissingCursor,
-    #[error("the server sent the cursor {0:?} a second time: its pages repeat")]
+    #[error("the server sent the cursor {0:?} a second time, so its pages would repeat")]
     RepeatedCursor(String),
     #[error(
         "the page begins with the same job as the one before, {0}: the server seems to ignore the cursor"
     )]
     RepeatedPage(String),
     #[error(
-        "the response has {entries} entries for {payloads} payloads, so it is not known which entry belongs to \
+        "the number of entries ({entries}) differs from the number of payloads ({payloads}), so it is not known which entry belongs to \
          which payload; Error::partial_batch holds the entries"
     )]
     EntryCount { payloads: usize, entries: usize },
@@ -141,7 +138,7 @@ pub(crate) enum ErrorKind {
     #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
     WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
     /// A change met 404, and the job is there.
-    #[error("404 Not Found, but the job exists and is {}: the service has no such request", sanitize(state.as_str(), 40))]
+    #[error("404 Not Found, but the job exists and is {}: the service does not seem to support this request", sanitize(state.as_str(), 40))]
     NoSuchRequest { state: JobState },
     /// A 404 from an address that could not be verified.
     #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
@@ -154,8 +151,8 @@ pub(crate) enum ErrorKind {
         /// Whether the server had accepted a request to cancel it.
         is_cancelled: bool,
     },
-    #[error("wait for job {}: {} after {}{}", sanitize(job_id.as_str(), 80), last_seen(state.as_ref()),
-            seconds(*waited), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
+    #[error("wait for job {}: timed out after {}; {}{}", sanitize(job_id.as_str(), 80), seconds(*waited),
+            last_seen(state.as_ref()), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
     WaitTimedOut {
         job_id: JobId,
         state: Option<JobState>,
@@ -306,17 +303,17 @@ fn status_name(status: u16) -> &'static str {
 fn last_seen(state: Option<&JobState>) -> String {
     match state {
         Some(JobState::Unknown(state)) => {
-            format!("it was in the state {:?}, which this version does not know,", sanitize(state, 40))
+            format!("the job was in the state {:?}, which this version does not know", sanitize(state, 40))
         }
-        Some(state) => format!("it was still {state}"),
-        None => "its state could not be read".to_owned(),
+        Some(state) => format!("the job was still {state}"),
+        None => "the state of the job could not be read".to_owned(),
     }
 }
 
 fn last_seen_before_stop(state: Option<&JobState>) -> String {
     match state {
-        Some(state) => format!("; it was {} when last seen", sanitize(state.as_str(), 40)),
-        None => "; its state was not read".to_owned(),
+        Some(state) => format!("; the job was {} when last seen", sanitize(state.as_str(), 40)),
+        None => "; the state of the job was not read".to_owned(),
     }
 }
 

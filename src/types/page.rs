@@ -35,7 +35,7 @@ pub struct JobsPage {
 
 /// A page as it was received.
 #[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "J: Deserialize<'de>"))]
+#[serde(bound(deserialize = "J: Deserialize<'de>"), expecting = "an object with the field `jobs`")]
 pub(crate) struct ReceivedPage<J> {
     /// Go writes an empty list as null.
     #[serde(deserialize_with = "or_empty")]

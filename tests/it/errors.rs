@@ -50,7 +50,7 @@ fn each_kind_of_status_answers_its_question() {
         (404, Error::is_not_found, "the job may have been deleted"),
         (409, Error::is_conflict, ""),
         (422, Error::is_validation, ""),
-        (429, Error::is_rate_limited, "send fewer requests"),
+        (429, Error::is_rate_limited, "send requests less often"),
         (403, |error| error.status() == Some(403), "403 Forbidden (GET"),
     ];
     for (status, question, advice) in kinds {

@@ -184,13 +184,13 @@ fn table() -> Vec<(String, Fault, Then)> {
         add(
             "small as gzip and larger than the limit",
             bytes(|_| gzipped(&gzip(&[b' '; 200_000]))),
-            Error("larger than the limit of 100000 bytes"),
+            Error("larger than 100000 bytes"),
         );
     }
     add(
         "longer than the limit, said",
         fixed(answer(200, &[], &" ".repeat(200_000))),
-        Error("larger than the limit of 100000 bytes"),
+        Error("larger than 100000 bytes"),
     );
     add(
         "longer than the limit, in chunks",
@@ -198,7 +198,7 @@ fn table() -> Vec<(String, Fault, Then)> {
             format!("{}30d40\r\n{}\r\n0\r\n\r\n", head("transfer-encoding: chunked"), " ".repeat(200_000))
                 .into()
         }),
-        Error("larger than the limit of 100000 bytes"),
+        Error("larger than 100000 bytes"),
     );
 
     let json = |text: &str| answer(200, &["content-type: application/json"], text);

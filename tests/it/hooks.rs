@@ -763,7 +763,7 @@ fn a_raw_response_is_bounded_as_every_other() {
     };
     assert_eq!(send(1001).unwrap().body.len(), 1001);
     let text = send(1000).unwrap_err().to_string();
-    assert!(text.contains("larger than the limit of 1000 bytes (max_response_bytes)"), "{text}");
+    assert!(text.contains("larger than 1000 bytes; raise max_response_bytes"), "{text}");
 }
 
 #[test]
@@ -829,9 +829,9 @@ fn raw_requests_that_cannot_be_sent_are_refused_before_any_request() {
     let mut smuggled = RawRequest::new("POST", ["x"]);
     smuggled.headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
     for (request, words) in [
-        (RawRequest::new("GET", ["jobs", ""]), r#"the segment "" of its path would change the path"#),
-        (RawRequest::new("GET", ["jobs", ".", "x"]), r#"the segment "." of its path"#),
-        (RawRequest::new("GET", ["..", "x"]), r#"the segment ".." of its path"#),
+        (RawRequest::new("GET", ["jobs", ""]), r#"the path segment "" is not allowed"#),
+        (RawRequest::new("GET", ["jobs", ".", "x"]), r#"the path segment "." is not allowed"#),
+        (RawRequest::new("GET", ["..", "x"]), r#"the path segment ".." is not allowed"#),
         (RawRequest::new("GET", [""; 0]), "does not begin with a slash"),
         (RawRequest::new("TRACE", ["x"]), "the method `TRACE`"),
         (RawRequest::new("POST", ["x"]).json(&nameless), "its body cannot be written as JSON"),

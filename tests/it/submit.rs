@@ -222,7 +222,7 @@ fn another_number_of_entries_is_an_error_that_hands_over_what_was_received() {
     let server = RawServer::script(vec![answer_json(body)]);
     let error = server.client().submit_batch((0..3).map(payload)).unwrap_err();
     assert_eq!(server.requests().len(), 1);
-    assert!(error.to_string().contains("2 entries for 3 payloads"), "{error}");
+    assert!(error.to_string().contains("entries (2) differs from the number of payloads (3)"), "{error}");
     assert!(error.may_have_been_submitted());
     let partial = error.partial_batch().unwrap();
     assert_eq!(partial.received.jobs[0].job_id.as_ref().unwrap(), &"a");

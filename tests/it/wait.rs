@@ -72,7 +72,7 @@ fn the_timeout_is_an_error_with_the_last_state_and_the_time() {
     assert_eq!(error.job_id(), Some(&id));
     assert_eq!(error.cancellation_accepted(), None);
     let text = error.to_string();
-    assert!(text.starts_with(&format!("wait for job {id}: it was still running after ")), "{text}");
+    assert!(text.starts_with(&format!("wait for job {id}: timed out after ")), "{text}");
     assert!(text.contains("was not cancelled and may cost more"), "{text}");
     assert_eq!(client.get_job(&id).unwrap().state, JobState::Running, "it was left alone");
 }
@@ -102,7 +102,7 @@ fn there_is_a_deadline_unless_the_caller_says_for_ever() {
     let id = simulator.add_job(running_for(3 * 3600));
     let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    assert!(error.to_string().contains("still running after 3599"), "{error}");
+    assert!(error.to_string().contains("timed out after 3599"), "{error}");
     assert_eq!(client.wait_for_job(&id, &WaitOptions::new().for_ever()).unwrap().state, JobState::Done);
 }
 
@@ -113,7 +113,7 @@ fn an_unknown_state_is_not_terminal() {
     let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Unknown("archived".into())));
     let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(60))).unwrap_err();
     assert!(
-        error.to_string().contains("in the state \"archived\", which this version does not know,"),
+        error.to_string().contains("in the state \"archived\", which this version does not know;"),
         "{error}"
     );
 }
@@ -128,7 +128,7 @@ fn a_silent_server_cannot_hold_the_caller_past_the_timeout() {
         assert!(started.elapsed() < secs(5), "{:?}", started.elapsed());
         assert!(error.is_timeout());
         assert_eq!(error.state(), None);
-        assert!(error.to_string().contains("its state could not be read"), "{error}");
+        assert!(error.to_string().contains("the state of the job could not be read"), "{error}");
         assert!(error.to_string().contains("the last poll failed"), "{error}");
     }
 }
