@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use std::{fmt, process};
+use std::{fmt, mem, process};
 
 use crate::api::Response;
 use crate::clock::{Clock, saturating_add};
@@ -31,6 +31,8 @@ pub(crate) struct Http {
     pub(crate) timeout: Duration,
     pub(crate) retry_policy: RetryPolicy,
     pub(crate) stop: Option<StopToken>,
+    /// Memory for the body of the next response, kept from page to page of an iteration.
+    pub(crate) buffer: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 struct Core {
@@ -60,6 +62,7 @@ impl Http {
             timeout: settings.timeout,
             retry_policy: settings.retry_policy.clone(),
             stop: None,
+            buffer: None,
             core: Arc::new(Core {
                 transport,
                 settings,
@@ -138,6 +141,18 @@ impl Http {
     /// Idle connections may be out of step or dead: the next requests use new ones.
     pub(crate) fn distrust_idle_connections(&self) {
         self.core.transport.distrust_idle_connections();
+    }
+
+    /// The same view with memory of its own for bodies.
+    pub(crate) fn with_buffer(self) -> Self {
+        Http { buffer: Some(Arc::default()), ..self }
+    }
+
+    /// Takes the memory of a body back that has been decoded.
+    pub(crate) fn keep_buffer(&self, body: Vec<u8>) {
+        if let Some(buffer) = &self.buffer {
+            *lock(buffer) = body;
+        }
     }
 
     /// Sends the request, retries it as the policy says, and returns the response if its status is 2xx.
@@ -340,7 +355,8 @@ impl Http {
         let Core { transport, api_url, slashed, .. } = &*self.core;
         let send = |path: &str, within| {
             let url = format!("{api_url}{path}");
-            transport.attempt(request, &url, api_key, within, self.stop.as_ref())
+            let buffer = self.buffer.as_ref().map(|buffer| mem::take(&mut *lock(buffer)));
+            transport.attempt(request, &url, api_key, within, self.stop.as_ref(), buffer.unwrap_or_default())
         };
         let started = self.clock().now();
         let wants_slash = {

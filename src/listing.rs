@@ -24,7 +24,9 @@ pub(crate) fn fetch(
 ) -> Result<Fetched> {
     let response = http.send(&api::list(limit, cursor), deadline)?;
     let page = response.page(cursor.is_none(), previews)?;
-    Ok(Fetched { page, bytes: response.raw.body.len(), context: response.context })
+    let bytes = response.raw.body.len();
+    http.keep_buffer(response.raw.body);
+    Ok(Fetched { page, bytes, context: response.context })
 }
 
 /// A request for one page of jobs, sent by [`send`](ListJobs::send). Made by
@@ -137,7 +139,7 @@ impl JobsIter {
     pub(crate) fn new(http: Http) -> Self {
         JobsIter {
             pages: Pages::new(http.page_ceiling()),
-            http,
+            http: http.with_buffer(),
             previews: true,
             buffered: Vec::new().into_iter(),
             prefetch: false,

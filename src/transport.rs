@@ -84,7 +84,8 @@ impl Transport {
         })
     }
 
-    /// Sends the request once and receives the whole response, whatever its status.
+    /// Sends the request once and receives the whole response, whatever its status. Its body is read into
+    /// `buffer`, whose contents are overwritten.
     pub(crate) fn attempt(
         &self,
         request: &RawRequest,
@@ -92,12 +93,13 @@ impl Transport {
         api_key: &ApiKey,
         within: Duration,
         stop: Option<&StopToken>,
+        buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         if stop.is_some_and(StopToken::is_stopped) {
             return Err(AttemptError { kind: ErrorKind::Stopped { is_in_flight: false }, request_id: None });
         }
         let within = within.min(DECADES);
-        let outcome = stop::during(stop, || self.exchange(request, url, api_key, within));
+        let outcome = stop::during(stop, || self.exchange(request, url, api_key, within, buffer));
         if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
             outcome
         {
@@ -123,6 +125,7 @@ impl Transport {
         url: &str,
         api_key: &ApiKey,
         within: Duration,
+        buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         let mut received = self.send(request, url, api_key, within).map_err(|error| AttemptError {
             kind: self.error_kind(error, within, "the response is not valid HTTP"),
@@ -135,6 +138,7 @@ impl Transport {
         if matches!(response.status, 204 | 205) || request.method == "HEAD" {
             // There is no body, even if a header says that it is compressed.
         } else if response.is_success() {
+            response.body = buffer;
             read(&mut received, self.max_response_bytes, &mut response.body).map_err(|error| {
                 AttemptError {
                     kind: self.error_kind(error, within, "the body of the response is broken"),
@@ -305,11 +309,29 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 }
 
 fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
-    if let Some(length) = response.body().content_length() {
-        body.reserve(usize::try_from(length.min(limit)).unwrap_or(0).min(1 << 20));
-    }
-    response.body_mut().with_config().limit(limit).reader().read_to_end(body)?;
-    Ok(())
+    let mut size = match response.body().content_length() {
+        // One byte more, at which the end shows.
+        Some(length) => usize::try_from(length.min(limit)).unwrap_or(usize::MAX).min(1 << 20) + 1,
+        None => 1 << 13,
+    };
+    size = size.max(body.capacity());
+    let mut reader = response.body_mut().with_config().limit(limit).reader();
+    // `read_to_end` would set the whole buffer to zero for each body.
+    let mut filled = 0;
+    let outcome = loop {
+        if filled == body.len() {
+            body.resize(size, 0);
+            size = size.saturating_mul(2);
+        }
+        match reader.read(&mut body[filled..]) {
+            Ok(0) => break Ok(()),
+            Ok(amount) => filled += amount,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error.into()),
+        }
+    };
+    body.truncate(filled);
+    outcome
 }
 
 /// The standard name of a status.
