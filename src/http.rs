@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, mem, process};
@@ -15,6 +15,7 @@ use crate::clock::{Clock, saturating_add};
 use crate::config::{ApiKey, Config, Setting, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::hooks::{Attempt, Hooks};
+use crate::pages::PageSizes;
 use crate::raw::{RawRequest, RawResponse, looks_like_html};
 use crate::retry::{Hold, RetryBudget, RetryPolicy};
 use crate::stop::StopToken;
@@ -46,7 +47,7 @@ struct Core {
     slashed: Mutex<HashSet<String>>,
     retry_budget: Mutex<RetryBudget>,
     hold: Mutex<Hold>,
-    page_ceiling: Arc<AtomicU32>,
+    page_sizes: Arc<PageSizes>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -72,7 +73,7 @@ impl Http {
                 slashed: Mutex::default(),
                 retry_budget: Mutex::new(retry_budget),
                 hold: Mutex::default(),
-                page_ceiling: Arc::default(),
+                page_sizes: Arc::default(),
                 random: RandomState::new(),
                 random_count: AtomicU64::new(0),
             }),
@@ -87,9 +88,9 @@ impl Http {
         &*self.core.settings.clock
     }
 
-    /// The largest page of jobs that the server is known to give, or 0.
-    pub(crate) fn page_ceiling(&self) -> &Arc<AtomicU32> {
-        &self.core.page_ceiling
+    /// What is known of the pages of the server.
+    pub(crate) fn page_sizes(&self) -> &Arc<PageSizes> {
+        &self.core.page_sizes
     }
 
     /// When a call that begins now has to be over.

@@ -138,7 +138,7 @@ pub struct JobsIter {
 impl JobsIter {
     pub(crate) fn new(http: Http) -> Self {
         JobsIter {
-            pages: Pages::new(http.page_ceiling()),
+            pages: Pages::new(http.page_sizes()),
             http: http.with_buffer(),
             previews: true,
             buffered: Vec::new().into_iter(),
@@ -153,7 +153,8 @@ impl JobsIter {
     /// By default the first page asks for 50 jobs and each later one for twice as many as the one before, up to 1000,
     /// so that a long history takes few requests. Pages stop growing when one takes a second or has 2 MiB. If the
     /// server refuses a larger page (400 or 422), it is requested again with the last size that worked, and the client
-    /// does not ask for more from then on.
+    /// does not ask for more from then on. The first larger page is followed by a request for one job with the same
+    /// cursor. If that is another job, the server's cursors count pages, and the pages of this client do not grow.
     ///
     /// 0 gives one error and sends no request.
     pub fn limit(mut self, limit: u32) -> Self {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::api::{self, Page};
@@ -20,14 +20,14 @@ pub(crate) struct Pages {
     grown: u32,
     /// The limit of the last page that came. The first page's is taken to work.
     worked: u32,
-    ceiling: Ceiling,
+    sizes: Arc<PageSizes>,
     /// How many jobs are still wanted. `None` is all of them.
     pub(crate) remaining: Option<usize>,
     state: State,
     /// The cursor of the last page that was fetched.
     current: Option<String>,
-    /// The first job of the last page that had any.
-    first_job: Option<JobId>,
+    /// The first jobs of the first page and of the last one.
+    first_jobs: [Option<JobId>; 2],
     /// An error about the last page, reported after its jobs.
     deferred_error: Option<Error>,
     /// Hashes of the cursors used so far; hashes keep long scans small.
@@ -35,8 +35,16 @@ pub(crate) struct Pages {
     hasher: RandomState,
 }
 
-/// The largest page that the server is known to give, shared by all iterations of a client. 0 if that is not known.
-pub(crate) type Ceiling = Arc<AtomicU32>;
+/// What is known of the pages of a server, shared by all iterations of a client.
+#[derive(Debug, Default)]
+pub(crate) struct PageSizes {
+    /// The largest page that it gives. 0 if that is not known.
+    largest: AtomicU32,
+    /// Whether a cursor was seen to lead to the same place with another limit than that of its page.
+    can_change: AtomicBool,
+    /// Whether it was seen not to, so that a smaller last page would begin elsewhere too.
+    cannot_change: AtomicBool,
+}
 
 /// Pages are named by their cursors. The first page has none.
 #[derive(Debug)]
@@ -59,16 +67,16 @@ pub(crate) struct Fetched {
 }
 
 impl Pages {
-    pub(crate) fn new(ceiling: &Ceiling) -> Self {
+    pub(crate) fn new(sizes: &Arc<PageSizes>) -> Self {
         Pages {
             limit: None,
             grown: api::PAGE_SIZE,
             worked: api::PAGE_SIZE,
-            ceiling: ceiling.clone(),
+            sizes: sizes.clone(),
             remaining: None,
             state: State::Next(None),
             current: None,
-            first_job: None,
+            first_jobs: [None, None],
             deferred_error: None,
             seen_cursors: HashSet::new(),
             hasher: RandomState::new(),
@@ -76,16 +84,17 @@ impl Pages {
     }
 
     /// Pages for a caller who wants to see this many jobs as soon as possible.
-    pub(crate) fn for_many(jobs: usize, ceiling: &Ceiling) -> Self {
+    pub(crate) fn for_many(jobs: usize, sizes: &Arc<PageSizes>) -> Self {
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
-        Pages { grown: jobs.clamp(api::PAGE_SIZE, api::MAX_PAGE_SIZE), ..Pages::new(ceiling) }
+        Pages { grown: jobs.clamp(api::PAGE_SIZE, api::MAX_PAGE_SIZE), ..Pages::new(sizes) }
     }
 
     /// Starts at another page than the first.
     pub(crate) fn start_at(&mut self, cursor: String) {
         self.state = State::Next(Some(cursor));
         self.deferred_error = None;
-        self.first_job = None;
+        self.first_jobs = [None, None];
+        self.seen_cursors.clear();
     }
 
     /// After a page that could not be fetched: it is the next one again.
@@ -117,21 +126,23 @@ impl Pages {
         if wanted == Some(0) {
             return Ok(None);
         }
-        let limit = self.limit.unwrap_or_else(|| match self.ceiling.load(Ordering::Relaxed) {
+        let limit = self.limit.unwrap_or_else(|| match self.sizes.largest.load(Ordering::Relaxed) {
             0 => self.grown,
-            ceiling => self.grown.min(ceiling),
+            largest => self.grown.min(largest),
         });
         check(limit, cursor.as_deref())?;
+        let wanted = wanted.filter(|_| !self.sizes.cannot_change.load(Ordering::Relaxed));
         let wanted = wanted.map_or(u32::MAX, |wanted| u32::try_from(wanted).unwrap_or(u32::MAX));
         Ok(Some((limit.min(wanted), cursor.as_deref())))
     }
 
-    /// After a page that came: the next one may be larger, unless this one was slow or large already.
-    fn grow(&mut self, limit: u32, bytes: usize, took: Duration) {
+    /// After a page that came: the next one may be larger, unless this one was slow or large already, or the server
+    /// gave fewer jobs than were asked for.
+    fn grow(&mut self, limit: u32, jobs: usize, bytes: usize, took: Duration) {
         const MAX_TIME: Duration = Duration::from_secs(1);
         const MAX_BYTES: usize = 2 << 20;
         self.worked = limit;
-        if took < MAX_TIME && bytes < MAX_BYTES {
+        if took < MAX_TIME && bytes < MAX_BYTES && u32::try_from(jobs).is_ok_and(|jobs| jobs >= limit) {
             self.grown = self.grown.saturating_mul(2).min(api::MAX_PAGE_SIZE);
         }
     }
@@ -143,9 +154,51 @@ impl Pages {
             matches!(error.status(), Some(400 | 422)) || matches!(error.kind(), ErrorKind::TooLarge(_));
         let shrinks = self.limit.is_none() && limit > self.worked && is_too_large;
         if shrinks {
-            self.ceiling.store(self.worked, Ordering::Relaxed);
+            self.sizes.largest.store(self.worked, Ordering::Relaxed);
         }
         shrinks
+    }
+
+    /// Whether a page that is larger than the one before begins where a page of another size would. A cursor that
+    /// counts pages would lead to another place, and jobs would be lost. One request for a client finds out.
+    fn can_grow(
+        &self,
+        limit: u32,
+        cursor: Option<&str>,
+        page: &Page,
+        fetch: &mut impl FnMut(u32, Option<&str>) -> Result<Fetched>,
+    ) -> bool {
+        let is_settled = self.sizes.can_change.load(Ordering::Relaxed);
+        let first = first_of(page);
+        if self.limit.is_some() || limit <= self.worked || cursor.is_none() || is_settled || first.is_none() {
+            return true;
+        }
+        let can_grow = fetch(1, cursor).is_ok_and(|small| first_of(&small.page) == first);
+        if can_grow {
+            self.sizes.can_change.store(true, Ordering::Relaxed);
+        } else {
+            self.sizes.largest.store(self.worked, Ordering::Relaxed);
+            self.sizes.cannot_change.store(true, Ordering::Relaxed);
+        }
+        can_grow
+    }
+
+    /// Requests a page, and again with the last size that worked if a larger one does not.
+    fn request(
+        &self,
+        limit: u32,
+        cursor: Option<&str>,
+        fetch: &mut impl FnMut(u32, Option<&str>) -> Result<Fetched>,
+    ) -> Result<(u32, Fetched)> {
+        let fetched = fetch(limit, cursor);
+        let works = match &fetched {
+            Ok(fetched) => self.can_grow(limit, cursor, &fetched.page, fetch),
+            Err(error) => !self.shrink(limit, error),
+        };
+        if works {
+            return fetched.map(|fetched| (limit, fetched));
+        }
+        fetch(self.worked, cursor).map(|fetched| (self.worked, fetched))
     }
 
     /// Fetches the next page and returns its jobs, or `None` if there is none. After an error there is none.
@@ -158,19 +211,13 @@ impl Pages {
         }
         let fetched = match self.next_request(0) {
             Ok(None) => return Ok(None),
-            Ok(Some((limit, cursor))) => match fetch(limit, cursor) {
-                Err(error) if self.shrink(limit, &error) => {
-                    let limit = self.worked;
-                    fetch(limit, cursor).map(|fetched| (limit, fetched))
-                }
-                fetched => fetched.map(|fetched| (limit, fetched)),
-            },
+            Ok(Some((limit, cursor))) => self.request(limit, cursor, &mut fetch),
             Err(error) => Err(error),
         };
         let State::Next(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(None) };
         match fetched.and_then(|(limit, fetched)| Ok((limit, self.refuse_repeated(fetched)?))) {
             Ok((limit, Fetched { page, bytes, context })) => {
-                self.grow(limit, bytes, context.elapsed);
+                self.grow(limit, page.jobs.len(), bytes, context.elapsed);
                 self.advance(cursor, &page).unwrap_or_else(|kind| {
                     self.deferred_error = Some(Error::new(kind, context));
                 });
@@ -183,14 +230,15 @@ impl Pages {
         }
     }
 
-    /// A page that begins like the one before was sent by a server that ignores the cursor.
+    /// A page that begins like the first one or the one before was sent by a server that ignores the cursor.
     fn refuse_repeated(&mut self, fetched: Fetched) -> Result<Fetched> {
-        let Some(Ok(first)) = fetched.page.jobs.first() else { return Ok(fetched) };
-        if self.first_job.as_ref() == Some(&first.job_id) {
-            let id = sanitize(first.job_id.as_str(), 80);
+        let Some(first) = first_of(&fetched.page).cloned() else { return Ok(fetched) };
+        if self.first_jobs.iter().flatten().any(|earlier| *earlier == first) {
+            let id = sanitize(first.as_str(), 80);
             return Err(Error::new(ErrorKind::RepeatedPage(id), fetched.context));
         }
-        self.first_job = Some(first.job_id.clone());
+        self.first_jobs[0].get_or_insert_with(|| first.clone());
+        self.first_jobs[1] = Some(first);
         Ok(fetched)
     }
 
@@ -214,6 +262,14 @@ impl Pages {
         }
         Ok(())
     }
+}
+
+/// The first job whose id can be read.
+fn first_of(page: &Page) -> Option<&JobId> {
+    page.jobs.iter().find_map(|job| match job {
+        Ok(job) => Some(&job.job_id),
+        Err(error) => error.job_id(),
+    })
 }
 
 /// The cursor of the page after this one: `None` on the last page.
@@ -244,7 +300,7 @@ pub(crate) fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
 #[cfg(fuzzing)]
 #[allow(missing_docs)]
 pub mod fuzzing {
-    use super::{Ceiling, Fetched, Page, Pages};
+    use super::{Fetched, Page, Pages};
     use crate::error::{Context, Error};
     use crate::types::JobsPage;
 
@@ -255,7 +311,7 @@ pub mod fuzzing {
         max_jobs: Option<usize>,
         mut respond: impl FnMut(u32, Option<&str>) -> Option<JobsPage>,
     ) -> usize {
-        let mut pages = Pages::new(&Ceiling::default());
+        let mut pages = Pages::new(&Arc::default());
         pages.limit = Some(limit);
         pages.remaining = max_jobs;
         let mut count = 0;
@@ -289,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_remembered_over_a_long_scan() {
-        let mut pages = Pages::new(&Ceiling::default());
+        let mut pages = Pages::new(&Arc::default());
         for n in 0..10_000 {
             let jobs = pages.next_page(|_, _| fetched(page(true, Some(&format!("c{n}")))));
             assert!(jobs.unwrap().is_some());
@@ -303,6 +359,11 @@ mod tests {
         assert!(error.to_string().contains(r#"sent the cursor "c17" a second time"#), "{error}");
         assert!(pages.next_page(|_, _| unreachable!()).unwrap().is_none());
         assert_eq!(pages.next_cursor(), Some("c9999"), "the page that carried the cursor");
+    }
+
+    fn job(id: &str) -> JobSummary {
+        let job = serde_json::json!({"job_id": id, "state": "done", "job_type": "opt", "created_at": 0});
+        serde_json::from_value(job).unwrap()
     }
 
     /// The limits that are asked for, of a server that refuses more than `max` with 422.
@@ -323,7 +384,9 @@ mod tests {
                     };
                     return Err(Error::new(kind, context));
                 }
-                Ok(Fetched { page: page(true, Some(&format!("c{n}"))), bytes, context })
+                let mut page = page(true, Some(&format!("c{n}")));
+                page.jobs.extend((0..limit).map(|k| Ok(job(&format!("{n}-{k}")))));
+                Ok(Fetched { page, bytes, context })
             });
             assert!(fetched.unwrap().is_some());
         }
@@ -332,45 +395,47 @@ mod tests {
 
     #[test]
     fn pages_grow_unless_the_caller_sets_a_limit() {
-        let ceiling = Ceiling::default();
+        let sizes: Arc<PageSizes> = Arc::default();
         let fast = |pages: &mut Pages| limits(pages, 1000, Duration::ZERO, 0);
-        assert_eq!(fast(&mut Pages::new(&ceiling)), [50, 100, 200, 400, 800, 1000, 1000]);
-        assert_eq!(fast(&mut Pages::for_many(300, &ceiling)), [300, 600, 1000, 1000, 1000, 1000, 1000]);
-        assert_eq!(fast(&mut Pages::for_many(5000, &ceiling)), [1000; 7]);
-        let mut exact = Pages::new(&ceiling);
+        // The request for one job shows that a cursor works with another limit.
+        assert_eq!(fast(&mut Pages::new(&sizes)), [50, 100, 1, 200, 400, 800, 1000, 1000]);
+        assert_eq!(fast(&mut Pages::new(&sizes)), [50, 100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(fast(&mut Pages::for_many(300, &sizes)), [300, 600, 1000, 1000, 1000, 1000, 1000]);
+        assert_eq!(fast(&mut Pages::for_many(5000, &sizes)), [1000; 7]);
+        let mut exact = Pages::new(&sizes);
         exact.limit = Some(50);
         assert_eq!(fast(&mut exact), [50; 7]);
     }
 
     #[test]
     fn slow_or_large_pages_do_not_grow() {
-        let ceiling = Ceiling::default();
-        assert_eq!(limits(&mut Pages::new(&ceiling), 1000, Duration::from_secs(1), 0), [50; 7]);
-        assert_eq!(limits(&mut Pages::new(&ceiling), 1000, Duration::ZERO, 2 << 20), [50; 7]);
+        let sizes: Arc<PageSizes> = Arc::default();
+        assert_eq!(limits(&mut Pages::new(&sizes), 1000, Duration::from_secs(1), 0), [50; 7]);
+        assert_eq!(limits(&mut Pages::new(&sizes), 1000, Duration::ZERO, 2 << 20), [50; 7]);
     }
 
     #[test]
     fn a_refused_size_costs_one_request_for_each_client() {
         for (max, expected, later) in [
-            (60, [50, 100, 50, 50, 50, 50, 50, 50], 50),
-            (100, [50, 100, 200, 100, 100, 100, 100, 100], 100),
-            (500, [50, 100, 200, 400, 800, 400, 400, 400], 400),
+            (60, vec![50, 100, 50, 50, 50, 50, 50, 50], 50),
+            (100, vec![50, 100, 1, 200, 100, 100, 100, 100, 100], 100),
+            (500, vec![50, 100, 1, 200, 400, 800, 400, 400, 400], 400),
         ] {
-            let ceiling = Ceiling::default();
-            assert_eq!(limits(&mut Pages::new(&ceiling), max, Duration::ZERO, 0), expected);
-            let again = limits(&mut Pages::new(&ceiling), max, Duration::ZERO, 0);
+            let sizes: Arc<PageSizes> = Arc::default();
+            assert_eq!(limits(&mut Pages::new(&sizes), max, Duration::ZERO, 0), expected);
+            let again = limits(&mut Pages::new(&sizes), max, Duration::ZERO, 0);
             assert_eq!((again.len(), again[6]), (7, later));
         }
-        let ceiling = Ceiling::default();
+        let sizes: Arc<PageSizes> = Arc::default();
         assert_eq!(
-            limits(&mut Pages::for_many(5000, &ceiling), 100, Duration::ZERO, 0),
+            limits(&mut Pages::for_many(5000, &sizes), 100, Duration::ZERO, 0),
             [1000, 50, 50, 50, 50, 50, 50, 50]
         );
     }
 
     #[test]
     fn a_caller_limit_that_is_refused_is_an_error() {
-        let mut pages = Pages::new(&Ceiling::default());
+        let mut pages = Pages::new(&Arc::default());
         pages.limit = Some(70);
         let error = pages.next_page(|_, _| {
             let kind = ErrorKind::TooLarge(1);
@@ -381,14 +446,14 @@ mod tests {
 
     #[test]
     fn more_jobs_than_a_u32_can_be_wanted() {
-        let mut pages = Pages::new(&Ceiling::default());
+        let mut pages = Pages::new(&Arc::default());
         pages.remaining = Some(usize::MAX);
         assert_eq!(pages.next_request(0).unwrap(), Some((50, None)));
     }
 
     #[test]
     fn after_a_failed_request_there_are_no_more_pages() {
-        let mut pages = Pages::new(&Ceiling::default());
+        let mut pages = Pages::new(&Arc::default());
         pages.start_at("c1".to_owned());
         assert!(pages.next_page(|_, _| Err(Error::input("failed"))).is_err());
         assert!(pages.next_page(|_, _| unreachable!()).unwrap().is_none());

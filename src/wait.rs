@@ -298,7 +298,7 @@ impl<'a> WaitForJobs<'a> {
             by_id.extend(self.ids.iter().cloned());
         }
         Round {
-            pages: use_listing.then(|| Pages::for_many(self.ids.len(), http.page_ceiling())),
+            pages: use_listing.then(|| Pages::for_many(self.ids.len(), http.page_sizes())),
             unseen,
             pages_asked: 0,
             fruitless: 0,

@@ -126,7 +126,7 @@ pub(crate) enum ErrorKind {
     #[error("the server sent the cursor {0:?} a second time, so its pages would repeat")]
     RepeatedCursor(String),
     #[error(
-        "the page begins with the same job as the one before, {0}: the server seems to ignore the cursor"
+        "the page begins with the same job as an earlier one, {0}: the server seems to ignore the cursor"
     )]
     RepeatedPage(String),
     #[error(

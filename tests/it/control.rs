@@ -1383,7 +1383,8 @@ fn a_bulk_keeps_its_connections_busy() {
 fn a_bulk_keeps_its_connections_open() {
     let server = Desk::taking(millis(1), |_, _| false);
     assert!(server.client().delete_jobs(numbered(200)).parallel(16).all(|(_, outcome)| outcome.unwrap()));
-    assert_eq!(lock(&server.state).connections, 16);
+    let connections = lock(&server.state).connections;
+    assert!(connections <= 16, "{connections}");
 }
 
 #[test]

@@ -84,7 +84,11 @@ fn iterating_hands_out_every_job_once_newest_first() {
     let jobs = ids(simulator.client().unwrap().iter_jobs());
     let expected: Vec<String> = (1..=120).rev().map(|n| format!("job-{n:06}")).collect();
     assert_eq!(jobs, expected);
-    assert_eq!(simulator.requests().len(), 2, "50 and 100");
+    assert_eq!(
+        limits(&lines(&simulator)),
+        [50, 100, 1],
+        "the last shows that a cursor works with another limit"
+    );
     assert_eq!(simulator.connections(), 1);
 }
 
@@ -99,10 +103,10 @@ fn pages_grow_so_that_a_long_history_takes_few_requests() {
     let simulator = with_jobs(2_500);
     let client = simulator.client().unwrap();
     assert_eq!(client.iter_jobs().map(Result::unwrap).count(), 2_500);
-    assert_eq!(limits(&lines(&simulator)), [50, 100, 200, 400, 800, 1000]);
+    assert_eq!(limits(&lines(&simulator)), [50, 100, 1, 200, 400, 800, 1000]);
     let simulator = with_jobs(500);
     assert_eq!(simulator.client().unwrap().iter_jobs().max_jobs(320).prefetch(true).count(), 320);
-    assert_eq!(limits(&lines(&simulator)), [50, 100, 170], "no more than are wanted");
+    assert_eq!(limits(&lines(&simulator)), [50, 100, 1, 170], "no more than are wanted");
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_page_size_that_the_server_refuses_costs_a_client_one_request() {
         }
         assert_eq!(
             limits(&server.lines()),
-            [50, 100, 200, 100, 100, 100, 50, 100, 100, 100, 100],
+            [50, 100, 1, 200, 100, 100, 100, 50, 100, 100, 100, 100],
             "{status}: the second iteration knows"
         );
     }
@@ -509,4 +513,58 @@ fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
         },
     );
     assert!(output.status.success(), "{output:?}");
+}
+
+/// A server of jobs `j0`, `j1`, ... `next` makes the cursor of the next page from that of this one, the limit and the
+/// place of the page, and `place` finds the place.
+fn paged_by(jobs: usize, place: fn(&str, usize) -> usize, next: fn(usize, usize) -> String) -> RawServer {
+    RawServer::start(move |_, request| {
+        let value = |name: &str| {
+            let (_, value) = request.line.split_once(&format!("{name}="))?;
+            value.split('&').next()
+        };
+        let limit = value("limit").unwrap().parse().unwrap();
+        let from = value("cursor").map_or(0, |cursor| place(cursor, limit));
+        let to = jobs.min(from + limit);
+        let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        json(&page(&ids, to < jobs, Some(&next(from, limit))))
+    })
+}
+
+/// Whose cursors count pages, so that a cursor leads elsewhere with another limit.
+fn paged_by_number(jobs: usize) -> RawServer {
+    let place = |cursor: &str, limit| (cursor[1..].parse::<usize>().unwrap() - 1) * limit;
+    paged_by(jobs, place, |from, limit| format!("p{}", from / limit + 2))
+}
+
+fn paged_by_place(jobs: usize) -> RawServer {
+    paged_by(jobs, |cursor, _| cursor[1..].parse().unwrap(), |from, limit| format!("o{}", from + limit))
+}
+
+#[test]
+fn pages_grow_only_if_a_cursor_works_with_another_limit() {
+    for prefetch in [false, true] {
+        for (server, first, second) in [
+            (paged_by_place(500), vec![50, 100, 1, 200, 400], vec![50, 100, 200, 400]),
+            (paged_by_number(500), [vec![50, 100, 1], vec![50; 9]].concat(), vec![50; 10]),
+        ] {
+            let client = server.client();
+            let ids = || -> Vec<String> {
+                client.iter_jobs().prefetch(prefetch).map(|job| job.unwrap().job_id.to_string()).collect()
+            };
+            let expected: Vec<String> = (0..500).map(|n| format!("j{n}")).collect();
+            assert_eq!(ids(), expected);
+            let before = limits(&server.lines());
+            assert_eq!(ids(), expected);
+            // The last page is not made smaller where that would be another page.
+            let some: Vec<String> =
+                client.iter_jobs().max_jobs(120).map(|job| job.unwrap().job_id.to_string()).collect();
+            assert_eq!(some, expected[..120]);
+            let after = limits(&server.lines())[before.len()..][..second.len()].to_vec();
+            if !prefetch {
+                assert_eq!((before, after), (first, second));
+            }
+        }
+    }
 }

@@ -718,7 +718,7 @@ const MESSAGES: &[Row] = &[
     ),
     (
         "a page that repeats",
-        "list jobs: the page begins with the same job as the one before, a: the server seems to ignore \
+        "list jobs: the page begins with the same job as an earlier one, a: the server seems to ignore \
          the cursor; the service may differ from what this version expects of its pages: see HTTP.md; \
          ClientBuilder::on_request and on_response can adapt them (GET http://127.0.0.1:PORT/api/v1/jobs)",
         || iterated(vec![page(&["a"], true, Some("c1")), page(&["a"], true, Some("c2"))]),
