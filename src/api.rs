@@ -5,12 +5,13 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::confirm::{self, Objection};
 use crate::error::{Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
-use crate::raw::{RawRequest, RawResponse, encode, looks_like_html};
+use crate::raw::{RawRequest, RawResponse, encode, is_json, looks_like_html, without_bom};
 use crate::types::{
     BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus, Submitted,
 };
@@ -225,7 +226,7 @@ impl Response {
     }
 
     pub(crate) fn submitted(&self) -> Result<Submitted> {
-        let submitted = Submitted::from_json(&self.raw.body)
+        let submitted = Submitted::from_json(without_bom(&self.raw.body))
             .map_err(|error| self.unreadable("a submitted job", &error.to_string()))?;
         self.confirm(None)?;
         match problem_of_id(submitted.job_id.as_str()) {
@@ -271,43 +272,42 @@ impl Response {
     /// Checks that the body of the response to a change does not contradict its success status. An empty
     /// body does not. `name` is the new name of the job, if the change was a rename.
     pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
-        let body = &self.raw.body;
         let contradicted = |is_denial| {
             let excerpt = self.raw.excerpt();
             Err(self.error(ErrorKind::Contradicted { status: self.raw.status, excerpt, is_denial }))
         };
-        if looks_like_html(body) {
-            return contradicted(false);
-        }
-        let fields = match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(Value::Bool(false)) => return contradicted(true),
-            _ => return Ok(()),
+        let body = match confirm::body(&self.raw, &self.context.action) {
+            Ok(Some(body)) => body,
+            Ok(None) => return Ok(()),
+            Err(objection) => return contradicted(objection == Objection::Denied),
         };
-        let is_false = |field: &str| fields.get(field).is_some_and(means_no);
-        // Of another change, these may be fields of the job.
-        let is_not_deleted = self.context.action == DELETE_JOB && is_false("deleted");
-        let is_not_cancelled = self.context.action == CANCEL_JOB
-            && !fields.contains_key("state")
-            && (is_false("cancelled") || is_false("canceled"));
-        if is_false("success") || is_false("ok") || is_not_deleted || is_not_cancelled {
-            return contradicted(true);
+        let objects = confirm::objects(&body);
+        let id = objects.iter().find_map(|fields| fields.get("job_id"));
+        if let Some(Ok(id)) = id.map(JobId::deserialize) {
+            self.check_job(&id)?;
         }
-        // The job may stand within an envelope.
-        let inner = ["job", "data"].into_iter().find_map(|name| fields.get(name)?.as_object());
-        let field = |name: &str| fields.get(name).or_else(|| inner?.get(name));
-        match field("job_id").map(JobId::deserialize) {
-            Some(Ok(id)) => self.check_job(&id)?,
-            // A job that failed may have an `error` of its own.
-            None if tells_of_an_error(&fields) => return contradicted(false),
-            _ => {}
-        }
-        match (name, field("name")) {
-            // The server may trim a name.
-            (Some(name), Some(Value::String(given))) if given.trim() == name.trim() => Ok(()),
-            (Some(_), Some(_)) => contradicted(false),
+        let names: Vec<&Value> = objects.iter().filter_map(|fields| fields.get("name")).collect();
+        // The server may trim a name.
+        let is_name =
+            |given: &&Value, name: &str| given.as_str().is_some_and(|given| given.trim() == name.trim());
+        match name {
+            Some(name) if !names.is_empty() && !names.iter().any(|given| is_name(given, name)) => {
+                contradicted(false)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the body shows the job that the request was about.
+    pub(crate) fn shows_the_job(&self) -> bool {
+        let Ok(body) = serde_json::from_slice::<Value>(without_bom(&self.raw.body)) else { return false };
+        confirm::objects(&body).iter().any(|fields| {
+            let id = fields.get("job_id").or(fields.get("id")).map(JobId::deserialize);
+            let is_other = id.is_some_and(|id| id.ok().as_ref() != self.context.job_id.as_ref());
+            !is_other
+                && (fields.contains_key("state")
+                    || (fields.contains_key("status") && fields.contains_key("job_id")))
+        })
     }
 
     /// The state in the body, if it shows the job.
@@ -335,32 +335,6 @@ impl Response {
     }
 }
 
-/// `false`, in the forms in which services write it.
-fn means_no(value: &Value) -> bool {
-    match value {
-        Value::Bool(value) => !value,
-        Value::Number(value) => value.as_f64() == Some(0.0),
-        Value::String(value) => value.eq_ignore_ascii_case("false"),
-        _ => false,
-    }
-}
-
-/// Whether a body with a success status describes a failure.
-fn tells_of_an_error(fields: &serde_json::Map<String, Value>) -> bool {
-    let is_error_status = |value: &Value| match value {
-        Value::String(value) => ["error", "fail"].iter().any(|word| value.eq_ignore_ascii_case(word)),
-        value => value.as_u64().is_some_and(|status| (400..600).contains(&status)),
-    };
-    let has = |name: &str, is_error: &dyn Fn(&Value) -> bool| fields.get(name).is_some_and(is_error);
-    has("error", &|error| !error.is_null())
-        || has("errors", &|errors| errors.as_array().is_some_and(|errors| !errors.is_empty()))
-        || ["status", "code", "statusCode"].iter().any(|name| has(name, &is_error_status))
-}
-
-fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(body).is_ok()
-}
-
 type Decoded = (Option<(bool, Option<String>)>, Vec<Result<JobSummary>>);
 
 /// A page of which each job can be read.
@@ -371,6 +345,7 @@ fn received_page<const PREVIEWS: bool>(body: &[u8]) -> serde_json::Result<Decode
 
 /// Decodes JSON. Checking the encoding of the whole body once is cheaper than of each string in it.
 fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    let body = without_bom(body);
     match std::str::from_utf8(body) {
         Ok(text) => serde_json::from_str(text),
         // For its error, which names the place.
@@ -467,7 +442,7 @@ fn plain(value: &serde_json::Value) -> String {
 }
 
 fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
-    content_type.is_some_and(|content_type| content_type.contains("html")) || looks_like_html(body)
+    looks_like_html(body) || (content_type.is_some_and(|kind| kind.contains("html")) && !is_json(body))
 }
 
 fn title(page: &str) -> Option<&str> {

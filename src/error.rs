@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) earlier: Earlier,
     /// Whether this client has had a successful response below its API URL.
     pub(crate) address_verified: bool,
+    /// Whether there was any JSON with a success status below the API URL, which is less.
+    pub(crate) has_responded: bool,
 }
 
 #[cfg(any(test, fuzzing))]
@@ -78,6 +80,7 @@ impl Context {
             elapsed: Duration::ZERO,
             earlier: Earlier::default(),
             address_verified: false,
+            has_responded: false,
         }
     }
 }
@@ -131,6 +134,12 @@ impl Error {
         let Inner { kind, context, partial_batch } = *self.0;
         let kind = ErrorKind::StoppedAfter(Box::new(kind));
         Error(Box::new(Inner { kind, context, partial_batch }))
+    }
+
+    /// A "not found", of which another error leaves open whether it is about the job.
+    pub(crate) fn unverified(self, error: &Error) -> Self {
+        let (error, is_transient) = (error.to_string(), error.is_transient());
+        self.with_kind(ErrorKind::UnverifiedNotFound { error, is_transient })
     }
 
     pub(crate) fn into_kind(self) -> ErrorKind {
@@ -433,20 +442,21 @@ impl Error {
 
     fn status_advice(&self, status: u16, message: Option<&str>) -> Option<&'static str> {
         let on_a_job = self.job_id().is_some();
+        let has_responded = self.context().is_some_and(|context| context.has_responded);
         Some(match status {
             401 if message.is_some_and(says_no_credentials_came) => {
                 "no API key seems to have reached the service: it may expect the key in another header \
                  (api_key_header), or a proxy or gateway may have removed it"
             }
             401 => "check the API key (ATOMIVERSE_API_KEY): it may be mistyped or revoked",
-            404 | 410 if on_a_job && self.address_verified() => {
+            404 | 410 if on_a_job && has_responded => {
                 "the job may have been deleted or belong to another account"
             }
             404 | 410 if on_a_job => {
                 "the job may have been deleted or belong to another account, or the base URL (base_url, \
                  ATOMIVERSE_BASE_URL) may be wrong: no call of this client has succeeded yet"
             }
-            404 | 405 if self.address_verified() => DIFFERENT_REQUEST,
+            404 | 405 if has_responded => DIFFERENT_REQUEST,
             404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
             429 => "send requests less often",
             500.. if !self.may_have_been_processed() => "this is an error of the server: try again later",

@@ -41,8 +41,10 @@ struct Core {
     settings: Settings,
     base_url: String,
     api_url: String,
-    /// Whether there was a successful response below the API URL.
+    /// Whether there was a response below the API URL that could be read.
     address_verified: AtomicBool,
+    /// Whether there was any JSON with a success status.
+    has_responded: AtomicBool,
     /// The routes whose paths the server wants with a slash at their end.
     slashed: Mutex<HashSet<String>>,
     retry_budget: Mutex<RetryBudget>,
@@ -70,6 +72,7 @@ impl Http {
                 base_url,
                 api_url,
                 address_verified: AtomicBool::new(false),
+                has_responded: AtomicBool::new(false),
                 slashed: Mutex::default(),
                 retry_budget: Mutex::new(retry_budget),
                 hold: Mutex::default(),
@@ -154,6 +157,11 @@ impl Http {
         if let Some(buffer) = &self.buffer {
             *lock(buffer) = body;
         }
+    }
+
+    /// Records that a response could be read as one of the service.
+    pub(crate) fn address_is_right(&self) {
+        self.core.address_verified.store(true, Ordering::Relaxed);
     }
 
     /// Sends the request, retries it as the policy says, and returns the response if its status is 2xx.
@@ -321,6 +329,7 @@ impl<'a> Call<'a> {
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
             earlier: self.earlier,
             address_verified: self.http.core.address_verified.load(Ordering::Relaxed),
+            has_responded: self.http.core.has_responded.load(Ordering::Relaxed),
         }
     }
 }
@@ -340,7 +349,7 @@ impl Http {
         }
         // An HTML page may be anybody's.
         if !looks_like_html(&response.body) {
-            self.core.address_verified.store(true, Ordering::Relaxed);
+            self.core.has_responded.store(true, Ordering::Relaxed);
         }
         Ok(response)
     }

@@ -257,6 +257,7 @@ mod bulk;
 mod client;
 mod clock;
 mod config;
+mod confirm;
 mod connector;
 mod dashboard;
 mod error;

@@ -24,6 +24,7 @@ pub(crate) fn fetch(
 ) -> Result<Fetched> {
     let response = http.send(&api::list(limit, cursor), deadline)?;
     let page = response.page(cursor.is_none(), previews)?;
+    http.address_is_right();
     let bytes = response.raw.body.len();
     http.keep_buffer(response.raw.body);
     Ok(Fetched { page, bytes, context: response.context })
@@ -79,6 +80,7 @@ impl ListJobs {
         let response =
             self.http.send(&api::list(self.limit, self.cursor.as_deref()), self.http.deadline())?;
         let Page { jobs, has_more, next_cursor } = response.page(self.cursor.is_none(), self.previews)?;
+        self.http.address_is_right();
         let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
         match pages::next_cursor(has_more, next_cursor.as_deref()) {
             Ok(Some(next)) if self.cursor.as_deref() == Some(next) => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::api;
+use crate::api::{self, Response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
 use crate::types::{JobId, JobState, JobSummary};
@@ -13,15 +13,24 @@ pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSumma
         // The response may be that of an earlier request on the same connection.
         http.distrust_idle_connections();
     }
+    if job.is_ok() {
+        http.address_is_right();
+    }
     job
 }
 
 pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> Result<()> {
     match http.send(&api::rename(id, name), deadline) {
-        Ok(response) => response.confirm(Some(name)),
+        Ok(response) => confirm(http, &response, Some(name)),
         Err(error) if error.is_not_found() => Err(about_the_job(http, id, error, deadline)),
         Err(error) => Err(error),
     }
+}
+
+fn confirm(http: &Http, response: &Response, name: Option<&str>) -> Result<()> {
+    response.confirm(name)?;
+    http.address_is_right();
+    Ok(())
 }
 
 /// Makes sure that a "not found" for a change is about the job: a service that has no such request responds with
@@ -29,15 +38,16 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> 
 fn about_the_job(http: &Http, id: &JobId, not_found: Error, deadline: Instant) -> Error {
     match get(http, id, deadline) {
         Ok(job) => not_found.with_kind(ErrorKind::NoSuchRequest { state: job.state }),
+        Err(gone) if gone.is_not_found() => not_found,
         Err(stopped) if stopped.is_stopped() => not_found.stopped(),
-        Err(_) => not_found,
+        Err(error) => not_found.unverified(&error),
     }
 }
 
 /// A job that has ended already is not an error: it is returned if the server refused to cancel it.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
-        Ok(response) => match response.confirm(None) {
+        Ok(response) => match confirm(http, &response, None) {
             Ok(()) => Ok(None),
             // The server may say "not cancelled" of a job that has ended.
             Err(error) if matches!(error.kind(), ErrorKind::Contradicted { is_denial: true, .. }) => {
@@ -52,8 +62,9 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
         Err(error) if error.is_not_found() => match get(http, id, deadline) {
             Ok(job) if job.state.is_terminal() => Ok(Some(job)),
             Ok(job) => Err(error.with_kind(ErrorKind::NoSuchRequest { state: job.state })),
+            Err(gone) if gone.is_not_found() => Err(error),
             Err(stopped) if stopped.is_stopped() => Err(error.stopped()),
-            Err(_) => Err(error),
+            Err(unclear) => Err(error.unverified(&unclear)),
         },
         Err(error) if matches!(error.status(), Some(400 | 409)) => match get(http, id, deadline) {
             Ok(job) if job.state.is_terminal() => Ok(Some(job)),
@@ -67,9 +78,9 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
 pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
     let error = match http.send(&api::delete(id), deadline) {
         Ok(response) => {
-            response.confirm(None)?;
+            confirm(http, &response, None)?;
             // A body that shows the job may come from a service that only marks it.
-            if response.state().is_none() {
+            if !response.shows_the_job() {
                 return Ok(());
             }
             return match get(http, id, deadline) {
@@ -118,12 +129,12 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
         return Ok(not_found);
     }
     match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true, false)) {
-        Ok(_) => Ok(not_found),
-        Err(stopped) if stopped.is_stopped() => Err(not_found.stopped()),
-        Err(error) => {
-            let (error, is_transient) = (error.to_string(), error.is_transient());
-            Err(not_found.with_kind(ErrorKind::UnverifiedNotFound { error, is_transient }))
+        Ok(_) => {
+            http.address_is_right();
+            Ok(not_found)
         }
+        Err(stopped) if stopped.is_stopped() => Err(not_found.stopped()),
+        Err(error) => Err(not_found.unverified(&error)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use ureq::http::{HeaderName, HeaderValue};
 
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
@@ -300,7 +300,7 @@ impl RawResponse {
     ///
     /// Returns a [decoding error](Error::is_decode) that says what was requested and how the body begins.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        serde_json::from_slice(without_bom(&self.body)).map_err(|error| {
             let kind = self.unreadable("the JSON that was asked for", &error.to_string(), None);
             match &self.context {
                 Some(context) => Error::new(kind, (**context).clone()),
@@ -323,8 +323,8 @@ impl RawResponse {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        self.header("content-type").is_some_and(|content_type| content_type.contains("html"))
-            || looks_like_html(&self.body)
+        let is_called_html = self.header("content-type").is_some_and(|kind| kind.contains("html"));
+        looks_like_html(&self.body) || (is_called_html && !is_json(&self.body))
     }
 
     /// Text that came with this response, fit for an error.
@@ -367,8 +367,17 @@ impl fmt::Debug for RawResponse {
     }
 }
 
+pub(crate) fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(without_bom(body)).is_ok()
+}
+
 pub(crate) fn looks_like_html(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
+    without_bom(body).trim_ascii_start().starts_with(b"<")
+}
+
+/// Some servers write a byte order mark before their JSON.
+pub(crate) fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// Encodes a string as one segment of a path, or as one part of a query.

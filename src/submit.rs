@@ -9,7 +9,9 @@ use crate::types::{BatchSubmission, LARGEST_BATCH, PartialBatch, Submitted};
 
 pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
     let request = api::submit(to_json(payload)?, http.idempotency_key());
-    http.send(&request, http.deadline())?.submitted()
+    let submitted = http.send(&request, http.deadline())?.submitted()?;
+    http.address_is_right();
+    Ok(submitted)
 }
 
 /// Sends the payloads in requests of at most 1000, up to the first that fails, and puts the responses

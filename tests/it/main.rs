@@ -3,6 +3,7 @@
 mod changes;
 mod contract;
 mod control;
+mod denials;
 mod deviations;
 mod errors;
 mod faults;
