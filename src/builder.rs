@@ -1,4 +1,4 @@
-//! How a client is made: its constructors and its settings.
+//! The constructors of a client, and the builder with its settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,19 @@ use crate::hooks::Attempt;
 use crate::http::Http;
 use crate::raw::{RawRequest, RawResponse};
 
-/// How a client is made.
+/// Constructors.
 impl Client {
-    /// Creates a client from the environment: the key from `ATOMIVERSE_API_KEY`, and the address of the service
-    /// from `ATOMIVERSE_BASE_URL` (or of the API from `ATOMIVERSE_API_URL`) if that is set.
+    /// Creates a client from environment variables.
+    ///
+    /// The API key is read from `ATOMIVERSE_API_KEY`. The address of the service is read from `ATOMIVERSE_BASE_URL`,
+    /// and that of the HTTP API from `ATOMIVERSE_API_URL`, if they are set.
+    ///
+    /// A build without the features `rustls` and `native-tls` cannot use the default address, which is `https://`. In
+    /// such a build, set `ATOMIVERSE_BASE_URL` to an `http://` address on the same machine.
     ///
     /// # Errors
     ///
-    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a value is refused by
-    /// [`ClientBuilder::build`].
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set, or if [`ClientBuilder::build`] refuses a value.
     pub fn from_env() -> Result<Self> {
         ClientBuilder::from_env()?.build()
     }
@@ -30,31 +34,21 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error if the key is empty or contains a character other than visible ASCII, or if the proxy
-    /// in the environment cannot be used.
+    /// Returns an error under the same conditions as [`ClientBuilder::build`], for example if the key is empty or the
+    /// proxy in the environment cannot be used.
     pub fn new(api_key: impl Into<String>) -> Result<Self> {
         Client::builder().api_key(api_key).build()
     }
 
     /// Returns a builder for a client with other settings.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let client = atomiverse::Client::builder()
-    ///     .api_key("av_0123456789")
-    ///     .timeout(Duration::from_secs(10))
-    ///     .build()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 }
 
-/// A builder for a [`Client`]. Made by [`Client::builder`].
+/// A builder for a [`Client`].
+///
+/// [`Client::builder`] and [`ClientBuilder::from_env`] return one.
 ///
 /// # Examples
 ///
@@ -78,22 +72,13 @@ pub struct ClientBuilder {
 impl ClientBuilder {
     /// Returns a builder with the settings of [`Client::from_env`], to which others can be added.
     ///
-    /// Reads `ATOMIVERSE_API_KEY`, and `ATOMIVERSE_BASE_URL` and `ATOMIVERSE_API_URL` if they are set. An empty
+    /// Reads `ATOMIVERSE_API_KEY`, and also `ATOMIVERSE_BASE_URL` and `ATOMIVERSE_API_URL` if they are set. An empty
     /// variable counts as not set.
     ///
     /// # Errors
     ///
-    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode. Their values are
-    /// checked by [`build`](ClientBuilder::build).
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    ///
-    /// let client = atomiverse::ClientBuilder::from_env()?.timeout(Duration::from_secs(10)).build()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode.
+    /// [`build`](ClientBuilder::build) checks the values.
     pub fn from_env() -> Result<Self> {
         let Some(api_key) = Setting::from_env(API_KEY_VARIABLE)? else {
             return Err(Error::input(format!(
@@ -109,15 +94,15 @@ impl ClientBuilder {
         Ok(ClientBuilder { settings })
     }
 
-    /// Sets the API key. Use a workspace key; its prefix is not checked.
+    /// Sets the API key. Use a workspace key. The prefix of the key is not checked.
     pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
         self.settings.api_key = Some(Setting { name: "api_key", value: api_key.into() });
         self
     }
 
-    /// Sets the address of the service. Defaults to `https://atomiverse.com`. Dashboard links begin with it.
+    /// Sets the address of the service. Dashboard links begin with it. Defaults to `https://atomiverse.com`.
     ///
-    /// Plain `http://` is accepted for a server on this machine only; see
+    /// Plain `http://` is accepted only for a server on this machine; see
     /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
         self.settings.base_url = Setting { name: "base_url", value: base_url.into() };
@@ -126,51 +111,58 @@ impl ClientBuilder {
 
     /// Sets the address of the HTTP API. Defaults to `{base_url}/api/v1`.
     ///
-    /// The service does not document this address, so it can be corrected here without a new release.
+    /// The service does not document this address. If the default is wrong, it can be corrected here.
     pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
         self.settings.api_url = Some(Setting { name: "api_url", value: api_url.into() });
         self
     }
 
-    /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response.
-    /// Defaults to 60 seconds.
+    /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response. Defaults
+    /// to 60 seconds.
     ///
-    /// For an iterator it bounds each `next`.
+    /// An iterator applies it to each `next`. [`Client`](Client#time-limits) lists how other methods apply it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds, and is never longer than
-    /// what is left of the [`timeout`](ClientBuilder::timeout).
+    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds. If less of the
+    /// [`timeout`](ClientBuilder::timeout) is left, that is the limit.
     ///
-    /// Submissions are never retried after a timeout, so their attempts get all the remaining time.
+    /// This does not apply to submissions. A submission that was sent is not retried after a timeout, so its attempt
+    /// gets all the remaining time.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.settings.attempt_timeout = timeout;
         self
     }
 
-    /// Sets the maximum duration of connecting, including the name look-up, a proxy and TLS. Defaults to 10
-    /// seconds.
+    /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
+    ///
+    /// Looking up the server's host name is not included. The [`attempt_timeout`](ClientBuilder::attempt_timeout)
+    /// bounds it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// Sets how many times a request is retried after a transient failure. Defaults to 2. 0 means one attempt. The
-    /// [`retry_budget`](ClientBuilder::retry_budget) limits the retries of all calls together.
+    /// Sets how many times a request is retried after a transient failure. Defaults to 2. With 0 there is only one
+    /// attempt. The [`retry_budget`](ClientBuilder::retry_budget) limits the retries of all calls together.
     ///
-    /// - Calls that only read are retried if the connection fails or breaks, if an attempt times out, or if the
-    ///   server responds with 408, 425, 429, 500, 502, 503 or 504.
-    /// - Rename, cancel and delete are retried in the same cases, except after a timeout, 408 and 504.
+    /// - Calls that only read are retried if the connection fails or breaks, if an attempt times out, or if the server
+    ///   responds with 408, 425, 429, 500, 502, 503 or 504.
+    /// - Rename, cancel and delete are retried if the connection fails or breaks, or if the server responds with 425,
+    ///   429, 500, 502 or 503. They are not retried after a request that was sent timed out, nor after 408 and 504.
     /// - Submissions are retried only if no connection was made or the server responded with 429.
+    ///
+    /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.retry_policy.max_retries = max_retries;
         self
     }
 
-    /// Sets the pause before the first retry and the longest pause. Each pause is twice the previous one.
-    /// Defaults to 0.5 and 8 seconds. Each pause is shortened by up to a quarter, at random.
+    /// Sets the pause before the first retry and the longest pause. They default to 0.5 and 8 seconds.
+    ///
+    /// Each pause is twice the previous one, and is shortened by up to a quarter at random.
     pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
         self.settings.retry_policy.first_pause = first;
         self.settings.retry_policy.max_pause = longest;
@@ -178,37 +170,37 @@ impl ClientBuilder {
     }
 
     /// Sets how many retries this client and its views may spend on a service that does not recover. Defaults to 10.
-    /// 0 means no retries.
+    /// With 0 nothing is retried.
     ///
     /// A budget keeps clients from making an outage worse. A retry that fails is spent, one that succeeds is given
-    /// back, and ten calls that need no retry earn one more. What was earned halves every ten seconds. A retry after
-    /// 429 with `Retry-After` costs nothing.
-    ///
+    /// back, and ten calls that need no retry earn one more. The part of the budget that exceeds the initial one halves
+    /// every ten seconds. A retry after 429 with `Retry-After` costs nothing.
     #[doc = include_str!("retry/fleet.md")]
     pub fn retry_budget(mut self, retries: u32) -> Self {
         self.settings.retry_budget = retries;
         self
     }
 
-    /// Sets the longest pause that the server may ask for with `Retry-After`. Defaults to 30 seconds.
+    /// Sets the longest pause that the server may request with `Retry-After`. Defaults to 30 seconds.
     ///
-    /// Up to half of the pause is added at random. The other calls of the client wait as well, until a request
-    /// succeeds; a call whose time is too short for that returns an error at once. If the server asks for more than
-    /// this, the request is not retried, other calls do not wait, and the error says how long the server
-    /// [asked to wait](Error::retry_after).
+    /// Up to half of the pause is added at random. Other calls of the client wait as well, until a request succeeds. A
+    /// call that has less time left than that returns an error at once.
+    ///
+    /// If the server requests a longer pause, the request is not retried and other calls do not wait. The error says
+    /// how long the server [asked to wait](Error::retry_after).
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.settings.retry_policy.max_retry_after = longest;
         self
     }
 
-    /// Sets the size of the largest response that is read, in bytes after decompression. Defaults to 64 MiB.
+    /// Sets the maximum size of a response that is read, in bytes after decompression. Defaults to 64 MiB.
     pub fn max_response_bytes(mut self, bytes: u64) -> Self {
         self.settings.max_response_bytes = bytes;
         self
     }
 
-    /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then
-    /// crosses the network unencrypted.
+    /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then crosses the
+    /// network unencrypted. A server on this machine is accepted in any case.
     pub fn allow_insecure_http(mut self, allow: bool) -> Self {
         self.settings.allow_insecure_http = allow;
         self
@@ -221,7 +213,10 @@ impl ClientBuilder {
     }
 
     /// Sets the proxy, such as `http://user:password@proxy.example:3128`, in place of the one configured in the
-    /// environment. The proxy is asked for a tunnel (`CONNECT`) and does not see the API key.
+    /// environment. Unlike that one, it is also used for a server on this machine.
+    ///
+    /// The client asks the proxy for a tunnel (`CONNECT`). With an `https://` address, the proxy therefore does not see
+    /// the API key. With plain `http://` it can read everything.
     ///
     /// SOCKS proxies are not supported.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
@@ -229,33 +224,28 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to every request, for example for a gateway. Can be called more than once. The value does
-    /// not show in `Debug`, logs or errors.
+    /// Adds a header to every request, for example for a gateway. Can be called more than once. The value does not
+    /// appear in `Debug`, logs or errors.
     ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// let client = atomiverse::ClientBuilder::from_env()?.header("X-Team", "catalysis").build()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// A value of fewer than six characters is not hidden in an error if the server sends it back.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sets the header that carries the API key, such as `X-API-Key`. It then holds the key alone, and no
-    /// `Authorization` header is sent. Defaults to `Authorization: Bearer <key>`.
+    /// Sets the header that carries the API key, such as `X-API-Key`. Its value is the key alone. No `Authorization`
+    /// header is then sent. Defaults to `Authorization`, with the value `Bearer <key>`.
     pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
         self.settings.api_key_header = Some(name.into());
         self
     }
 
-    /// Sets whether to use the proxy configured in the environment. Enabled by default; a server on this
-    /// machine is always reached directly.
+    /// Sets whether to use the proxy configured in the environment. Enabled by default.
     ///
-    /// The first of the variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set, in upper or lower
-    /// case, names the proxy for `http` and `https` alike, unless `NO_PROXY` exempts the host of the API. SOCKS proxies
-    /// are not supported.
+    /// The first of the variables `ALL_PROXY`, `all_proxy`, `HTTPS_PROXY`, `https_proxy`, `HTTP_PROXY` and `http_proxy`
+    /// that is set and not empty names the proxy. It is used whether the address of the API is `http://` or `https://`;
+    /// `HTTP_PROXY` is therefore used for `https://` too. There is no proxy if `NO_PROXY` or `no_proxy` names the host
+    /// of the API, or if the API is on this machine. SOCKS proxies are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
         self.settings.proxy_from_env = proxy_from_env;
         self
@@ -263,9 +253,12 @@ impl ClientBuilder {
 
     /// Adds trusted certificate authorities, as PEM. Can be called more than once.
     ///
-    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. The
-    /// authorities are trusted in addition to Mozilla's. This cannot be combined with the feature
-    /// `platform-verifier`, with which the operating system decides what is trusted.
+    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. The authorities are
+    /// trusted in addition to Mozilla's, with `rustls` and with `native-tls`. Neither of these features trusts the
+    /// authorities of the operating system.
+    ///
+    /// This cannot be combined with the feature `platform-verifier`, with which the operating system decides which
+    /// authorities are trusted.
     ///
     /// # Examples
     ///
@@ -282,8 +275,8 @@ impl ClientBuilder {
 
     /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
     ///
-    /// It sees every attempt: those that failed to connect, timed out or were stopped too. It runs on the thread of
-    /// the call and delays it.
+    /// The function is also called for attempts that failed to connect, timed out or were stopped. It runs on the
+    /// thread that sends the request, which waits for it.
     ///
     /// # Examples
     ///
@@ -312,55 +305,66 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a function that adapts each request to a service that differs from what this crate assumes. Can be called
-    /// more than once; the functions run in that order.
+    /// Adds a function that adapts each request, for a service that differs from what this crate assumes. Can be called
+    /// more than once; the functions run in the order in which they were added.
     ///
-    /// It runs before each attempt, for typed calls and for [`Client::send`]. The path is relative to the API URL, so
-    /// the key cannot be sent elsewhere. A header that it adds replaces the client's, and its value does not show in
-    /// `Debug`, logs or errors. A request that cannot be sent is an error of the call. A panic in it reaches the
-    /// caller.
+    /// The function runs before each attempt, also of [`Client::send`].
     ///
-    /// [Recipes](crate#adapting-to-a-service-that-differs) are on the page of the crate.
+    /// - The path that it sets is relative to the API URL, so the key cannot be sent to another address.
+    /// - A header that it adds replaces one that the client sets. Its value does not appear in `Debug`, logs or errors.
+    /// - If the request cannot be sent after that, the call returns an error.
+    /// - If the function panics, the panic reaches the caller.
+    ///
+    /// The crate page has [recipes](crate#adapting-to-a-service-that-differs).
     ///
     /// # Examples
     ///
     /// A service that renames by `POST /jobs/{job_id}/rename`:
     ///
-    /// ```no_run
-    /// let client = atomiverse::ClientBuilder::from_env()?.on_request(|request| {
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let client = simulator.client_builder().on_request(|request| {
     ///     if request.action == "rename job" {
     ///         request.method = "POST".to_owned();
     ///         request.path += "/rename";
     ///     }
     /// });
-    /// # client.build()?;
-    /// # Ok::<(), atomiverse::Error>(())
+    /// let _ = client.build()?.rename_job("9f2c", "water");
+    /// assert_eq!(simulator.requests()[0].to_string(), "POST /api/v1/jobs/9f2c/rename");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_request(mut self, adapt: impl Fn(&mut RawRequest) + Send + Sync + 'static) -> Self {
         self.settings.hooks.on_request.push(Arc::new(adapt));
         self
     }
 
-    /// Adds a function that adapts each response of a service that differs from what this crate assumes. Can be called
-    /// more than once; the functions run in that order.
+    /// Adds a function that adapts each response, for a service that differs from what this crate assumes. Can be
+    /// called more than once; the functions run in the order in which they were added.
     ///
-    /// It sees responses with every status, before the status is judged and the body is decoded, and the request as
-    /// it was sent. A panic in it reaches the caller.
+    /// The function receives responses with any status, before the status is judged and the body is decoded, and the
+    /// request as it was sent. If it panics, the panic reaches the caller.
     ///
-    /// [Recipes](crate#adapting-to-a-service-that-differs) are on the page of the crate.
+    /// The crate page has [recipes](crate#adapting-to-a-service-that-differs).
     ///
     /// # Examples
     ///
     /// A service that responds with 400 for a job that does not exist:
     ///
-    /// ```no_run
-    /// let client = atomiverse::ClientBuilder::from_env()?.on_response(|request, response| {
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// let client = simulator.client_builder().on_response(|request, response| {
     ///     if response.status == 400 && request.job_id.is_some() && request.method == "GET" {
     ///         response.status = 404;
     ///     }
     /// });
-    /// # client.build()?;
-    /// # Ok::<(), atomiverse::Error>(())
+    /// simulator.fail_next(Fault::status(400));
+    /// assert!(client.build()?.get_job("9f2c").unwrap_err().is_not_found());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_response(
         mut self,
@@ -382,13 +386,13 @@ impl ClientBuilder {
     ///
     /// Returns an error if
     ///
-    /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible
-    ///   ASCII (the error does not show it);
-    /// - a URL is not valid, contains a user name or a query, or is plain http to another machine;
-    /// - the URL is https and this build leaves TLS out;
+    /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible ASCII (the
+    ///   error does not show the key);
+    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine;
+    /// - the URL of the API is `https://` and the crate was built without TLS;
     /// - the proxy cannot be used, or a header cannot be sent;
-    /// - the added certificates are not valid PEM, or the feature `platform-verifier` is enabled;
-    /// - a timeout is zero, or the user agent is not printable ASCII.
+    /// - the added certificates are not valid PEM, or the feature `platform-verifier` is enabled in addition;
+    /// - a timeout or the maximum size of a response is zero, or the user agent is not printable ASCII.
     ///
     /// # Examples
     ///
@@ -401,7 +405,7 @@ impl ClientBuilder {
     }
 }
 
-/// Shows the settings, but not the API key.
+/// Shows settings, but neither the API key nor the values of headers.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { api_key, base_url, api_url, timeout, retry_policy, hooks, .. } = &self.settings;

@@ -18,9 +18,28 @@ use crate::{operations, submit};
 
 /// A blocking client for the Atomiverse API.
 ///
-/// A client is cheap to clone, and its clones share one connection pool. It can be used from several threads.
-/// Every call blocks until it is done, and at most for the [`timeout`](crate::ClientBuilder::timeout); waiting for
-/// jobs has its own limit, see [`WaitOptions`].
+/// A client is cheap to clone and can be used from several threads. Its clones share one connection pool.
+///
+/// # Time limits
+///
+/// A method that sends requests blocks until it is done, and by default for at most 60 seconds. The
+/// [`timeout`](crate::ClientBuilder::timeout) changes that. Methods that send requests for several jobs or pages apply
+/// the limit as follows:
+///
+/// - An iteration over jobs applies the timeout to each `next`.
+/// - [`cancel_jobs`](Client::cancel_jobs) and [`delete_jobs`](Client::delete_jobs) apply it to each job, and
+///   [`submit_batch`](Client::submit_batch) to each request.
+/// - Waiting for jobs has a [limit of its own](WaitOptions::timeout), which defaults to one hour.
+///   [`WaitOptions::for_ever`] removes it.
+///
+/// The caller's own functions, such as those passed to [`on_request`](crate::ClientBuilder::on_request), are not
+/// interrupted.
+///
+/// # Use in async code
+///
+/// A call blocks the thread that makes it. In async code, make calls on a thread that may block, for example with
+/// `tokio::task::spawn_blocking`. Dropping the future of such a task does not end the call; a [`StopToken`] does. See
+/// [`with_stop`](Client::with_stop).
 ///
 /// # Examples
 ///
@@ -41,23 +60,16 @@ pub struct Client {
     http: Http,
 }
 
-/// Views: clients that share one connection pool and differ in one setting. They are as cheap as a clone.
+/// Views: clients that share the connection pool of this client and differ from it in one setting. A view is as cheap
+/// as a clone.
 impl Client {
     pub(crate) fn new_with(http: Http) -> Self {
         Client { http }
     }
 
-    /// Returns a client whose calls take at most this long, see
-    /// [`ClientBuilder::timeout`](crate::ClientBuilder::timeout). With zero, calls fail without sending anything.
+    /// Returns a client with another [`timeout`](crate::ClientBuilder::timeout) for its calls.
     ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let page = client.with_timeout(Duration::from_secs(5)).list_jobs().send()?;
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// If it is zero, calls fail without sending anything.
     #[must_use = "the client itself keeps its timeout"]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let mut http = self.http.clone();
@@ -65,8 +77,7 @@ impl Client {
         Client { http }
     }
 
-    /// Returns a client that retries a request at most this many times, see
-    /// [`ClientBuilder::max_retries`](crate::ClientBuilder::max_retries).
+    /// Returns a client with another [maximum number of retries](crate::ClientBuilder::max_retries) for each request.
     #[must_use = "the client itself keeps its number of retries"]
     pub fn with_max_retries(&self, max_retries: u32) -> Self {
         let mut http = self.http.clone();
@@ -76,12 +87,14 @@ impl Client {
 
     /// Returns a client whose calls end when the token is stopped.
     ///
-    /// They then return within 100 milliseconds, whatever the server does: pauses end, no new attempt starts, and an
-    /// attempt in flight is abandoned. The error says whether a change that was in flight
-    /// [may have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client watch
-    /// the token too. A token replaces that of an earlier `with_stop`.
+    /// A call then returns within 100 milliseconds, whether or not the server responds: it ends its pause, starts no
+    /// new attempt, and abandons an attempt that is in flight. The error says whether a change that was in flight [may
+    /// have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client watch the token
+    /// too. The token replaces that of an earlier `with_stop`.
     ///
     /// # Examples
+    ///
+    /// This program stops waiting on Ctrl-C, with the crate `ctrlc`:
     ///
     /// ```no_run
     /// use atomiverse::{Client, StopToken, WaitOptions};
@@ -90,7 +103,7 @@ impl Client {
     /// let client = Client::from_env()?.with_stop(&stop);
     /// ctrlc::set_handler(move || stop.stop())?;
     /// match client.wait_for_job("9f2c", &WaitOptions::new()) {
-    ///     Err(error) if error.is_stopped() => println!("the job runs on"),
+    ///     Err(error) if error.is_stopped() => println!("stopped waiting; the job was not cancelled"),
     ///     outcome => println!("{}", outcome?.state),
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -102,8 +115,8 @@ impl Client {
         Client { http }
     }
 
-    /// Returns a client with a key of its own, which [`set_api_key`](Client::set_api_key) of this one does not
-    /// change.
+    /// Returns a client with its own API key. [`set_api_key`](Client::set_api_key) of the original client does not
+    /// change it.
     ///
     /// # Errors
     ///
@@ -112,138 +125,161 @@ impl Client {
         Ok(Client { http: self.http.with_api_key(api_key.into())? })
     }
 
-    /// Replaces the API key of this client, of its clones, and of everything made by them: the next request of a
-    /// running wait or iteration uses the new key. Views made by [`with_api_key`](Client::with_api_key) keep theirs.
+    /// Replaces the API key of this client, its clones and views, and everything made by them.
+    ///
+    /// The next request of a wait or an iteration that is under way uses the new key. Clients made by
+    /// [`with_api_key`](Client::with_api_key) keep their own key.
     ///
     /// # Errors
     ///
-    /// Returns an error if the key is empty, in quotation marks, or contains a character other than visible ASCII.
-    /// The old key is kept then.
+    /// Returns an error and keeps the old key if the new one is empty, in quotation marks, or contains a character
+    /// other than visible ASCII.
     pub fn set_api_key(&self, api_key: impl Into<String>) -> Result<()> {
         self.http.set_api_key("set_api_key", api_key.into())
     }
 }
 
 impl Client {
-    /// Lists one page of the job history. Set [`limit`](ListJobs::limit) and [`cursor`](ListJobs::cursor), then
-    /// call [`send`](ListJobs::send).
+    /// Returns a request for one page of the job history.
+    ///
+    /// Set its [`limit`](ListJobs::limit) and [`cursor`](ListJobs::cursor), then call [`send`](ListJobs::send).
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let page = client.list_jobs().limit(50).send()?;
-    /// println!("{} jobs", page.jobs.len());
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// # simulator.add_sample_jobs(30);
+    /// # let client = simulator.client()?;
+    /// let page = client.list_jobs().limit(20).send()?;
+    /// assert_eq!((page.jobs.len(), page.has_more), (20, true));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn list_jobs(&self) -> ListJobs {
         ListJobs::new(self.http.clone())
     }
 
-    /// Iterates over all jobs of the history, page by page.
+    /// Returns an iterator over all jobs of the history. It fetches them page by page.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// for job in client.iter_jobs().limit(50).max_jobs(200) {
-    ///     println!("{}", job?.job_id);
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// # simulator.add_sample_jobs(300);
+    /// # let client = simulator.client()?;
+    /// let mut core_seconds = 0.0;
+    /// for job in client.iter_jobs().max_jobs(200) {
+    ///     core_seconds += job?.billed_core_seconds.unwrap_or_default();
     /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// assert!(core_seconds > 0.0);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter_jobs(&self) -> JobsIter {
         JobsIter::new(self.http.clone())
     }
 
-    /// Loads one job.
+    /// Loads one job and returns its summary.
     ///
     /// # Errors
     ///
-    /// Returns an error if the request fails, if there is [no such job](Error::is_not_found), or if the
-    /// response describes another job.
+    /// Returns an error if
     ///
-    /// An `id` is refused before any request if it is empty, `.` or `..`, contains control characters, or
-    /// begins or ends with whitespace.
+    /// - the `id` is empty, `.` or `..`, contains control characters, or begins or ends with whitespace (no request is
+    ///   sent in these cases);
+    /// - the request fails;
+    /// - there is [no such job](Error::is_not_found);
+    /// - the response cannot be read, or describes another job.
     pub fn get_job(&self, id: impl AsRef<str>) -> Result<JobSummary> {
         operations::get(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
     }
 
     /// Renames a job.
     ///
-    /// The name is sent as it is; its rules are enforced by the server. The service documents that a name must
-    /// not be empty after trimming, has at most 120 characters, and only printable ones.
+    /// The name is sent unchanged. The server enforces the rules for names: according to the service's documentation, a
+    /// name must not be empty after trimming, has at most 120 characters, and contains printable characters only.
     ///
     /// # Errors
     ///
-    /// Returns a [validation error](Error::is_validation) if the server refuses the name, and an error if the
-    /// response shows another name. Otherwise the same as [`get_job`](Client::get_job);
-    /// [`Error::may_have_been_processed`] says whether the change may have been made all the same.
+    /// Returns a [validation error](Error::is_validation) if the server refuses the name, and an error if the response
+    /// shows another name. Otherwise returns the same errors as [`get_job`](Client::get_job).
+    /// [`Error::may_have_been_processed`] says whether the job may have been renamed although the call failed.
     pub fn rename_job(&self, id: impl AsRef<str>, name: impl AsRef<str>) -> Result<()> {
         operations::rename(&self.http, &api::job_id(id.as_ref())?, name.as_ref(), self.http.deadline())
     }
 
     /// Asks the service to cancel a job.
     ///
-    /// Cancelling is best effort. A job that has already finished is not an error and keeps its state. Load the job
-    /// to see what came of it.
+    /// Cancellation is best effort: the server may accept the request, and the job may finish nevertheless. A job that
+    /// has already ended keeps its state and is not an error. Load the job to see its state, or use
+    /// [`cancel_and_wait`](Client::cancel_and_wait).
     ///
     /// # Errors
     ///
-    /// The same as [`get_job`](Client::get_job); [`Error::may_have_been_processed`] says whether the job may
-    /// have been cancelled all the same. If the server refuses (400, 404 or 409), the job is loaded, and it is an
-    /// error only if it has not ended.
+    /// Returns the same errors as [`get_job`](Client::get_job). If the server refuses to cancel (400, 404 or 409), the
+    /// job is loaded, and the call fails only if it has not ended. [`Error::may_have_been_processed`] says whether the
+    /// job may have been cancelled although the call failed.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
         operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline()).map(drop)
     }
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.
     ///
-    /// If an attempt may have been processed (its response was lost, or was 500 or 502) and the retry finds no such
-    /// job, the job counts as deleted.
+    /// The call also succeeds if an earlier attempt of it may have deleted the job (its response was lost, or had
+    /// status 500 or 502) and the retry finds no such job.
     ///
     /// # Errors
     ///
-    /// Returns a [conflict](Error::is_conflict) if the job is pending or running. The job is then loaded, and the
-    /// error carries its [state](Error::state). Returns [not found](Error::is_not_found) if there is no such
-    /// job; see [`delete_job_if_exists`](Client::delete_job_if_exists). Otherwise the same as
-    /// [`get_job`](Client::get_job); [`Error::may_have_been_processed`] says whether the job may have been
-    /// deleted all the same.
+    /// - Returns a [conflict](Error::is_conflict) if the job is pending or running. The job is then loaded, and the
+    ///   error carries its [state](Error::state).
+    /// - Returns a [not-found error](Error::is_not_found) if there is no such job. See also
+    ///   [`delete_job_if_exists`](Client::delete_job_if_exists).
+    /// - Otherwise returns the same errors as [`get_job`](Client::get_job). [`Error::may_have_been_processed`] says
+    ///   whether the job may have been deleted although the call failed.
     pub fn delete_job(&self, id: impl AsRef<str>) -> Result<()> {
         operations::delete(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
     }
 
-    /// Deletes a job from the history if it exists. Returns `false` if it was already gone.
+    /// Deletes a job from the history if it exists. Returns `false` if there was no such job.
     ///
-    /// Use this for clean-up that may run twice. The service must say that the job is gone: a 404 whose body is not
-    /// JSON, such as the HTML page of a gateway, is an error. After a 404 the job is loaded, to make sure that it is
-    /// gone and not merely the request unknown. If no call of this client has succeeded yet, one page of jobs is
-    /// then requested too, to make sure that the address is right.
+    /// Use this method for clean-up that may run twice. It returns `false` only if the service itself says that there
+    /// is no such job:
+    ///
+    /// - A 404 whose body is not JSON, such as the HTML page of a gateway, is an error.
+    /// - After a 404 the job is loaded. If it exists, the service does not know the request to delete, which is an
+    ///   error.
+    /// - If no call of this client has succeeded yet, one page of jobs is requested to check the address.
     ///
     /// # Errors
     ///
-    /// The same as [`delete_job`](Client::delete_job), except that a job that is not found is not an error.
+    /// Returns the same errors as [`delete_job`](Client::delete_job), except that a job that is not found is not an
+    /// error.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if !client.delete_job_if_exists("9f2c")? {
-    ///     println!("already gone");
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// assert!(!client.delete_job_if_exists("9f2c")?);
+    /// assert!(client.delete_job("9f2c").unwrap_err().is_not_found());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delete_job_if_exists(&self, id: impl AsRef<str>) -> Result<bool> {
         operations::delete_if_exists(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
     }
 
-    /// Cancels a job, waits until it has ended, and returns its last summary, whatever state it has reached: a job
-    /// may be done before it can be cancelled.
+    /// Cancels a job, waits until it has ended, and returns its last summary.
     ///
-    /// The [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together.
+    /// The state may be another one than cancelled, because a job can finish before it is cancelled. The
+    /// [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together.
     ///
     /// # Errors
     ///
-    /// The same as [`cancel_job`](Client::cancel_job) and [`wait_for_job`](Client::wait_for_job).
+    /// Returns the same errors as [`cancel_job`](Client::cancel_job) and [`wait_for_job`](Client::wait_for_job).
     ///
     /// # Examples
     ///
@@ -262,45 +298,58 @@ impl Client {
         wait::cancel_and_wait(&self.http, &api::job_id(id.as_ref())?, options)
     }
 
-    /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if it was already gone.
+    /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such job.
+    ///
+    /// The [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together. The
+    /// [timeout](crate::ClientBuilder::timeout) of the client bounds deleting, which comes after that.
     ///
     /// # Errors
     ///
-    /// The same as [`cancel_and_wait`](Client::cancel_and_wait) and
+    /// Returns the same errors as [`cancel_and_wait`](Client::cancel_and_wait) and
     /// [`delete_job_if_exists`](Client::delete_job_if_exists). If the job does not end in time, it is not deleted.
     pub fn cancel_and_delete(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<bool> {
         wait::cancel_and_delete(&self.http, &api::job_id(id.as_ref())?, options)
     }
 
-    /// Asks the service to cancel many jobs, four at a time unless [`parallel`](Bulk::parallel) says otherwise.
+    /// Returns an iterator that asks the service to cancel many jobs. It cancels four at a time by default; see
+    /// [`parallel`](Bulk::parallel).
     ///
-    /// Each outcome is that of [`cancel_job`](Client::cancel_job), within its own
-    /// [`timeout`](crate::ClientBuilder::timeout). A job that fails does not affect the others.
+    /// Each job is cancelled as by [`cancel_job`](Client::cancel_job), with its own
+    /// [`timeout`](crate::ClientBuilder::timeout). A failure does not affect the other jobs. Nothing is sent before the
+    /// first `next`.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// for (id, outcome) in client.cancel_jobs(["9f2c", "77ab"]) {
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// let id = simulator.add_job(SimulatedJob::new("opt"));
+    /// for (id, outcome) in client.cancel_jobs([id.as_str(), "9f2c"]) {
     ///     match outcome {
-    ///         Ok(()) => println!("{id} is being cancelled"),
-    ///         Err(error) => eprintln!("{error}"),
+    ///         Ok(()) => println!("the server accepted the request to cancel {id}"),
+    ///         Err(error) => assert!(id == "9f2c" && error.is_not_found()),
     ///     }
     /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Bulk<()> {
         Bulk::new(&self.http, ids, |http, id| operations::cancel(http, id, http.deadline()).map(drop))
     }
 
-    /// Deletes many jobs from the history, four at a time unless [`parallel`](Bulk::parallel) says otherwise.
+    /// Returns an iterator that deletes many jobs from the history. It deletes four at a time by default; see
+    /// [`parallel`](Bulk::parallel).
     ///
-    /// Each outcome is that of [`delete_job_if_exists`](Client::delete_job_if_exists), within its own
-    /// [`timeout`](crate::ClientBuilder::timeout). A job that fails does not affect the others.
+    /// Each job is deleted as by [`delete_job_if_exists`](Client::delete_job_if_exists), with its own
+    /// [`timeout`](crate::ClientBuilder::timeout). A failure does not affect the other jobs. Nothing is sent before the
+    /// first `next`.
     ///
     /// # Examples
     ///
-    /// Collect the ids first: deleting while iterating over the history may skip jobs.
+    /// Collect the ids first, because deleting while iterating over the history [may skip
+    /// jobs](JobsIter#changes-during-a-scan):
     ///
     /// ```
     /// # #[cfg(feature = "simulator")] {
@@ -319,6 +368,7 @@ impl Client {
     /// for (id, outcome) in client.delete_jobs(&failed) {
     ///     println!("{id}: {}", if outcome? { "deleted" } else { "already gone" });
     /// }
+    /// assert_eq!(client.iter_jobs().count(), 90);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -326,15 +376,15 @@ impl Client {
         Bulk::new(&self.http, ids, |http, id| operations::delete_if_exists(http, id, http.deadline()))
     }
 
-    /// Sends a request that this crate does not type, such as one for the result of a job.
+    /// Sends a request for which this crate has no method, such as one for the result of a job.
     ///
-    /// The address, the key, limits, retries, stops and errors are the same as those of every other call. A status
+    /// The address, API key, limits, retries, stop token and errors are the same as for every other call. A status
     /// other than 2xx is an error.
     ///
     /// # Errors
     ///
-    /// A method, path or header that cannot be sent is refused before any request. Otherwise the same as
-    /// [`get_job`](Client::get_job).
+    /// Returns an error without sending anything if the method, the path or a header cannot be sent. Otherwise returns
+    /// an error if the request fails.
     ///
     /// # Examples
     ///
@@ -359,28 +409,34 @@ impl Client {
 
     /// Submits a job and returns a handle to it.
     ///
-    /// The payload is any value that serialises to a JSON object: a struct, a [`serde_json::Value`], or what
-    /// Python's `model_dump()` wrote. It is sent as it is; the server validates it. If the response describes
-    /// the job completely, the handle has its [`summary`](Job::summary). The service may respond to a payload
-    /// that it has seen before with the existing job.
+    /// The payload is any value that serialises to a JSON object: a struct, a [`serde_json::Value`], or the output of
+    /// Python's `model_dump()`. It is sent unchanged, and the server validates it. If the response describes the job
+    /// completely, the handle has its [`summary`](Job::summary). For a payload that it has received before, the service
+    /// may return the existing job.
     ///
-    /// Each call sends an `Idempotency-Key` header, the same for all of its attempts. It is not known whether
+    /// Each call sends an `Idempotency-Key` header, which is the same for all of its attempts. It is not known whether
     /// the service uses it.
     ///
     /// # Errors
     ///
-    /// A payload that is not a JSON object is refused before any request. Returns a
-    /// [validation error](Error::is_validation) if the server refuses the payload. A submission is retried only
-    /// if no connection was made or the server responded with 429. After any other failure the error says
-    /// whether the job [may have been submitted](Error::may_have_been_submitted).
+    /// Returns an error without sending anything if the payload is not a JSON object. Returns a [validation
+    /// error](Error::is_validation) if the server refuses the payload.
+    ///
+    /// A submission is retried only if no connection was made or the server responded with 429. After a failure,
+    /// [`Error::may_have_been_submitted`] says whether the server may have accepted the job.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let payload: serde_json::Value = serde_json::from_str(&std::fs::read_to_string("water.json")?)?;
-    /// let job = client.submit_job(&payload)?;
-    /// println!("{}", job.job_dashboard_url());
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// use atomiverse::{JobState, WaitOptions};
+    ///
+    /// let payload = serde_json::json!({"job_type": "opt", "name": "water"});
+    /// let mut job = client.submit_job(&payload)?;
+    /// assert_eq!(job.wait(&WaitOptions::new())?.state, JobState::Done);
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_job(&self, payload: &(impl Serialize + ?Sized)) -> Result<Job> {
@@ -389,25 +445,36 @@ impl Client {
 
     /// Submits any number of jobs, in requests of at most 1000.
     ///
-    /// A payload that the server rejects does not affect the others: its entry says why it failed. An empty list
-    /// sends nothing. The requests are sent one after the other, up to the first that fails; the
-    /// [`timeout`](crate::ClientBuilder::timeout) applies to each of them.
+    /// A payload that the server rejects does not affect the others: its entry says why it failed. The requests are
+    /// sent one after the other, up to the first that fails. The [`timeout`](crate::ClientBuilder::timeout) applies to
+    /// each of them. An empty list sends nothing.
     ///
     /// # Errors
     ///
-    /// A payload that is not a JSON object is refused before any request. If a request fails,
-    /// [`partial_batch`](Error::partial_batch) says which payloads were submitted, which were in that request,
-    /// and which were not sent. A response with another number of entries than payloads is such a failure.
-    /// Otherwise the same as [`submit_job`](Client::submit_job).
+    /// Returns an error without sending anything if any payload is not a JSON object.
+    ///
+    /// If a request fails, [`partial_batch`](Error::partial_batch) says which payloads were submitted, which were in
+    /// the request that failed, and which were not sent. A response whose number of entries differs from the number of
+    /// payloads counts as a failure. Otherwise returns the same errors as [`submit_job`](Client::submit_job).
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let payloads: Vec<serde_json::Value> = Vec::new();
-    /// let outcome = client.submit_batch(&payloads)?;
-    /// println!("{} of {} submitted", outcome.submitted, outcome.total);
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// use serde_json::json;
+    ///
+    /// let outcome = client.submit_batch([json!({"job_type": "opt"}), json!({"name": "no type"})])?;
+    /// assert_eq!((outcome.submitted, outcome.failed), (1, 1));
+    /// for (n, entry) in outcome.jobs.iter().enumerate() {
+    ///     match &entry.job_id {
+    ///         Some(id) => println!("payload {n} is job {id}"),
+    ///         None => println!("payload {n}: {}", entry.error.as_deref().unwrap_or("no reason given")),
+    ///     }
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_batch<P: Serialize>(
         &self,
@@ -418,23 +485,35 @@ impl Client {
 
     /// Waits until a job is done, failed or cancelled, and returns its last summary.
     ///
-    /// Polls the job with growing intervals. A poll that fails for a transient reason does not end the wait. A
-    /// failed job is not an error here.
+    /// The wait takes at most one hour by default; see [`WaitOptions::timeout`]. It polls the job at growing intervals.
+    /// A failed job is not an error.
+    ///
+    /// A poll that fails for a [transient reason](Error::is_transient) does not end the wait. After the first
+    /// successful poll, a response that cannot be read does not end it either.
     ///
     /// # Errors
     ///
-    /// Returns a [timeout](Error::is_timeout) if the time of the options is up; the error has the last
-    /// [state](Error::state) seen. Other errors, such as [not found](Error::is_not_found) or a key that is
-    /// refused, end the wait at once. Options that make no sense are refused before any request.
+    /// - Returns a [timeout](Error::is_timeout) if the job has not ended in time. The error has the last
+    ///   [state](Error::state) that was received.
+    /// - Returns other errors at once, for example if the job is [not found](Error::is_not_found) or the key is
+    ///   refused.
+    /// - Returns an error without sending anything if the `id` or the options are not valid, for example if an interval
+    ///   is zero.
     ///
     /// # Examples
     ///
-    /// ```no_run
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
     /// use atomiverse::{JobState, WaitOptions};
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let job = client.wait_for_job("9f2c", &WaitOptions::new())?;
-    /// assert_eq!(job.state, JobState::Done);
-    /// # Ok::<(), atomiverse::Error>(())
+    ///
+    /// let id = simulator.add_job(SimulatedJob::new("opt").fails());
+    /// let job = client.wait_for_job(id, &WaitOptions::new())?;
+    /// assert_eq!(job.state, JobState::Failed);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait_for_job(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<JobSummary> {
         match self.wait_for_jobs([id], options).next() {
@@ -443,23 +522,23 @@ impl Client {
         }
     }
 
-    /// Waits for several jobs at once and returns an iterator that yields each job when it has ended.
+    /// Waits for several jobs at once. Returns an iterator that yields each job when it has ended.
     ///
-    /// Each id yields exactly one outcome: the last summary of the job, or an error about it (there is no such
-    /// job, the id was refused, or the time is up). An id that occurs twice counts once. One deadline bounds
-    /// the whole wait, counted from the first `next`. If the options make no sense, the iterator yields one error.
+    /// The iterator yields exactly one outcome for each id: the last summary of the job, or an error about it (there is
+    /// no such job, the id is not valid, or the time is up). An id that occurs twice counts once. One deadline bounds
+    /// the whole wait, which begins with the first `next`. If the options are not valid, the iterator yields one error.
     ///
     /// # Requests
     ///
-    /// Jobs are looked up on listing pages of up to 1000, newest first, while that takes fewer requests than loading
-    /// each of them: 5,000 new jobs take five requests a poll. Jobs that are not found there, or all of them if the
-    /// listing fails, are loaded by id, four at a time. Listing is given up if it fails for a lasting reason, if it
-    /// fails twice in a row, or if it takes as many requests as loading each job.
+    /// The wait reads jobs from listing pages of up to 1000, newest first, while that takes fewer requests than loading
+    /// each job: 5,000 new jobs take five requests a poll. It loads the jobs that are not found there by id, four at a
+    /// time. It stops using listing pages if a page fails for a reason that is not transient, if listing fails twice in
+    /// a row, or if it takes as many requests as loading each job.
     ///
-    /// A poll sends its first page or its first 16 requests by id at once, and further requests at 20 a second. This
-    /// bounds the requests of a wait for any number of jobs. The table shows the requests in the first minute with the
-    /// default intervals, if the jobs are the newest of the account and if 100,000 others are newer. In later minutes
-    /// there are about half as many.
+    /// At the start of a poll, the first page or the first 16 requests by id are sent at once. Further requests are
+    /// sent at a rate of 20 a second, which bounds the requests of a wait for any number of jobs. The table shows the
+    /// number of requests in the first minute with the default intervals, if the jobs are the newest of the account and
+    /// if 100,000 other jobs are newer; less is better. In later minutes there are about half as many.
     ///
     /// | jobs | newest | behind 100,000 |
     /// |---|---|---|
@@ -470,16 +549,22 @@ impl Client {
     ///
     /// # Examples
     ///
-    /// ```no_run
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
     /// use atomiverse::WaitOptions;
-    /// # let client = atomiverse::Client::from_env()?;
-    /// for job in client.wait_for_jobs(["9f2c", "77ab"], &WaitOptions::new()) {
-    ///     match job {
+    ///
+    /// let id = simulator.add_job(SimulatedJob::new("opt"));
+    /// for outcome in client.wait_for_jobs([id.as_str(), "9f2c"], &WaitOptions::new()) {
+    ///     match outcome {
     ///         Ok(job) => println!("{} is {}", job.job_id, job.state),
-    ///         Err(error) => eprintln!("{error}"),
+    ///         Err(error) => assert!(error.is_not_found()),
     ///     }
     /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait_for_jobs<'a>(
         &self,
@@ -493,7 +578,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error if the `id` is refused, see [`get_job`](Client::get_job).
+    /// Returns an error if the `id` is not valid; see [`get_job`](Client::get_job).
     pub fn job(&self, id: impl AsRef<str>) -> Result<Job> {
         Job::new(self, api::job_id(id.as_ref())?)
     }
@@ -502,7 +587,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error if the `id` is refused, see [`get_job`](Client::get_job).
+    /// Returns an error if the `id` is not valid; see [`get_job`](Client::get_job).
     ///
     /// # Examples
     ///

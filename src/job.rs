@@ -6,18 +6,26 @@ use crate::error::Result;
 use crate::types::{JobId, JobState, JobSummary, Submitted};
 use crate::wait::WaitOptions;
 
-/// A handle to one job: its identifier, a client, and what was last seen of it.
+/// A handle to one job: its identifier, a client, and the summary that was received last.
 ///
-/// Made by [`Client::job`] and [`Client::submit_job`].
+/// [`Client::job`] and [`Client::submit_job`] return one.
 ///
 /// # Examples
 ///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let mut job = client.job("9f2c")?;
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # use atomiverse::simulator::{SimulatedJob, Simulator};
+/// # let simulator = Simulator::start()?;
+/// # let client = simulator.client()?;
+/// # let id = simulator.add_job(SimulatedJob::new("opt"));
+/// use atomiverse::JobState;
+///
+/// let mut job = client.job(&id)?;
 /// job.cancel()?;
-/// println!("{}", job.refresh()?.state); // cancelled, if it had not finished before
-/// # Ok::<(), atomiverse::Error>(())
+/// assert_eq!(job.state(), None); // Only `refresh` and waiting update the handle.
+/// assert_eq!(job.refresh()?.state, JobState::Cancelled);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -44,16 +52,18 @@ impl Job {
         &self.id
     }
 
-    /// Returns the state of the job as last seen. `None` if no call of this handle has returned one.
+    /// Returns the state of the job that was received last, or `None` if no response to this handle has shown one.
+    ///
+    /// [`Client::submit_job`], [`refresh`](Job::refresh), [`wait`](Job::wait) and
+    /// [`cancel_and_wait`](Job::cancel_and_wait) update it.
     pub fn state(&self) -> Option<&JobState> {
         self.state.as_ref()
     }
 
-    /// Returns the summary of the job as last seen. `None` before the first [`refresh`](Job::refresh) or
-    /// [`wait`](Job::wait).
+    /// Returns the summary of the job that was received last, or `None` if there is none yet.
     ///
-    /// Other methods do not change it: `refresh` shows their outcome. After [`Client::submit_job`] it is there
-    /// if the response described the job completely.
+    /// [`refresh`](Job::refresh), [`wait`](Job::wait) and [`cancel_and_wait`](Job::cancel_and_wait) update it, and
+    /// other methods do not. After [`Client::submit_job`] it is present if the response described the job completely.
     pub fn summary(&self) -> Option<&JobSummary> {
         self.summary.as_ref()
     }
@@ -62,17 +72,17 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The same as [`Client::get_job`]. The last summary seen is kept then.
+    /// Returns the same errors as [`Client::get_job`], and keeps the previous summary.
     pub fn refresh(&mut self) -> Result<&JobSummary> {
         let summary = self.client.get_job(&self.id)?;
         Ok(self.seen(summary))
     }
 
-    /// Waits until the job is done, failed or cancelled.
+    /// Waits until the job is done, failed or cancelled, and returns its summary.
     ///
     /// # Errors
     ///
-    /// The same as [`Client::wait_for_job`]. The last summary seen is kept then.
+    /// Returns the same errors as [`Client::wait_for_job`], and keeps the previous summary.
     pub fn wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
         let summary = self.client.wait_for_job(&self.id, options)?;
         Ok(self.seen(summary))
@@ -82,7 +92,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The same as [`Client::rename_job`].
+    /// Returns the same errors as [`Client::rename_job`].
     pub fn rename(&self, name: impl AsRef<str>) -> Result<()> {
         self.client.rename_job(&self.id, name)
     }
@@ -91,7 +101,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The same as [`Client::cancel_job`].
+    /// Returns the same errors as [`Client::cancel_job`].
     pub fn cancel(&self) -> Result<()> {
         self.client.cancel_job(&self.id)
     }
@@ -100,18 +110,18 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The same as [`Client::cancel_and_wait`]. The last summary seen is kept then.
+    /// Returns the same errors as [`Client::cancel_and_wait`], and keeps the previous summary.
     pub fn cancel_and_wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
         let summary = self.client.cancel_and_wait(&self.id, options)?;
         Ok(self.seen(summary))
     }
 
-    /// Cancels the job if it has not ended, waits until it has, and deletes it. Returns `false` if it was already
-    /// gone.
+    /// Cancels the job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such
+    /// job.
     ///
     /// # Errors
     ///
-    /// The same as [`Client::cancel_and_delete`].
+    /// Returns the same errors as [`Client::cancel_and_delete`].
     pub fn cancel_and_delete(&self, options: &WaitOptions<'_>) -> Result<bool> {
         self.client.cancel_and_delete(&self.id, options)
     }
@@ -120,26 +130,26 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The same as [`Client::delete_job`].
+    /// Returns the same errors as [`Client::delete_job`].
     pub fn delete(&self) -> Result<()> {
         self.client.delete_job(&self.id)
     }
 
-    /// Returns the link to the job's dashboard. Opens nothing and sends nothing.
+    /// Returns the link to the job's dashboard. Sends nothing.
     pub fn job_dashboard_url(&self) -> String {
         self.dashboard_url.clone()
     }
 
     /// Opens the job's dashboard in a new browser tab and returns its link.
     ///
-    /// This does not fail and takes at most about two seconds. If no browser opens, for example on a machine
-    /// without a display, the link is printed on standard error. That is the only text that this crate prints. A
-    /// text browser does not get the terminal.
+    /// This method does not fail and takes at most about two seconds. If no browser opens, for example on a machine
+    /// without a display, it prints the link on standard error. Nothing else in this crate prints. A text browser is
+    /// not started in the terminal.
     pub fn visualize(&self) -> String {
         self.visualize_with(VisualizeMode::Auto)
     }
 
-    /// The same as [`visualize`](Job::visualize), in the given mode.
+    /// Same as [`visualize`](Job::visualize), in the given mode.
     pub fn visualize_with(&self, mode: impl Into<VisualizeMode>) -> String {
         dashboard::show(&self.dashboard_url, mode.into());
         self.job_dashboard_url()

@@ -1,4 +1,4 @@
-//! What the outcome of a call on one job is: get, rename, cancel, delete.
+//! The outcome of calls on one job: get, rename, cancel and delete.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::types::{JobId, JobState, JobSummary};
 pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
     let job = http.send(&api::get(id), deadline)?.job();
     if job.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::WrongJob(_))) {
-        // The response may be that of an earlier request on the same connection.
+        // The response may belong to an earlier request on the same connection.
         http.distrust_idle_connections();
     }
     if job.is_ok() {
@@ -44,12 +44,12 @@ fn about_the_job(http: &Http, id: &JobId, not_found: Error, deadline: Instant) -
     }
 }
 
-/// A job that has ended already is not an error: it is returned if the server refused to cancel it.
+/// Cancels the job. Returns its summary if the server refused to cancel it because it has already ended.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
         Ok(response) => match confirm(http, &response, None) {
             Ok(()) => Ok(None),
-            // The server may say "not cancelled" of a job that has ended.
+            // The server may respond with "not cancelled" because the job has ended.
             Err(error) if matches!(error.kind(), ErrorKind::Contradicted { is_denial: true, .. }) => {
                 match get(http, id, deadline) {
                     Ok(job) if job.state.is_terminal() => Ok(Some(job)),
@@ -74,7 +74,7 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
     }
 }
 
-/// A job that is not found is an error, unless an earlier attempt of the same call may have deleted it.
+/// Deletes the job. "Not found" is an error, unless an earlier attempt of the same call may have deleted the job.
 pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
     let error = match http.send(&api::delete(id), deadline) {
         Ok(response) => {
@@ -108,7 +108,7 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
     Err(error)
 }
 
-/// Returns `false` if the job was gone already.
+/// Deletes the job. Returns `false` if there was no such job.
 pub(crate) fn delete_if_exists(http: &Http, id: &JobId, deadline: Instant) -> Result<bool> {
     match delete(http, id, deadline) {
         Ok(()) => Ok(true),
@@ -117,13 +117,13 @@ pub(crate) fn delete_if_exists(http: &Http, id: &JobId, deadline: Instant) -> Re
     }
 }
 
-/// Returns `false` for a job that was not found, once it is certain that this is about the job.
+/// Returns `false` for a job that was not found, after checking that the address is right.
 pub(crate) fn gone(http: &Http, not_found: Error, deadline: Instant) -> Result<bool> {
     verified(http, not_found, deadline).map(|_| false)
 }
 
-/// Makes sure that a "not found" is about the job and not about the address: unless this client has had a
-/// successful response below its API URL, it asks for one.
+/// Checks that a "not found" is about the job and not about the address. Unless this client has already had a
+/// successful response below its API URL, it requests one.
 fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     if not_found.address_verified() {
         return Ok(not_found);
@@ -138,7 +138,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     }
 }
 
-/// A change that was refused because of the job's state, or because the job is gone.
+/// Describes a change that was refused because of the state of the job, or because there is no such job.
 fn refused(error: Error, reloaded: Result<JobSummary>) -> Error {
     let reloaded: Result<JobState, String> = match reloaded {
         Ok(job) => Ok(job.state),
