@@ -15,22 +15,24 @@ use crate::types::JobId;
 
 const DEFAULT_PARALLEL: usize = 4;
 
-/// An iterator that makes one call for each of many jobs, several at a time. Made by
-/// [`Client::cancel_jobs`](crate::Client::cancel_jobs) and [`Client::delete_jobs`](crate::Client::delete_jobs).
+/// An iterator that makes one call for each of many jobs, several at a time.
 ///
-/// Yields each id with its outcome, as the calls complete. Each id has exactly one outcome: one that is refused has an
-/// error, and an id that occurs twice counts once. After a [stop](crate::StopToken) each of the remaining ids has an
-/// error for which [`is_stopped`](Error::is_stopped) is true.
+/// [`Client::cancel_jobs`](crate::Client::cancel_jobs) and [`Client::delete_jobs`](crate::Client::delete_jobs) return
+/// one. It yields each id with the outcome of its call, in the order in which the calls complete.
 ///
-/// Nothing is sent before the first `next`. Calls do not run ahead of the caller by more than those that are under
-/// way, and no new one starts after the iterator was dropped.
+/// - Each id has exactly one outcome. An id that occurs twice counts once, and one that is not valid has an error.
+/// - After a [stop](crate::StopToken), each of the remaining ids has an error. [`is_stopped`](Error::is_stopped) is
+///   true for it, unless the id is not valid.
+/// - Nothing is sent before the first `next`. After that, at most [`parallel`](Bulk::parallel) calls are in flight or
+///   have an outcome that the caller has not taken.
+/// - After the iterator was dropped, no new call begins. Calls that are in flight then are completed in the background.
 #[must_use = "iterators are lazy: nothing is sent before the first `next`"]
 pub struct Bulk<T> {
     http: Http,
     call: Arc<Call<T>>,
     queue: Arc<Mutex<VecDeque<JobId>>>,
     refused: VecDeque<(JobId, Error)>,
-    /// How many outcomes have not been yielded.
+    /// The number of outcomes that have not been yielded.
     left: usize,
     parallel: usize,
     workers: Option<Workers<T>>,
@@ -44,7 +46,7 @@ struct Workers<T> {
 }
 
 impl<T: Send + 'static> Bulk<T> {
-    /// Calls `call` for each of the ids that is not refused.
+    /// Creates an iterator that calls `call` for each of the valid ids.
     pub(crate) fn new(
         http: &Http,
         ids: impl IntoIterator<Item = impl AsRef<str>>,
@@ -74,18 +76,18 @@ impl<T: Send + 'static> Bulk<T> {
 
     /// Sets how many calls are made at a time. Defaults to 4. 0 counts as 1.
     ///
-    /// Has no effect after the first `next`.
+    /// The method has no effect after the first `next`.
     pub fn parallel(mut self, parallel: usize) -> Self {
         self.parallel = parallel;
         self
     }
 
     fn start(&self) -> Workers<T> {
-        // Without room: a worker waits with its outcome until the caller comes for it.
+        // Without a buffer: a worker keeps its outcome until the caller takes it.
         let (sender, outcomes) = mpsc::sync_channel(0);
         let count = self.parallel.min(lock(&self.queue).len());
         let mut threads = Vec::new();
-        // A single worker is the caller's thread.
+        // A single worker needs no thread: its calls are made on the caller's.
         for _ in 0..if count > 1 { count } else { 0 } {
             let (http, call, queue) = (self.http.clone(), self.call.clone(), self.queue.clone());
             let sender = sender.clone();
@@ -106,7 +108,7 @@ impl<T: Send + 'static> Bulk<T> {
         Workers { outcomes, threads }
     }
 
-    /// The next outcome, and the ids that no worker has taken on this thread.
+    /// Returns the next outcome. Makes a call on this thread if no worker is left to make it.
     fn next_outcome(&mut self) -> Option<(JobId, Result<T>)> {
         if self.workers.is_none() {
             self.workers = Some(self.start());
@@ -117,26 +119,26 @@ impl<T: Send + 'static> Bulk<T> {
             return Some(outcome);
         }
         let mut panics: Vec<_> = workers.threads.drain(..).filter_map(|thread| thread.join().err()).collect();
-        // The ids of calls that panicked have no outcome.
+        // A call that panicked has no outcome.
         self.left -= panics.len();
         if let Some(panic) = panics.pop() {
             resume_unwind(panic);
         }
         let id = pop(&self.queue)?;
-        // Before the call, which may panic.
+        // This precedes the call, which may panic.
         self.left -= 1;
         let outcome = (self.call)(&self.http, &id);
         Some((id, outcome))
     }
 }
 
-/// The lock is not held while the call is made.
+/// Takes the next id. The lock is not held while the call is made.
 fn pop(queue: &Mutex<VecDeque<JobId>>) -> Option<JobId> {
     lock(queue).pop_front()
 }
 
 impl<T> Drop for Bulk<T> {
-    /// A worker whose outcome was just taken must not begin another call.
+    /// Clears the queue, so that a worker whose outcome was just taken begins no other call.
     fn drop(&mut self) {
         lock(&self.queue).clear();
     }

@@ -530,10 +530,10 @@ impl Client {
     ///
     /// # Requests
     ///
-    /// The wait reads jobs from listing pages of up to 1000, newest first, while that takes fewer requests than loading
-    /// each job: 5,000 new jobs take five requests a poll. It loads the jobs that are not found there by id, four at a
-    /// time. It stops using listing pages if a page fails for a reason that is not transient, if listing fails twice in
-    /// a row, or if it takes as many requests as loading each job.
+    /// The wait expects the newest jobs on the first listing pages. It reads jobs from pages of up to 1000 while that
+    /// takes fewer requests than loading each job: 5,000 new jobs take five requests a poll. It loads the jobs that are
+    /// not found there by id, four at a time. It stops using listing pages if a page fails for a reason that is not
+    /// transient, if listing fails twice in a row, or if it takes as many requests as loading each job.
     ///
     /// At the start of a poll, the first page or the first 16 requests by id are sent at once. Further requests are
     /// sent at a rate of 20 a second, which bounds the requests of a wait for any number of jobs. The table shows the

@@ -30,8 +30,9 @@ pub(crate) fn fetch(
     Ok(Fetched { page, bytes, context: response.context })
 }
 
-/// A request for one page of jobs, sent by [`send`](ListJobs::send). Made by
-/// [`Client::list_jobs`](crate::Client::list_jobs).
+/// A request for one page of jobs.
+///
+/// [`Client::list_jobs`](crate::Client::list_jobs) returns one, and [`send`](ListJobs::send) sends it.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent before `send`"]
 pub struct ListJobs {
@@ -46,16 +47,16 @@ impl ListJobs {
         ListJobs { http, limit: api::PAGE_SIZE, cursor: None, previews: true }
     }
 
-    /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower ceiling.
+    /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower maximum.
     ///
-    /// 0 is refused by [`send`](ListJobs::send) before any request.
+    /// [`send`](ListJobs::send) refuses 0 without sending anything.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Sets which page to ask for: the [`next_cursor`](JobsPage::next_cursor) of an earlier page. Defaults
-    /// to the first page.
+    /// Sets which page to request, by the [`next_cursor`](JobsPage::next_cursor) of an earlier page. Defaults to the
+    /// first page.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
         self
@@ -68,13 +69,16 @@ impl ListJobs {
         self
     }
 
-    /// Sends the request. A page that is larger than the limit is returned whole.
+    /// Sends the request and returns the page. A page that is larger than the limit is not cut.
     ///
     /// # Errors
     ///
-    /// Returns an error if the limit is 0 or the cursor is empty (nothing is sent then), if the request
-    /// fails, if the response or one of its jobs cannot be read, or if it says `has_more` without a cursor or with
-    /// the cursor of the request.
+    /// Returns an error if
+    ///
+    /// - the limit is 0 or the cursor is empty (nothing is sent in these cases);
+    /// - the request fails;
+    /// - the response or one of its jobs cannot be read;
+    /// - the response says that there are more jobs, but has no cursor or the cursor of the request.
     pub fn send(self) -> Result<JobsPage> {
         pages::check(self.limit, self.cursor.as_deref())?;
         let response =
@@ -92,39 +96,58 @@ impl ListJobs {
     }
 }
 
-/// An iterator over the jobs of the history, page by page. Made by
-/// [`Client::iter_jobs`](crate::Client::iter_jobs).
+/// An iterator over the jobs of the history, page by page.
 ///
-/// Nothing is requested before the first `next`. Then one page at a time is fetched and held, however long
-/// the history is; besides that, each page leaves a hash of eight bytes behind. Empty pages are passed over.
+/// [`Client::iter_jobs`](crate::Client::iter_jobs) returns one. Nothing is requested before the first `next`. The
+/// iterator then holds one page at a time, and in addition a hash of eight bytes for each earlier page. It skips empty
+/// pages.
 ///
-/// A job that cannot be read is an `Err` in its place ([`is_unreadable_job`](crate::Error::is_unreadable_job)), and
-/// the iteration goes on. After any other `Err` the iterator ends: after a request that failed, and after the jobs
-/// of a page if the server sent no cursor for the next one, or one that it sent before.
+/// # Errors
+///
+/// A job that cannot be read is an `Err` in its place, for which [`is_unreadable_job`](crate::Error::is_unreadable_job)
+/// is true. The iteration continues after it.
+///
+/// After any other `Err` the iterator ends:
+///
+/// - after a request that failed, from which [`resume`](JobsIter::resume) continues;
+/// - after a page that begins with the same job as the page before it, because the server seems to ignore the cursor;
+/// - after the jobs of a page for which the server sent no cursor, or one that it had sent before.
 ///
 /// # Changes during a scan
 ///
-/// A job that the server lists once comes once; one that it lists on two pages comes twice. Whether jobs that
-/// are added or deleted during a scan shift the later pages depends on the server. On one that counts
-/// positions, **deleting while iterating skips jobs**: collect the ids first and delete then.
+/// The iterator yields the jobs as the server lists them. A job that the server lists on two pages comes twice.
+///
+/// The service documents neither the order of the list nor whether jobs that are added or deleted during a scan shift
+/// the later pages. If a cursor stands for a position in the list, a job that is added makes the scan repeat another
+/// one, and **a job that is deleted makes the scan skip another one**. It is therefore not safe to delete jobs while
+/// iterating: collect the ids first, and delete the jobs after that. This also holds for renaming and cancelling, if
+/// these could change the order of the list.
 ///
 /// # Examples
 ///
-/// [`cursor`](JobsIter::cursor) says where to continue after an error:
+/// After an error, [`cursor`](JobsIter::cursor) says where another iterator continues, for example in a later process:
 ///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let mut jobs = client.iter_jobs().max_jobs(1000);
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # use atomiverse::simulator::{Fault, Simulator};
+/// # let simulator = Simulator::start()?;
+/// # simulator.add_sample_jobs(120);
+/// # simulator.fail_when(|request| request.target.contains("cursor="), 1, Fault::status(503));
+/// # let client = simulator.client_builder().max_retries(0).build()?;
+/// let mut jobs = client.iter_jobs();
+/// let mut count = 0;
 /// for job in &mut jobs {
 ///     match job {
-///         Ok(job) => println!("{} {}", job.job_id, job.state),
+///         Ok(_) => count += 1,
 ///         Err(error) => eprintln!("{error}"),
 ///     }
 /// }
 /// if let Some(cursor) = jobs.cursor() {
-///     println!("continue with client.iter_jobs().resume_from({cursor:?})");
+///     count += client.iter_jobs().resume_from(cursor).count();
 /// }
-/// # Ok::<(), atomiverse::Error>(())
+/// assert_eq!(count, 120);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "iterators are lazy: nothing is requested before the first `next`"]
@@ -149,8 +172,8 @@ impl JobsIter {
         }
     }
 
-    /// Sets the number of jobs on a page. The last page asks for no more than are still wanted:
-    /// `limit(50).max_jobs(120)` asks for 50, 50 and 20.
+    /// Sets the number of jobs on a page. The last page requests no more jobs than are still wanted:
+    /// `limit(50).max_jobs(120)` requests 50, 50 and 20. With 0 the iterator yields one error and sends nothing.
     ///
     /// By default the first page asks for 50 jobs and each later one for twice as many as the one before, up to 1000,
     /// so that a long history takes few requests. Pages stop growing when one takes a second or has 2 MiB. If the
@@ -171,13 +194,14 @@ impl JobsIter {
         self
     }
 
-    /// Sets the maximum number of jobs in all. Defaults to every job. 0 sends no request.
+    /// Sets the maximum number of jobs in all. Defaults to no maximum. With 0 nothing is sent.
     pub fn max_jobs(mut self, max_jobs: usize) -> Self {
         self.pages.remaining = Some(max_jobs);
         self
     }
 
-    /// Starts at the page that [`cursor`](JobsIter::cursor) of an earlier iteration returned.
+    /// Starts at the page that [`cursor`](JobsIter::cursor) of another iterator returned, or that
+    /// [`next_cursor`](JobsPage::next_cursor) names.
     pub fn resume_from(mut self, cursor: impl Into<String>) -> Self {
         self.pages.start_at(cursor.into());
         self.buffered = Vec::new().into_iter();
@@ -185,21 +209,21 @@ impl JobsIter {
         self
     }
 
-    /// Sets whether to fetch the next page while the caller works on this one. Disabled by default.
+    /// Sets whether to fetch the next page while the caller processes the current one. Disabled by default.
     ///
-    /// This helps a caller who does some work for each job: the server's time and the caller's then overlap.
-    /// Jobs, their order, errors and [`cursor`](JobsIter::cursor) are the same as without. If the caller
-    /// stops early, one page more may have been requested. Two pages are held at a time. One thread fetches all
-    /// pages; when the iterator is dropped, it abandons its request and ends.
+    /// This saves time if the caller does some work for each job. The jobs, their order, errors and
+    /// [`cursor`](JobsIter::cursor) are the same as without it. The iterator holds two pages at a time, and if the
+    /// caller stops early, it may have requested one page more. One thread fetches all pages. When the iterator is
+    /// dropped, the thread abandons its request and ends.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
     }
 
-    /// Continues after a request that failed: the next `next` asks for the same page again.
+    /// Continues after a request that failed: the next `next` requests the same page again.
     ///
-    /// Settings are kept, and so is the count towards [`max_jobs`](JobsIter::max_jobs). Has no effect if no request
-    /// has failed, or after an error about the cursor that the server sent.
+    /// The settings are kept, and so is the count towards [`max_jobs`](JobsIter::max_jobs). The method has no effect if
+    /// no request has failed, or after an error about the cursor that the server sent.
     ///
     /// # Examples
     ///
@@ -226,24 +250,18 @@ impl JobsIter {
         self.pages.resume();
     }
 
-    /// Returns the page from which [`resume_from`](JobsIter::resume_from) continues.
+    /// Returns the cursor of the page from which [`resume_from`](JobsIter::resume_from) continues.
     ///
-    /// - While jobs of a page are left, this is that page: resuming repeats some of its jobs and loses none.
-    /// - After the last job of a page, or after a request that failed, it is the next page: resuming loses
-    ///   and repeats nothing.
-    /// - After an error about the cursor itself, it is the page that carried that cursor.
-    /// - `None` stands for the first page. It is also what remains after the last page: whether the scan is
-    ///   complete shows in that no `Err` came.
+    /// - While jobs of a page are left, this is the cursor of that page. Resuming from it repeats some of its jobs and
+    ///   skips none.
+    /// - After the last job of a page, or after a request that failed, this is the cursor of the next page or of the
+    ///   one that failed. Resuming from it repeats and skips nothing, unless the [list
+    ///   changes](JobsIter#changes-during-a-scan).
+    /// - After an error about a cursor that the server sent, this is the cursor of the page that carried it.
     ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// let mut jobs = client.iter_jobs();
-    /// let first_hundred: Vec<_> = jobs.by_ref().take(100).collect();
-    /// let later = jobs.cursor().map(str::to_owned);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// `None` stands for the first page, which has no cursor. If the request for the first page failed, call
+    /// [`resume`](JobsIter::resume) or start a new iteration. The method also returns `None` after the last page. To
+    /// tell whether a scan is complete, check that it yielded no `Err`.
     pub fn cursor(&self) -> Option<&str> {
         if self.buffered.len() == 0 { self.pages.next_cursor() } else { self.pages.current() }
     }
@@ -260,7 +278,7 @@ impl JobsIter {
         Ok(jobs)
     }
 
-    /// Starts to fetch the page after this one. If no thread can be had, it is fetched later.
+    /// Starts to fetch the page after this one. If no thread can be started, the page is fetched later.
     fn start_prefetch(&mut self, buffered: usize) {
         let Ok(Some((limit, cursor))) = self.pages.next_request(buffered) else { return };
         if self.prefetcher.is_none() {
@@ -277,7 +295,7 @@ impl JobsIter {
 struct Prefetcher {
     orders: mpsc::Sender<(u32, Option<String>)>,
     fetched: mpsc::Receiver<Result<Fetched>>,
-    /// Whether an order has not been taken.
+    /// Whether an order was sent whose result has not been received.
     is_ordered: bool,
     stop: StopToken,
     thread: Option<JoinHandle<()>>,
@@ -292,7 +310,7 @@ impl Prefetcher {
         http.stop = Some(stop.clone());
         let work = move || {
             while let Ok((limit, cursor)) = received.recv() {
-                // Nobody receives it if the iterator was dropped.
+                // Sending fails if the iterator was dropped.
                 if sender.send(fetch(&http, limit, cursor.as_deref(), previews, http.deadline())).is_err() {
                     return;
                 }
@@ -306,7 +324,7 @@ impl Prefetcher {
         self.is_ordered = self.orders.send((limit, cursor.map(str::to_owned))).is_ok();
     }
 
-    /// The page that was ordered. Waits for it, bounded as every call is. Passes a panic of a hook on.
+    /// Returns the page that was ordered. Waits for it, within the time limit of a call. Passes on a panic of a hook.
     fn take(&mut self) -> Option<Result<Fetched>> {
         if !mem::take(&mut self.is_ordered) {
             return None;
@@ -333,7 +351,7 @@ impl Iterator for JobsIter {
     type Item = Result<JobSummary>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // One deadline for all: a server with nothing but empty pages cannot hold the caller.
+        // All requests share one deadline, which also bounds a server that sends empty pages only.
         let mut deadline = None;
         while self.pages.remaining != Some(0) {
             if let Some(job) = self.buffered.next() {

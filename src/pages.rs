@@ -1,4 +1,4 @@
-//! Which page comes next: cursors and limits. Pure: the caller passes in how a page is fetched.
+//! Which page comes next: cursors and limits. Pure: the caller passes a function that fetches a page.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -11,14 +11,14 @@ use crate::api::{self, Page};
 use crate::error::{Context, Error, ErrorKind, Result, sanitize};
 use crate::types::{JobId, JobSummary};
 
-/// The pages of the job history, one after the other.
+/// The pages of the job history, in their order.
 #[derive(Debug)]
 pub(crate) struct Pages {
     /// The caller's limit. `None` lets the pages grow.
     pub(crate) limit: Option<u32>,
     /// The limit of the next page if pages grow.
     grown: u32,
-    /// The limit of the last page that came. The first page's is taken to work.
+    /// The limit of the last page that was received. The limit of the first page is assumed to work.
     worked: u32,
     sizes: Arc<PageSizes>,
     /// How many jobs are still wanted. `None` is all of them.
@@ -46,18 +46,18 @@ pub(crate) struct PageSizes {
     cannot_change: AtomicBool,
 }
 
-/// Pages are named by their cursors. The first page has none.
+/// Identifies pages by their cursors. The first page has none.
 #[derive(Debug)]
 enum State {
     Next(Option<String>),
     /// The page could not be fetched.
     Failed(Option<String>),
-    /// The page was fetched, and no page can follow it.
+    /// The page was fetched, and its cursor for the next page cannot be used.
     BadCursor(Option<String>),
     Done,
 }
 
-/// A page, and the call that it came from.
+/// A page, and the context of the call that fetched it.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) page: Page,
@@ -89,7 +89,7 @@ impl Pages {
         Pages { grown: jobs.clamp(api::PAGE_SIZE, api::MAX_PAGE_SIZE), ..Pages::new(sizes) }
     }
 
-    /// Starts at another page than the first.
+    /// Starts at a page other than the first.
     pub(crate) fn start_at(&mut self, cursor: String) {
         self.state = State::Next(Some(cursor));
         self.deferred_error = None;
@@ -97,7 +97,7 @@ impl Pages {
         self.seen_cursors.clear();
     }
 
-    /// After a page that could not be fetched: it is the next one again.
+    /// After a page that could not be fetched, makes it the next one again.
     pub(crate) fn resume(&mut self) {
         self.state = match mem::replace(&mut self.state, State::Done) {
             State::Failed(cursor) => State::Next(cursor),
@@ -105,12 +105,12 @@ impl Pages {
         };
     }
 
-    /// The cursor of the last page that was fetched.
+    /// Returns the cursor of the last page that was fetched.
     pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
-    /// The cursor of the page that is to be fetched next, or whose fetching failed.
+    /// Returns the cursor of the page to fetch next, or of the page that could not be fetched.
     pub(crate) fn next_cursor(&self) -> Option<&str> {
         match &self.state {
             State::Next(cursor) | State::Failed(cursor) | State::BadCursor(cursor) => cursor.as_deref(),
@@ -118,8 +118,8 @@ impl Pages {
         }
     }
 
-    /// The limit and cursor of the next request, or `None` if no page is wanted. `buffered` jobs of the
-    /// last page have not been handed out.
+    /// Returns the limit and cursor of the next request, or `None` if no page is wanted. `buffered` is the number of
+    /// jobs of the last page that the caller has not received.
     pub(crate) fn next_request(&self, buffered: usize) -> Result<Option<(u32, Option<&str>)>> {
         let State::Next(cursor) = &self.state else { return Ok(None) };
         let wanted = self.remaining.map(|remaining| remaining.saturating_sub(buffered));
@@ -147,8 +147,8 @@ impl Pages {
         }
     }
 
-    /// After an error: whether the page was refused because of its size. It is then asked for again with a limit
-    /// that worked, and no later page is larger.
+    /// Records an error, and returns whether the page was refused because of its size. It is then requested again with
+    /// a limit that worked, and no later page is larger.
     fn shrink(&self, limit: u32, error: &Error) -> bool {
         let is_too_large =
             matches!(error.status(), Some(400 | 422)) || matches!(error.kind(), ErrorKind::TooLarge(_));
@@ -242,7 +242,7 @@ impl Pages {
         Ok(fetched)
     }
 
-    /// Moves past the page that was asked for with this cursor.
+    /// Moves past the page that was requested with this cursor.
     fn advance(&mut self, cursor: Option<String>, page: &Page) -> Result<(), ErrorKind> {
         if let Some(cursor) = &cursor {
             self.seen_cursors.insert(self.hasher.hash_one(cursor.as_str()));
@@ -285,7 +285,7 @@ pub(crate) fn repeated(cursor: &str) -> ErrorKind {
     ErrorKind::RepeatedCursor(sanitize(cursor, 80))
 }
 
-/// Refuses what no request can be made of.
+/// Refuses a limit or a cursor with which no page can be requested.
 pub(crate) fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
     if limit == 0 {
         return Err(Error::input("limit is 0, but a page has at least one job; nothing was sent"));
@@ -296,7 +296,7 @@ pub(crate) fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// For the fuzz target, which cannot see what is private.
+/// Gives the fuzz target access to private items.
 #[cfg(fuzzing)]
 #[allow(missing_docs)]
 pub mod fuzzing {
@@ -304,8 +304,7 @@ pub mod fuzzing {
     use crate::error::{Context, Error};
     use crate::types::JobsPage;
 
-    /// Goes through all pages that `respond` returns; `None` is a request that failed. Returns the number of
-    /// jobs.
+    /// Fetches all pages that `respond` returns, where `None` is a request that failed. Returns the number of jobs.
     pub fn scan(
         limit: u32,
         max_jobs: Option<usize>,

@@ -1,4 +1,4 @@
-//! Submissions: what is sent, and what came of it.
+//! Submissions: what is sent, and the outcome.
 
 use serde::Serialize;
 
@@ -14,8 +14,7 @@ pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result
     Ok(submitted)
 }
 
-/// Sends the payloads in requests of at most 1000, up to the first that fails, and puts the responses
-/// together.
+/// Sends the payloads in requests of at most 1000, up to the first that fails, and combines the responses.
 pub(crate) fn submit_batch<P: Serialize>(
     http: &Http,
     payloads: impl IntoIterator<Item = P>,
@@ -45,7 +44,7 @@ pub(crate) fn submit_batch<P: Serialize>(
     Ok(received)
 }
 
-/// What the server returned, and whether it can be relied on.
+/// Returns what the server returned, and whether it can be relied on.
 fn submit_chunk(http: &Http, payloads: &[Vec<u8>]) -> (BatchSubmission, Result<()>) {
     let request = api::submit_batch(payloads, http.idempotency_key());
     let response = http.send(&request, http.deadline());

@@ -1,4 +1,4 @@
-//! Waiting for jobs: poll, pause, poll again, under one deadline.
+//! Waiting for jobs: polls with pauses between them, under one deadline.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -16,33 +16,40 @@ use crate::sync::lock;
 use crate::types::{JobId, JobState, JobSummary};
 use crate::{listing, operations};
 
-/// How many jobs are looked up by id before those that have ended are handed out.
+/// How many jobs are loaded by id before those that have ended are yielded.
 const CHUNK: usize = 16;
 
-/// How far apart the requests of one poll are on average, after the first page or chunk. It bounds the requests of a
+/// The average interval between the requests of one poll, after the first page or chunk. It bounds the requests of a
 /// wait for any number of jobs.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Options of a wait: how long it takes at most, how often it polls, and what is called on updates.
+/// Options of a wait: its maximum duration, its polling intervals, and a function that is called on updates.
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # use atomiverse::simulator::{SimulatedJob, Simulator};
+/// # let simulator = Simulator::start()?;
+/// # let client = simulator.client()?;
+/// # let id = simulator.add_job(SimulatedJob::new("opt").running_for(std::time::Duration::MAX));
 /// use atomiverse::WaitOptions;
 /// use std::time::Duration;
-/// # let client = atomiverse::Client::from_env()?;
 ///
 /// let options = WaitOptions::new()
 ///     .timeout(Duration::from_secs(600))
 ///     .cancel_on_timeout(true)
 ///     .on_update(|job| println!("{} is {}", job.job_id, job.state));
-/// let job = client.wait_for_job("9f2c", &options)?;
-/// # Ok::<(), atomiverse::Error>(())
+/// let error = client.wait_for_job(id, &options).unwrap_err(); // This job does not end by itself.
+/// assert!(error.is_timeout());
+/// assert_eq!(error.cancellation_accepted(), Some(true));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
 pub struct WaitOptions<'a> {
-    /// `None` is without a limit.
+    /// `None` means no limit.
     timeout: Option<Duration>,
     min_interval: Duration,
     max_interval: Duration,
@@ -53,7 +60,8 @@ pub struct WaitOptions<'a> {
 type OnUpdate<'a> = Arc<Mutex<dyn FnMut(&JobSummary) + Send + 'a>>;
 
 impl<'a> WaitOptions<'a> {
-    /// Returns the default options: at most one hour, with polling intervals that grow from 1 to 15 seconds.
+    /// Returns the default options: a maximum duration of one hour, and polling intervals that grow from 1 to 15
+    /// seconds.
     pub fn new() -> Self {
         WaitOptions {
             timeout: Some(Duration::from_secs(3600)),
@@ -66,54 +74,71 @@ impl<'a> WaitOptions<'a> {
 
     /// Sets the maximum duration of the wait, including requests, retries and pauses. Defaults to one hour.
     ///
-    /// If the process was suspended past that time, the wait polls once more before it reports a job as
-    /// unfinished, for at most 10 seconds and not longer than the timeout.
+    /// If the process was suspended past that time, the wait polls once more before it reports that a job has not
+    /// ended. This poll takes at most 10 seconds, and at most as long as the timeout.
+    ///
+    /// Zero is refused by the wait without sending anything.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Removes the limit on the duration.
+    /// Removes the limit on the duration of the wait.
     ///
-    /// A job that does not end, or that stays in a state which this version does not know, then blocks the
-    /// caller until the process ends. Each request remains bounded.
+    /// A job that does not end, or that stays in a state which this version does not know, then blocks the caller until
+    /// a [`StopToken`](crate::StopToken) stops the client or the process ends. Each request remains bounded by the
+    /// [`timeout`](crate::ClientBuilder::timeout) of the client.
     pub fn for_ever(mut self) -> Self {
         self.timeout = None;
         self
     }
 
-    /// Sets the initial polling interval. Each later interval is 1.5 times the previous one. Defaults to 1
-    /// second.
+    /// Sets the initial polling interval. Each later interval is 1.5 times the previous one. Defaults to 1 second.
+    ///
+    /// Zero is refused by the wait without sending anything.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval;
         self
     }
 
-    /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a
-    /// quarter, at random.
+    /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a quarter at
+    /// random.
+    ///
+    /// A `Retry-After` of the server can make a single interval longer. A value below
+    /// [`min_interval`](WaitOptions::min_interval) is refused by the wait without sending anything.
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = interval;
         self
     }
 
-    /// Sets whether to cancel the jobs that are left when the time is up, since a job that runs on costs
-    /// money. Disabled by default.
+    /// Sets whether to cancel the jobs that have not ended when the time is up, because a job that continues to run
+    /// costs money. Disabled by default.
     ///
-    /// The last tenth of the timeout, at most 10 seconds, is reserved for this. The jobs are cancelled four
-    /// at a time. The [error](Error::cancellation_accepted) of each job says whether the server accepted the
-    /// request, and its text if no time was left to send it.
+    /// The last tenth of the timeout, at most 10 seconds, is reserved for this. The jobs are cancelled four at a time.
+    /// The [error](Error::cancellation_accepted) of each job says whether the server accepted the request. A job that
+    /// turns out to have ended is returned instead of an error.
     pub fn cancel_on_timeout(mut self, cancel: bool) -> Self {
         self.cancel_on_timeout = cancel;
         self
     }
 
-    /// Sets a function that is called with each job at its first poll and at each change of its state.
+    /// Sets a function that is called with each job when it is first received and whenever its state has changed.
     ///
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// # let id = simulator.add_job(SimulatedJob::new("opt"));
     /// let mut states = Vec::new();
-    /// let options = atomiverse::WaitOptions::new().on_update(|job| states.push(job.state.clone()));
+    /// let options = atomiverse::WaitOptions::new().on_update(|job| states.push(job.state.to_string()));
+    /// client.wait_for_job(id, &options)?;
+    /// drop(options);
+    /// assert_eq!(states, ["pending", "running", "done"]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_update<'b>(self, on_update: impl FnMut(&JobSummary) + Send + 'b) -> WaitOptions<'b> {
         WaitOptions {
@@ -157,39 +182,41 @@ impl fmt::Debug for WaitOptions<'_> {
     }
 }
 
-/// An iterator over jobs as they finish. Made by [`Client::wait_for_jobs`](crate::Client::wait_for_jobs).
+/// An iterator that yields jobs as they end.
+///
+/// [`Client::wait_for_jobs`](crate::Client::wait_for_jobs) returns one.
 #[derive(Debug)]
 #[must_use = "iterators are lazy: nothing is requested before the first `next`"]
 pub struct WaitForJobs<'a> {
     http: Http,
     options: WaitOptions<'a>,
-    /// All jobs, in the order of the caller.
+    /// All jobs, in the order in which the caller passed them.
     ids: Vec<JobId>,
     pending: HashMap<JobId, Pending>,
     ready: VecDeque<Result<JobSummary>>,
     schedule: Option<Schedule>,
     round: Option<Round>,
     listing: Listing,
-    /// Whether any poll has succeeded.
+    /// Whether a poll has succeeded.
     has_seen: bool,
     /// Whether the server has accepted a request to cancel the jobs.
     is_cancelled: bool,
 }
 
-/// A job that has not ended, as far as is known.
+/// A job that is not known to have ended.
 #[derive(Debug, Default)]
 struct Pending {
-    /// As last seen.
+    /// The state that was received last.
     state: Option<JobState>,
     /// Why the last poll could not read the job.
     last_failure: Option<String>,
 }
 
-/// Whether jobs are looked up on listing pages.
+/// Whether jobs are read from listing pages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Listing {
     Useful,
-    /// The last listing failed for a reason that may pass. After a second time it is given up.
+    /// The last listing failed for a transient reason. After a second failure listing is given up.
     FailedOnce,
     GivenUp,
 }
@@ -198,18 +225,18 @@ enum Listing {
 #[derive(Debug)]
 struct Round {
     pages: Option<Pages>,
-    /// What the listing has not shown.
+    /// The jobs that have not been found on a listing page.
     unseen: HashSet<JobId>,
     pages_asked: usize,
-    /// Pages in a row that showed none of the jobs.
+    /// The number of pages in a row on which none of the jobs was found.
     fruitless: usize,
     by_id: VecDeque<JobId>,
-    /// When the next page or chunk may be asked for.
+    /// When the next page or chunk may be requested.
     next_request: Instant,
     pending_at_start: usize,
     started: Instant,
     deadline: Option<Instant>,
-    /// A listing that is slow or hangs must leave time to look the jobs up by id.
+    /// A listing that is slow or hangs must leave time to load the jobs by id.
     listing_until: Option<Instant>,
     is_last: bool,
     /// The longest `Retry-After` that the server sent.
@@ -253,8 +280,7 @@ impl<'a> WaitForJobs<'a> {
         wait
     }
 
-    /// Makes some progress: pauses and starts a round, fetches one page, looks up some jobs by id, or ends
-    /// the round.
+    /// Makes some progress: pauses and starts a round, fetches one page, loads some jobs by id, or ends the round.
     fn step(&mut self) {
         let Some(mut round) = self.round.take() else {
             self.round = Some(self.start_round());
@@ -288,7 +314,7 @@ impl<'a> WaitForJobs<'a> {
         self.ids.retain(|id| pending.contains_key(id));
         let is_last = schedule.next_is_last || overslept;
         let deadline = if overslept { Some(started + schedule.grace) } else { schedule.end_of_polls };
-        // The last poll of a few jobs does not rely on a listing, which may be slow or old.
+        // The last poll of a few jobs does not rely on a listing, which may be slow or out of date.
         let skip_listing = is_last && (self.ids.len() <= CHUNK || self.listing == Listing::FailedOnce);
         let use_listing = self.ids.len() > 1 && self.listing != Listing::GivenUp && !skip_listing;
         let (mut unseen, mut by_id) = (HashSet::new(), VecDeque::new());
@@ -313,7 +339,7 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
-    /// Fetches one listing page. Returns the pages if it is worth fetching another one.
+    /// Fetches one listing page. Returns the pages if another one should be fetched.
     fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
         self.pace(round, 1);
         let deadline = earlier(self.http.deadline(), round.listing_until);
@@ -340,12 +366,12 @@ impl<'a> WaitForJobs<'a> {
                         self.seen(&id, job);
                     }
                 }
-                // A job that cannot be read is looked up by id.
+                // A job that cannot be read is loaded by id.
                 Err(error) => log::debug!("{error}"),
             }
         }
-        // A page that shows a job saves a request for it. The jobs that are left may be far down, so only a
-        // few pages are spent on looking for them, and none for the last one.
+        // A page on which a job is found saves a request for it. The jobs that are left may be far down the list, so
+        // only a few pages are spent on searching for them, and none for the last one.
         let patience = round.unseen.len().div_ceil(10);
         let has_time = round.listing_until.is_none_or(|until| self.now() < until);
         if round.unseen.len() > 1 && round.fruitless < patience && has_time {
@@ -379,7 +405,7 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
-    /// Looks up some jobs by id, several at a time.
+    /// Loads some jobs by id, several at a time.
     fn poll_by_id(&mut self, round: &mut Round) {
         let chunk: Vec<JobId> = round.by_id.drain(..round.by_id.len().min(CHUNK)).collect();
         self.pace(round, CHUNK as u32);
@@ -403,7 +429,7 @@ impl<'a> WaitForJobs<'a> {
         round.next_request = saturating_add(self.now(), REQUEST_INTERVAL * requests);
     }
 
-    /// A failed look-up is the job's own affair, unless the key was refused.
+    /// Records that a job could not be loaded. The failure concerns this job only, unless the key was refused.
     fn lookup_failed(&mut self, round: &mut Round, id: &JobId, error: Error) {
         let is_over = round.deadline.is_some_and(|deadline| self.now() >= deadline);
         let Some(pending) = self.pending.get_mut(id) else { return };
@@ -411,9 +437,11 @@ impl<'a> WaitForJobs<'a> {
             return;
         }
         let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
-        // All that a wait needs to know of a job that cannot be read.
+        // The state is all that a wait needs. If it is terminal, the wait for a job that cannot be read otherwise is
+        // over.
         let has_ended = error.is_decode() && error.state().is_some_and(JobState::is_terminal);
-        // A gateway may respond with nonsense for a while. Before the first success the address may be wrong.
+        // A gateway may send responses that make no sense for a while. Before the first success, the address may be
+        // wrong.
         if error.is_transient() || (!is_refused && !has_ended && self.has_seen) {
             log::debug!("a poll failed and does not end the wait: {error}");
             round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
@@ -428,7 +456,7 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
-    /// The same key would be refused for each of the jobs.
+    /// Ends the wait for all jobs, since the same key would be refused for each of them.
     fn key_was_refused(&mut self, round: &mut Round, error: &Error) {
         let pending = &self.pending;
         let left = self.ids.iter().filter(|id| pending.contains_key(*id));
@@ -455,7 +483,7 @@ impl<'a> WaitForJobs<'a> {
     }
 
     fn end_round(&mut self, round: &Round) {
-        // The listing is left once it takes as many requests as looking each job up.
+        // Listing is given up once it takes as many requests as loading each job.
         let looked_up = round.unseen.len();
         if round.pages_asked > 0 && round.pages_asked + looked_up >= round.pending_at_start {
             self.listing = Listing::GivenUp;
@@ -464,8 +492,8 @@ impl<'a> WaitForJobs<'a> {
         let Some(schedule) = &mut self.schedule else { return };
         let late = schedule.end_of_polls.map(|end| now.saturating_duration_since(end));
         let is_over = schedule.end_of_polls.is_some_and(|end| now >= end);
-        // No request takes longer than the deadline allows, so a clock that is far beyond it shows that the
-        // process was suspended.
+        // No request takes longer than the deadline allows, so a clock that is far beyond it shows that the process was
+        // suspended.
         let was_suspended = late.is_some_and(|late| late > SUSPENDED);
         if round.is_last || (is_over && !was_suspended) {
             self.time_out(now);
@@ -475,13 +503,13 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
-    /// Reports an error for each job that is left.
+    /// Yields an error for each job that has not ended.
     fn time_out(&mut self, now: Instant) {
         let Some(Schedule { started, deadline: Some(deadline), grace, .. }) = self.schedule else { return };
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
         let mut cancellations = HashMap::new();
         if self.options.cancel_on_timeout && !self.is_cancelled {
-            // After a suspension there is nothing left of the reserve.
+            // After a suspension, no time of the reserve is left.
             let is_late = now.saturating_duration_since(deadline) > SUSPENDED;
             let deadline = if is_late { now + grace } else { deadline };
             let cancel = move |http: &Http, id: &JobId| operations::cancel(http, id, deadline);
@@ -491,7 +519,7 @@ impl<'a> WaitForJobs<'a> {
             let Pending { state, last_failure } = self.pending.remove(&job_id).unwrap_or_default();
             let waited = now.saturating_duration_since(started);
             let cancellation = match cancellations.remove(&job_id) {
-                // It had ended already.
+                // It had already ended.
                 Some(Ok(Some(job))) => {
                     self.ready.push_back(Ok(job));
                     continue;
@@ -509,7 +537,7 @@ impl<'a> WaitForJobs<'a> {
         }
     }
 
-    /// Reports that the wait was stopped, for each job that is left.
+    /// Yields an error for each job that is left: the wait was stopped.
     fn stop(&mut self) {
         for job_id in self.ids.drain(..) {
             if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
@@ -524,7 +552,7 @@ impl<'a> WaitForJobs<'a> {
     }
 }
 
-/// A wait would poll without ever sending a request.
+/// Refuses a client whose timeout is zero: the wait would poll without ever sending a request.
 fn check_timeout(http: &Http) -> Result<()> {
     if http.timeout.is_zero() {
         return Err(Error::input("with_timeout is zero: the wait cannot poll; nothing was sent"));
@@ -545,7 +573,7 @@ pub(crate) fn cancel_and_wait(http: &Http, id: &JobId, options: &WaitOptions<'_>
     wait.next().unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
 }
 
-/// Returns `false` if the job was gone already.
+/// Cancels the job, waits for it and deletes it. Returns `false` if there was no such job.
 pub(crate) fn cancel_and_delete(http: &Http, id: &JobId, options: &WaitOptions<'_>) -> Result<bool> {
     match cancel_and_wait(http, id, options) {
         Ok(_) => operations::delete_if_exists(http, id, http.deadline()),
@@ -568,7 +596,7 @@ struct Schedule {
     deadline: Option<Instant>,
     /// When polling has to be over. The time after it is for cancelling.
     end_of_polls: Option<Instant>,
-    /// How long the last poll and the cancelling may take if the process was suspended past the deadline.
+    /// How long the last poll and cancelling may take if the process was suspended past the deadline.
     grace: Duration,
     next_poll: Instant,
     next_is_last: bool,
@@ -596,7 +624,7 @@ impl Schedule {
         }
     }
 
-    /// Sets the next poll. The last one is placed shortly before the end, so that it can finish.
+    /// Sets the time of the next poll. The last poll is placed shortly before the end, so that it can finish.
     fn plan(
         &mut self,
         now: Instant,
@@ -605,7 +633,7 @@ impl Schedule {
         jitter: f64,
         max_interval: Duration,
     ) {
-        // A server whose clock is wrong may ask for years.
+        // A server whose clock is wrong may request a pause of years.
         const MAX_ASKED: Duration = Duration::from_secs(86_400);
         let pause = self.interval.min(DECADES).mul_f64(1.0 - jitter / 4.0).max(asked_pause.min(MAX_ASKED));
         self.interval = self.interval.saturating_mul(3).min(max_interval.saturating_mul(2)) / 2;
