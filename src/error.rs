@@ -1,4 +1,4 @@
-//! What failed, on which job, what the server said, and what the caller can do next.
+//! Errors: what failed, on which job, what the server said, and what the caller can do next.
 
 mod kind;
 
@@ -15,21 +15,26 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.
 ///
-/// Its text is one line that says what failed, on which job, what the server said and what can be done.
-/// Both `{}` and `{:?}` show it, so it reads well when it is returned from `main`. It does not contain the
-/// API key. There is no [`source`](std::error::Error::source): the text is complete.
+/// Its message is one line that says what failed, on which job, what the server said and what can be done. Both `{}`
+/// and `{:?}` show it, so it is readable when it is returned from `main`. It does not contain the API key. There is no
+/// [`source`](std::error::Error::source), because the message is complete.
 ///
 /// # Examples
 ///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// match client.delete_job("9f2c") {
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # use atomiverse::simulator::{SimulatedJob, Simulator};
+/// # let simulator = Simulator::start()?;
+/// # let client = simulator.client()?;
+/// # let id = simulator.add_job(SimulatedJob::new("opt"));
+/// match client.delete_job(&id) {
 ///     Ok(()) => println!("deleted"),
 ///     Err(error) if error.is_not_found() => println!("already gone"),
 ///     Err(error) if error.is_conflict() => println!("still {:?}: cancel it first", error.state()),
-///     Err(error) => return Err(error),
+///     Err(error) => return Err(error.into()),
 /// }
-/// # Ok::<(), atomiverse::Error>(())
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[non_exhaustive]
 pub struct Error(Box<Inner>);
@@ -40,22 +45,22 @@ struct Inner {
     partial_batch: Option<PartialBatch>,
 }
 
-/// The call behind an error.
+/// The call that an error belongs to.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    /// What the caller wanted, such as "rename job".
+    /// The purpose of the request, such as "rename job".
     pub(crate) action: String,
     pub(crate) job_id: Option<JobId>,
     pub(crate) idempotency: Idempotency,
     /// Whether the request creates jobs.
     pub(crate) is_submission: bool,
     pub(crate) method: String,
-    /// Without the query, which may hold a cursor.
+    /// The URL without the query, which may hold a cursor.
     pub(crate) url: String,
     pub(crate) request_id: Option<String>,
-    /// How many times the request was sent.
+    /// The number of attempts to send the request.
     pub(crate) attempts: u32,
-    /// From the start of the call to its end.
+    /// The time from the start of the call to its end.
     pub(crate) elapsed: Duration,
     pub(crate) earlier: Earlier,
     /// Whether this client has had a successful response below its API URL.
@@ -66,7 +71,7 @@ pub(crate) struct Context {
 
 #[cfg(any(test, fuzzing))]
 impl Context {
-    /// Of a call that lists jobs.
+    /// Returns the context of a call that lists jobs.
     pub(crate) fn for_tests() -> Self {
         Context {
             action: "list jobs".to_owned(),
@@ -90,12 +95,12 @@ impl Error {
         Error(Box::new(Inner { kind, context: Some(context), partial_batch: None }))
     }
 
-    /// An error without a request.
+    /// Creates an error that belongs to no request.
     pub(crate) fn without_request(kind: ErrorKind) -> Self {
         Error(Box::new(Inner { kind, context: None, partial_batch: None }))
     }
 
-    /// Bad input or configuration, found before anything was sent.
+    /// Creates an error about input or configuration, found before anything was sent.
     pub(crate) fn input(text: impl Into<String>) -> Self {
         Error::without_request(ErrorKind::Input(text.into()))
     }
@@ -104,7 +109,7 @@ impl Error {
         &self.0.kind
     }
 
-    /// The same call, with a better description of what happened.
+    /// Replaces the description of what happened with a better one.
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
@@ -115,7 +120,7 @@ impl Error {
         self
     }
 
-    /// The same error status for another job, which was not asked for because of it.
+    /// Returns the same error status for another job of a wait, for which no request was sent because of it.
     pub(crate) fn status_for(&self, id: &JobId) -> Option<Error> {
         let ErrorKind::Status { status, reason, message, is_foreign, .. } = self.kind() else { return None };
         let (status, reason, is_foreign) = (*status, *reason, *is_foreign);
@@ -129,7 +134,7 @@ impl Error {
         Some(Error::new(kind, context))
     }
 
-    /// The same, of a call that was stopped before another request could explain it.
+    /// Returns the same error, for a call that was stopped before another request could explain it.
     pub(crate) fn stopped(self) -> Self {
         let Inner { kind, context, partial_batch } = *self.0;
         let kind = ErrorKind::StoppedAfter(Box::new(kind));
@@ -146,7 +151,7 @@ impl Error {
         self.0.kind
     }
 
-    /// What the earlier attempts of the same call may have done.
+    /// Returns what the earlier attempts of the same call may have done.
     pub(crate) fn earlier(&self) -> Earlier {
         self.context().map(|context| context.earlier).unwrap_or_default()
     }
@@ -159,20 +164,27 @@ impl Error {
         self.0.context.as_ref()
     }
 
-    /// Returns the HTTP status of the server's response.
+    /// Returns the HTTP status of the response that the error is about.
     ///
-    /// `None` if there was no response, if it was not HTTP, or if the error is about something else than
-    /// one response, such as a repeated cursor or a wait that timed out.
+    /// It is `None` in the following cases:
+    ///
+    /// - No complete response was received: the call was refused, stopped or timed out, the connection failed, or the
+    ///   body of a successful response was broken or too large.
+    /// - A wait timed out or was stopped.
+    /// - The response was successful, and one of these problems was found in it: a job of a page cannot be read, it
+    ///   describes another job, the number of entries of a batch is wrong, or a cursor or a page is missing or
+    ///   repeated.
     pub fn status(&self) -> Option<u16> {
         self.kind().status()
     }
 
-    /// Returns the server's identifier of the request (`x-request-id`), which the service's support can look up.
+    /// Returns the server's identifier of the request (`x-request-id`), if the response had one. The service's support
+    /// can look it up.
     pub fn request_id(&self) -> Option<&str> {
         self.context()?.request_id.as_deref()
     }
 
-    /// Returns the job that the call was about.
+    /// Returns the id of the job that the call was about.
     pub fn job_id(&self) -> Option<&JobId> {
         match self.kind() {
             ErrorKind::WaitTimedOut { job_id, .. } | ErrorKind::WaitStopped { job_id, .. } => Some(job_id),
@@ -182,11 +194,11 @@ impl Error {
         }
     }
 
-    /// Returns the state of the job if the call depended on it.
+    /// Returns the state of the job, if the error depends on it and the state is known:
     ///
-    /// For a change that was refused because of the job's state, this is the state that a reload showed. For
-    /// a wait that timed out or was stopped, it is the last state seen. For a job that could not be read, it is its state if
-    /// that could be read.
+    /// - If a change was refused because of the state, this is the state that a reload showed.
+    /// - If a wait timed out or was stopped, this is the last state that was received.
+    /// - If a job could not be read, this is its state if that could be read.
     pub fn state(&self) -> Option<&JobState> {
         match self.kind() {
             ErrorKind::WrongState { reloaded, .. } | ErrorKind::NotDeleted { reloaded, .. } => {
@@ -201,47 +213,44 @@ impl Error {
         }
     }
 
-    /// Returns the server's message, on one line and of a bounded length. For a 422 it names each field.
+    /// Returns the server's message, on one line and of limited length. For a 422 in the format of FastAPI it names
+    /// each field.
     pub fn server_message(&self) -> Option<&str> {
         self.kind().message()
     }
 
     /// Returns how long the server asked to wait before another attempt (`Retry-After`).
+    ///
+    /// If the call was not tried because the server asked another call to wait, this is the rest of that time.
     pub fn retry_after(&self) -> Option<Duration> {
         self.kind().retry_after()
     }
 
-    /// Returns how many times the request was sent, or tried to be sent. 0 if the call was refused before.
+    /// Returns how many times the request was attempted, including attempts that failed to connect.
     ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = atomiverse::Client::new("key")?;
-    /// assert_eq!(client.get_job("").unwrap_err().attempts(), 0);
-    /// # Ok::<(), atomiverse::Error>(())
-    /// ```
+    /// It is 0 if the call was refused before any attempt, and for a wait that timed out or was stopped. If a call
+    /// sends several different requests, as waits and iterations do, the attempts are those of the request that failed.
     pub fn attempts(&self) -> u32 {
         self.context().map_or(0, |context| context.attempts)
     }
 
-    /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs
-    /// to another account.
+    /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs to another
+    /// account.
     ///
-    /// A response with this status whose body is not JSON does not count: an HTML page, for example, comes from
-    /// something else than the service.
+    /// It is false if the body of such a response is not JSON, because the response may then come from a gateway.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_foreign: false, .. })
             && !self.context().is_some_and(|context| context.is_submission)
     }
 
-    /// Returns whether the state of the job does not allow the change (409): a pending or running job
-    /// cannot be deleted.
+    /// Returns whether the state of the job does not allow the change (409). For example, a pending or running job
+    /// cannot be deleted. [`state`](Error::state) returns the state.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)
     }
 
     /// Returns whether the server refused a value (422), such as the name of a job.
-    /// [`server_message`](Error::server_message) says why.
+    /// [`server_message`](Error::server_message) says which value and why.
     pub fn is_validation(&self) -> bool {
         self.status() == Some(422)
     }
@@ -251,16 +260,18 @@ impl Error {
         self.status() == Some(401)
     }
 
-    /// Returns whether there were too many requests (429). [`retry_after`](Error::retry_after) may say how
-    /// long to wait.
+    /// Returns whether the server rejected the request because there were too many (429).
+    /// [`retry_after`](Error::retry_after) may say how long to wait.
     pub fn is_rate_limited(&self) -> bool {
         self.status() == Some(429)
     }
 
-    /// Returns whether the time ran out before there was a response or a connection.
+    /// Returns whether a time limit ended the call: connecting, an attempt, the whole call or a wait took too long. It
+    /// is false for the statuses 408 and 504, with which the server reports a timeout.
     ///
-    /// [`may_have_been_processed`](Error::may_have_been_processed) says whether a change may have been made
-    /// all the same.
+    /// A change that timed out may have been made, unless no attempt got as far as sending the request, for example
+    /// because connecting timed out. [`may_have_been_processed`](Error::may_have_been_processed) says which is the
+    /// case.
     pub fn is_timeout(&self) -> bool {
         matches!(
             self.kind(),
@@ -271,48 +282,59 @@ impl Error {
         )
     }
 
-    /// Returns whether the same call may succeed later: the connection failed or broke, the time ran out, or
-    /// the server responded with 408, 425, 429, 500, 502, 503 or 504.
+    /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call,
+    /// the server asked other calls to wait for longer than this one could, or it responded with 408, 425, 429, 500,
+    /// 502, 503 or 504.
     ///
-    /// Before repeating a change, also ask [`may_have_been_processed`](Error::may_have_been_processed).
+    /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
+    /// change, check [`may_have_been_processed`](Error::may_have_been_processed) too.
     pub fn is_transient(&self) -> bool {
         self.kind().is_transient() || matches!(self.kind(), ErrorKind::WaitTimedOut { .. })
     }
 
     /// Returns whether a [`StopToken`](crate::StopToken) ended the call.
     ///
-    /// A change that was in flight then [may have been processed](Error::may_have_been_processed). A wait that timed
-    /// out and was stopped while it cancelled the job is also a [timeout](Error::is_timeout).
+    /// [`may_have_been_processed`](Error::may_have_been_processed) says whether a change may have been made
+    /// nevertheless. If a wait timed out and was stopped while it cancelled the job, [`is_timeout`](Error::is_timeout)
+    /// is true as well.
     pub fn is_stopped(&self) -> bool {
         self.kind().is_stopped()
     }
 
-    /// Returns whether a response, or a part of it, could not be read as what was expected.
+    /// Returns whether a response, or a job in it, could not be read in the expected format.
     pub fn is_decode(&self) -> bool {
         matches!(self.kind(), ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. })
     }
 
-    /// Returns whether one job of a page could not be read. An iteration goes on after it.
+    /// Returns whether one job of a page could not be read. An [iteration](crate::JobsIter) continues after such an
+    /// error.
     pub fn is_unreadable_job(&self) -> bool {
         matches!(self.kind(), ErrorKind::UnreadableJob { .. })
     }
 
-    /// Returns whether the server may have done what was asked, although the call failed.
+    /// Returns whether the server may have made the requested change although the call failed.
     ///
-    /// This is true if a request of the call may have reached the server and its outcome is unknown: the
-    /// connection broke, the time ran out, or the response was a server error (5xx), was broken or did not
-    /// confirm the change. It is false for calls that only read.
+    /// This is true if a request of the call may have reached the server and its outcome is unknown: the connection
+    /// broke, the time ran out after connecting, or the response was 408, a server error (5xx) or a redirect other than
+    /// 307 and 308, was broken, or did not confirm the change. It is false for calls that only read, and if no
+    /// connection was made.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// if let Err(error) = client.cancel_job("9f2c") {
-    ///     if error.may_have_been_processed() {
-    ///         println!("{}", client.get_job("9f2c")?.state);
-    ///     }
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client_builder().max_retries(0).build()?;
+    /// # let id = simulator.add_job(SimulatedJob::new("opt"));
+    /// # simulator.fail_next(Fault::LostAnswer);
+    /// use atomiverse::JobState;
+    ///
+    /// let error = client.cancel_job(&id).unwrap_err(); // The response was lost.
+    /// assert!(error.may_have_been_processed());
+    /// assert_eq!(client.get_job(&id)?.state, JobState::Cancelled);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn may_have_been_processed(&self) -> bool {
         match self.context() {
@@ -325,53 +347,60 @@ impl Error {
         }
     }
 
-    /// Returns whether a submission that failed may have created jobs all the same: the server may have
-    /// accepted it, and its response was lost or cannot be read. Check the newest jobs before submitting
-    /// again.
+    /// Returns whether a submission that failed may have created jobs: the server may have accepted it, and its
+    /// response was lost or cannot be read. Check the newest jobs before you submit again.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let payload = serde_json::json!({});
-    /// match client.submit_job(&payload) {
-    ///     Err(error) if error.may_have_been_submitted() => {
-    ///         for job in client.list_jobs().limit(5).send()?.jobs {
-    ///             println!("{} {} {}", job.job_id, job.created_at, job.name.unwrap_or_default());
-    ///         }
-    ///     }
-    ///     Err(error) => return Err(error),
-    ///     Ok(job) => println!("{}", job.id()),
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// # simulator.fail_next(Fault::LostAnswer);
+    /// let payload = serde_json::json!({"job_type": "opt", "name": "water-17"});
+    /// let error = client.submit_job(&payload).unwrap_err(); // The response was lost.
+    /// assert!(error.may_have_been_submitted());
+    ///
+    /// let newest = client.list_jobs().limit(5).send()?.jobs;
+    /// assert!(newest.iter().any(|job| job.name.as_deref() == Some("water-17")));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn may_have_been_submitted(&self) -> bool {
         self.context().is_some_and(|context| context.is_submission) && self.may_have_been_processed()
     }
 
-    /// Returns which payloads of a batch were submitted before it failed, and what the server returned for
-    /// them.
+    /// Returns which payloads of a batch were submitted before it failed, and what the server returned for them.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # let client = atomiverse::Client::from_env()?;
-    /// # let payloads: Vec<serde_json::Value> = Vec::new();
-    /// if let Err(error) = client.submit_batch(&payloads) {
-    ///     if let Some(partial) = error.partial_batch() {
-    ///         println!("not sent: payloads {:?}", partial.not_sent);
-    ///     }
-    /// }
-    /// # Ok::<(), atomiverse::Error>(())
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// use serde_json::json;
+    ///
+    /// // The second of three requests fails.
+    /// simulator.fail_when(|request| request.body.contains("molecule-1500"), 1, Fault::status(500));
+    /// let payloads = (0..2500).map(|n| json!({"job_type": "opt", "name": format!("molecule-{n}")}));
+    /// let error = client.submit_batch(payloads).unwrap_err();
+    /// let partial = error.partial_batch().unwrap();
+    /// assert_eq!((&partial.answered, &partial.failed, &partial.not_sent), (&(0..1000), &(1000..2000), &(2000..2500)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn partial_batch(&self) -> Option<&PartialBatch> {
         self.0.partial_batch.as_ref()
     }
 
-    /// Returns whether a wait that timed out or was stopped had cancelled the job: `Some(true)` if the server accepted
-    /// the request, `Some(false)` if it is not known to have done so, and `None` if no request was due or the error is
-    /// another one. With `Some(false)`, [`may_have_been_processed`](Error::may_have_been_processed) says
-    /// whether the job may have been cancelled all the same.
+    /// Returns whether the server accepted the request to cancel the job, for a wait that timed out or was stopped:
+    ///
+    /// - `Some(true)` if the server accepted it. The job may still be running for a while, or finish.
+    /// - `Some(false)` if it is not known to have accepted it.
+    ///   [`may_have_been_processed`](Error::may_have_been_processed) says whether the job may have been cancelled.
+    /// - `None` if no request to cancel was due, and for all other errors.
     pub fn cancellation_accepted(&self) -> Option<bool> {
         match self.kind() {
             ErrorKind::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
@@ -380,7 +409,7 @@ impl Error {
         }
     }
 
-    /// What the user can do next.
+    /// Returns what the user can do next.
     fn advice(&self) -> Option<String> {
         let fixed = match self.kind() {
             ErrorKind::Status { retry_after: Some(pause), .. } => {
@@ -468,7 +497,7 @@ impl Error {
 const DIFFERENT_REQUEST: &str = "the service may differ from what this version expects: see HTTP.md; \
                                  ClientBuilder::on_request can adapt requests";
 
-/// What a request to delete a job is for.
+/// The action of a request to delete a job.
 pub(crate) const DELETE_JOB: &str = "delete job";
 
 const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, or cancel it";
@@ -478,7 +507,7 @@ const MAY_STOP: &str = "the server accepted the request to cancel it; load the j
 const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the \
                            base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong";
 
-/// FastAPI and gateways use such messages when a request carries no key at all.
+/// Returns whether the message is one that FastAPI and gateways use if a request carries no key at all.
 fn says_no_credentials_came(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     ["not authenticated", "missing", "no credentials", "not provided", "required"]
@@ -543,7 +572,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The same as [`Display`](fmt::Display).
+/// Same as [`Display`](fmt::Display).
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,4 +1,4 @@
-//! The caller's functions that see each request, response and attempt.
+//! The caller's functions that are called for each request, response and attempt.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,25 +8,25 @@ use std::time::Duration;
 use crate::raw::{RawRequest, RawResponse};
 use crate::types::JobId;
 
-/// One attempt of a call, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
+/// One attempt of a request, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Attempt<'a> {
-    /// What the call is for, such as `rename job`.
+    /// The purpose of the request, such as `rename job`.
     pub action: &'a str,
-    /// The job that the call is about.
+    /// The job that the request is about.
     pub job_id: Option<&'a JobId>,
     /// The HTTP method.
     pub method: &'a str,
-    /// Counts the attempts of the call from 1.
+    /// The number of the attempt, counted from 1.
     pub number: u32,
-    /// The HTTP status, if a response came.
+    /// The HTTP status. `None` if the attempt failed before the response was complete.
     pub status: Option<u16>,
     /// Why the attempt failed. `None` if the status is 2xx.
     pub error: Option<&'a str>,
-    /// From the start of the attempt to its end. Pauses between attempts do not count.
+    /// The duration of the attempt, without the pause after it.
     pub elapsed: Duration,
-    /// The pause before the next attempt. `None` if this one was the last.
+    /// The pause before the next attempt. `None` if there will be none.
     pub retry_in: Option<Duration>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// The request as the hooks want it.
+    /// Returns the request as the hooks have adapted it.
     pub(crate) fn adapt_request<'a>(&self, request: &'a RawRequest) -> Result<Cow<'a, RawRequest>, String> {
         if self.on_request.is_empty() {
             return Ok(Cow::Borrowed(request));

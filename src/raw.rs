@@ -1,4 +1,4 @@
-//! Requests and responses as plain data: for what this crate does not type, and for hooks.
+//! Requests and responses as plain data, for hooks and for requests that have no method of their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use ureq::http::{HeaderName, HeaderValue};
 use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::types::{JobId, JobState};
 
-/// A request as plain data, for [`Client::send`](crate::Client::send) and for
-/// [`ClientBuilder::on_request`](crate::ClientBuilder::on_request).
+/// A request as plain data.
 ///
-/// Use it for parts of the service that this crate does not type. The address, the key, limits, retries and errors
-/// are the same as those of every other call.
+/// [`Client::send`](crate::Client::send) sends it, for parts of the service for which this crate has no method.
+/// [`ClientBuilder::on_request`](crate::ClientBuilder::on_request) passes each request of the client in this form.
 ///
 /// `Debug` shows neither the values of headers nor the body.
 ///
 /// # Examples
+///
+/// This assumes that the service returns the result of a job at `/jobs/{job_id}/result`, which is not documented:
 ///
 /// ```no_run
 /// use atomiverse::RawRequest;
@@ -33,19 +34,20 @@ use crate::types::{JobId, JobState};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RawRequest {
-    /// What the request is for, such as `rename job`. Errors begin with it. `request` after
-    /// [`new`](RawRequest::new).
+    /// The purpose of the request, such as `rename job`. The messages of errors begin with it. [`new`](RawRequest::new)
+    /// sets it to `request`.
     pub action: String,
-    /// The job that the request is about, for errors.
+    /// The job that the request is about, for the messages of errors.
     pub job_id: Option<JobId>,
     /// The HTTP method, in upper case.
     pub method: String,
-    /// The path below the API URL, percent-encoded, with the query if there is one: `/jobs/9f2c?full=true`.
+    /// The path below the API URL, percent-encoded, with the query if there is one, such as `/jobs/9f2c?full=true`.
     pub path: String,
-    /// Headers besides those that the client sets. Of the client's, those that the request itself needs are here
-    /// (`Content-Type`, `Idempotency-Key`), but not the one with the key.
+    /// The headers of this request, such as `Content-Type` and `Idempotency-Key`. Those that the client adds to every
+    /// request, such as the one with the API key, are not among them. A header in this list replaces one of the client
+    /// with the same name.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body, if there is one.
     pub body: Option<Vec<u8>>,
     idempotency: Option<Idempotency>,
     is_submission: bool,
@@ -54,11 +56,11 @@ pub struct RawRequest {
 }
 
 impl RawRequest {
-    /// Creates a request to the path that the segments make, below the API URL.
+    /// Creates a request to the path that consists of these segments, below the API URL.
     ///
     /// Each segment becomes exactly one segment of the path: `/`, `?` and other special characters in it are
-    /// percent-encoded. An empty segment, `.` and `..` are refused by [`Client::send`](crate::Client::send) before
-    /// any request.
+    /// percent-encoded. [`Client::send`](crate::Client::send) refuses an empty segment, `.` and `..` without sending
+    /// anything.
     ///
     /// # Examples
     ///
@@ -91,7 +93,7 @@ impl RawRequest {
         }
     }
 
-    /// A request of this crate, whose path is known to be valid.
+    /// Creates a request of this crate, whose path is known to be valid.
     pub(crate) fn typed(action: &str, method: &str, path: String, idempotency: Idempotency) -> Self {
         RawRequest {
             action: action.to_owned(),
@@ -101,7 +103,7 @@ impl RawRequest {
         }
     }
 
-    /// Adds a parameter to the query. Name and value are percent-encoded.
+    /// Adds a parameter to the query. Its name and value are percent-encoded.
     pub fn query(mut self, name: impl AsRef<str>, value: impl fmt::Display) -> Self {
         let separator = if self.path.contains('?') { '&' } else { '?' };
         self.path.push(separator);
@@ -111,8 +113,7 @@ impl RawRequest {
 
     /// Sets the body to this value as JSON, and the header `Content-Type` to `application/json`.
     ///
-    /// A value that cannot be written as JSON is refused by [`Client::send`](crate::Client::send) before any
-    /// request.
+    /// [`Client::send`](crate::Client::send) refuses a value that cannot be written as JSON without sending anything.
     pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => self.json_body(body),
@@ -136,18 +137,19 @@ impl RawRequest {
         self
     }
 
-    /// Marks a request that creates jobs. The key is the same for each of its attempts.
+    /// Marks a request that creates jobs. The key is the same for all of its attempts.
     pub(crate) fn submission(mut self, idempotency_key: String) -> Self {
         self.headers.push(("Idempotency-Key".to_owned(), idempotency_key));
         self.is_submission = true;
         self
     }
 
-    /// Sets whether sending the request twice has the same effect as sending it once. Defaults to true for GET,
-    /// HEAD, OPTIONS, PUT and DELETE, and to false otherwise.
+    /// Sets whether sending the request twice has the same effect as sending it once. Defaults to true for GET, HEAD,
+    /// OPTIONS, PUT and DELETE, and to false for other methods.
     ///
-    /// An idempotent request is retried as [`max_retries`](crate::ClientBuilder::max_retries) says of rename, cancel
-    /// and delete, or of reads if its method is GET, HEAD or OPTIONS. Another one is retried as submissions are.
+    /// This decides when the request is [retried](crate::ClientBuilder::max_retries). If it is set to true, a GET, HEAD
+    /// or OPTIONS request is retried like calls that only read, and any other request like rename, cancel and delete.
+    /// If it is set to false, the request is retried like submissions.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotency = Some(match idempotent {
             true if self.is_read() => Idempotency::Safe,
@@ -174,18 +176,18 @@ impl RawRequest {
         self.is_submission
     }
 
-    /// The path without the query.
+    /// Returns the path without the query.
     pub(crate) fn path_only(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// The path with a slash at its end, and the query.
+    /// Returns the path with a trailing slash, and the query.
     pub(crate) fn path_with_slash(&self) -> String {
         let path = self.path_only();
         format!("{path}/{}", &self.path[path.len()..])
     }
 
-    /// What requests of the same kind have in common.
+    /// Returns what requests of the same kind have in common: the method, and the path without the id of the job.
     pub(crate) fn route(&self) -> String {
         let path = self.path_only();
         let path = match &self.job_id {
@@ -195,7 +197,7 @@ impl RawRequest {
         format!("{} {path}", self.method)
     }
 
-    /// The same secrets, and the values of the caller's headers.
+    /// Adds the values of the headers that the caller set to the secrets.
     pub(crate) fn secrets(&self, secrets: Secrets) -> Secrets {
         let is_own = |name: &str| ["Content-Type", "Idempotency-Key"].contains(&name);
         let mut values =
@@ -206,9 +208,9 @@ impl RawRequest {
         }
     }
 
-    /// Refuses what cannot be sent, and a path that leads out of the API.
+    /// Refuses a request that cannot be sent, and a path that leads out of the API.
     pub(crate) fn check(&self) -> Result<(), String> {
-        // The transport sets these.
+        // These headers are set by the transport.
         const RESERVED: [&str; 6] =
             ["accept-encoding", "connection", "content-length", "expect", "host", "transfer-encoding"];
         if let Some(problem) = &self.problem {
@@ -271,8 +273,10 @@ impl fmt::Debug for RawRequest {
     }
 }
 
-/// A response as plain data, from [`Client::send`](crate::Client::send) and for
-/// [`ClientBuilder::on_response`](crate::ClientBuilder::on_response).
+/// A response as plain data.
+///
+/// [`Client::send`](crate::Client::send) returns one. [`ClientBuilder::on_response`](crate::ClientBuilder::on_response)
+/// passes each response to the client in this form.
 ///
 /// `Debug` shows the status and the length of the body.
 #[derive(Clone)]
@@ -280,12 +284,12 @@ impl fmt::Debug for RawRequest {
 pub struct RawResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The headers in the order of the server, with names in lower case.
+    /// The headers in the server's order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, decompressed. Empty if the response had none. Of an error status, at most the first 64 KiB.
+    /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 64 KiB.
     pub body: Vec<u8>,
     pub(crate) secrets: Secrets,
-    /// The call that it belongs to. A hook sees a response before the call has ended.
+    /// The call that the response belongs to. `None` in a hook, which runs before the call has ended.
     pub(crate) context: Option<Box<Context>>,
 }
 
@@ -327,14 +331,14 @@ impl RawResponse {
         looks_like_html(&self.body) || (is_called_html && !is_json(&self.body))
     }
 
-    /// Text that came with this response, fit for an error.
+    /// Prepares a string from this response for an error: hides secrets and cuts it.
     pub(crate) fn shown(&self, text: &str, max: usize) -> String {
         sanitize(&self.secrets.hide(text), max)
     }
 
-    /// How the body begins.
+    /// Returns the beginning of the body.
     pub(crate) fn excerpt(&self) -> String {
-        // Secrets are hidden before the text is cut, so they are looked for beyond the cut.
+        // Secrets are hidden before the string is cut, so that one at the cut is found.
         let start = &self.body[..self.body.len().min(64 * 1024)];
         self.shown(&String::from_utf8_lossy(start), 120)
     }
@@ -386,14 +390,14 @@ pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// What no error may show, although the server may have sent it back: the key and the values of headers.
+/// Strings that no error may show, although the server may have sent them back: the key and the values of headers.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets(Arc<[String]>);
 
 impl Secrets {
-    /// The same secrets, and the values of further headers.
+    /// Adds the values of further headers to the secrets.
     pub(crate) fn and<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
-        // What is shorter is no secret, and hiding it would make other words unreadable.
+        // A shorter value is no secret, and hiding it would make other words unreadable.
         const SHORTEST: usize = 6;
         let mut secrets = self.0.to_vec();
         for value in values {

@@ -10,16 +10,15 @@ use std::{io, mem};
 
 use crate::sync::lock;
 
-/// How often a thread that waits for the network looks at the token. Calls end within 100 ms, so most of that is left
-/// for a machine that is busy.
+/// How often a thread that waits for the network checks the token. Calls end within 100 ms, so most of that time is
+/// left for a machine that is busy.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Stops calls from another thread, such as a Ctrl-C handler or the shutdown of a service.
 ///
-/// A client made by [`Client::with_stop`](crate::Client::with_stop) watches the token. After
-/// [`stop`](StopToken::stop), each of its calls returns within 100 milliseconds with an error for which
-/// [`is_stopped`](crate::Error::is_stopped) is true, and a new call sends nothing. Clones share one state, and a
-/// token that was stopped stays stopped.
+/// A client made by [`Client::with_stop`](crate::Client::with_stop) watches the token. After [`stop`](StopToken::stop),
+/// each of its calls returns within 100 milliseconds with an error for which [`is_stopped`](crate::Error::is_stopped)
+/// is true, and a new call sends nothing. Clones share one state. A token that was stopped cannot be reset.
 ///
 /// # Examples
 ///
@@ -47,7 +46,7 @@ pub struct StopToken(Arc<State>);
 struct State {
     is_stopped: Mutex<bool>,
     stopped: Condvar,
-    /// Stops this token too.
+    /// A token that stops this one too.
     parent: Option<StopToken>,
 }
 
@@ -68,12 +67,12 @@ impl StopToken {
         *lock(&self.0.is_stopped) || self.0.parent.as_ref().is_some_and(StopToken::is_stopped)
     }
 
-    /// A token that can be stopped without its parent.
+    /// Returns a token that is stopped together with its parent, and can be stopped without it.
     pub(crate) fn child(parent: Option<&StopToken>) -> Self {
         StopToken(Arc::new(State { parent: parent.cloned(), ..State::default() }))
     }
 
-    /// Sleeps, but not longer than until the token is stopped.
+    /// Sleeps until the pause is over or the token is stopped.
     pub(crate) fn sleep(&self, pause: Duration) {
         let started = Instant::now();
         let parent = self.0.parent.as_ref();
@@ -83,15 +82,15 @@ impl StopToken {
             if left.is_zero() {
                 return;
             }
-            // The parent does not wake this one up.
+            // The parent does not wake this thread up.
             let left = if parent.is_some() { left.min(POLL_INTERVAL) } else { left };
             let woken = self.0.stopped.wait_timeout(is_stopped, left);
             is_stopped = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Runs work that cannot be interrupted on a thread of its own, and leaves it there if the token is
-    /// stopped first. The work must end by itself. `abandoned` counts the threads that were left.
+    /// Runs work that cannot be interrupted on a thread of its own, and abandons that thread if the token is stopped
+    /// first. The work must end by itself. `abandoned` counts the threads that were abandoned and have not ended.
     pub(crate) fn run_abandonable<T: Send + 'static>(
         &self,
         abandoned: &Arc<AtomicUsize>,
@@ -104,9 +103,9 @@ impl StopToken {
         let (sender, result) = mpsc::channel();
         let ending = Ending { progress: progress.clone(), abandoned: abandoned.clone() };
         thread::Builder::new().name("atomiverse-attempt".to_owned()).spawn(move || {
-            // Dropped after the result was sent, and after a panic too.
+            // This is dropped after the result was sent, and also after a panic.
             let _ending = ending;
-            // Nobody receives it if the work was abandoned.
+            // Sending fails if the work was abandoned.
             let _ = sender.send(work());
         })?;
         loop {
@@ -126,10 +125,10 @@ impl StopToken {
     }
 }
 
-/// Runs what uses the network on this thread until the token is stopped.
+/// Runs an attempt during which this thread watches the token.
 pub(crate) fn during<T>(stop: Option<&StopToken>, attempt: impl FnOnce() -> T) -> T {
     let Some(stop) = stop else { return attempt() };
-    /// Also after a panic.
+    /// Restores the previous token, also after a panic.
     struct Reset(Option<StopToken>);
     impl Drop for Reset {
         fn drop(&mut self) {
@@ -140,13 +139,13 @@ pub(crate) fn during<T>(stop: Option<&StopToken>, attempt: impl FnOnce() -> T) -
     attempt()
 }
 
-/// The token of the call that this thread makes.
+/// Returns the token of the call that this thread makes.
 pub(crate) fn current() -> Option<StopToken> {
     CURRENT.with_borrow(Option::clone)
 }
 
 thread_local! {
-    /// ureq calls its transport on the thread of its caller, and has no other way to pass the token on.
+    /// ureq calls its transport on the thread of its caller, and offers no other way to pass the token on.
     static CURRENT: RefCell<Option<StopToken>> = const { RefCell::new(None) };
 }
 
@@ -156,17 +155,17 @@ impl fmt::Debug for StopToken {
     }
 }
 
-/// How many threads of a client may do work that nobody waits for.
+/// The maximum number of threads of a client that do abandoned work.
 const MAX_ABANDONED: usize = 64;
 
-/// How far work has come that may be abandoned.
+/// The progress of work that may be abandoned.
 enum Progress {
     Running,
     Abandoned,
     Ended,
 }
 
-/// Counts the end of abandoned work.
+/// Records the end of abandoned work.
 struct Ending {
     progress: Arc<Mutex<Progress>>,
     abandoned: Arc<AtomicUsize>,
@@ -193,7 +192,7 @@ mod tests {
         token.stop();
         assert!(clone.is_stopped());
         assert_eq!(format!("{clone:?}"), "StopToken { is_stopped: true }");
-        // Returns at once.
+        // This returns at once.
         clone.sleep(Duration::MAX);
     }
 

@@ -437,8 +437,7 @@ impl<'a> WaitForJobs<'a> {
             return;
         }
         let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
-        // The state is all that a wait needs. If it is terminal, the wait for a job that cannot be read otherwise is
-        // over.
+        // If such a job has ended, polling it again would not help.
         let has_ended = error.is_decode() && error.state().is_some_and(JobState::is_terminal);
         // A gateway may send responses that make no sense for a while. Before the first success, the address may be
         // wrong.

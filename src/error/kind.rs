@@ -1,26 +1,26 @@
-//! What can happen to a call. Whether it is transient, whether the server may have acted, and the message all
-//! derive from this one description.
+//! The description of what happened to a call. Whether it is transient, whether the server may have acted, and the
+//! message are all derived from it.
 
 use std::time::Duration;
 
 use crate::types::{JobId, JobState};
 
-/// What sending a request a second time can do.
+/// The effect of sending a request twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Idempotency {
-    /// Nothing changes on the server: list, get.
+    /// The request changes nothing on the server: list, get.
     Safe,
-    /// Twice has the same effect as once: rename, cancel, delete.
+    /// Sending it twice has the same effect as sending it once: rename, cancel, delete.
     Idempotent,
-    /// Twice may create two jobs: submissions.
+    /// Sending it twice may create two jobs: submissions.
     NonIdempotent,
 }
 
-/// What the attempts before the last one of a call may have done.
+/// What the attempts of a call before the last one may have done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Earlier {
     pub(crate) may_have_been_processed: bool,
-    /// One of them may have deleted the job that is now not found.
+    /// Whether one of them may have deleted the job that is now not found.
     pub(crate) explains_not_found: bool,
 }
 
@@ -31,13 +31,13 @@ impl Earlier {
     }
 }
 
-/// What happened. Every string in it was cut to a bounded length.
+/// What happened. Every string in it has a limited length.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ErrorKind {
-    /// Bad input or configuration. Nothing was sent.
+    /// The input or the configuration is not valid. Nothing was sent.
     #[error("{0}")]
     Input(String),
-    /// The caller's job id cannot be one. Nothing was sent.
+    /// The job id that the caller passed is not valid. Nothing was sent.
     #[error("the job id {} {problem}; nothing was sent", quoted(job_id.as_str()))]
     RefusedId { job_id: JobId, problem: &'static str },
     /// No connection was made, so nothing was sent.
@@ -52,6 +52,7 @@ pub(crate) enum ErrorKind {
     /// Another call of the client was told to come back later, and there is no time for that.
     #[error("not tried: the server asked this client to wait another {} (Retry-After), and the call has less time left",
             seconds(*retry_after))]
+    /// The server asked another call of the client to wait, and this call has less time than that.
     Held { retry_after: Duration },
     /// A stop token ended the call. Whatever was in flight then was abandoned.
     #[error("stopped{}", if *is_in_flight { " before the response came" } else { "; no request was in flight" })]
@@ -63,7 +64,7 @@ pub(crate) enum ErrorKind {
     ConnectionLost(String),
     #[error("no response within {}", seconds(*within))]
     Timeout { within: Duration },
-    /// A response came and is not HTTP, or its body is broken.
+    /// The response is not HTTP, or its body is broken.
     #[error("{0}")]
     BadResponse(String),
     #[error("the response is larger than {0} bytes; raise max_response_bytes")]
@@ -74,7 +75,7 @@ pub(crate) enum ErrorKind {
         reason: &'static str,
         message: Option<String>,
         retry_after: Option<Duration>,
-        /// The body is not JSON, so it may not be the service's.
+        /// The body is not JSON, so the response may not come from the service.
         is_foreign: bool,
     },
     #[error(
@@ -95,30 +96,31 @@ pub(crate) enum ErrorKind {
         excerpt: String,
         status: u16,
         is_html: bool,
-        /// The state of a job that is otherwise unreadable.
+        /// The state of a job that cannot be read otherwise.
         state: Option<JobState>,
     },
-    /// One entry of a page. The others are not affected.
+    /// One job of a page cannot be read. The others are not affected.
     #[error("job {position} of the page{} cannot be read: {reason}", named(job_id.as_ref()))]
     UnreadableJob {
-        /// Counted from 1.
+        /// The position of the job on the page, counted from 1.
         position: usize,
         job_id: Option<JobId>,
-        /// With the name of the field.
+        /// The reason, with the name of the field if it is known.
         reason: String,
         state: Option<JobState>,
     },
     #[error("the server responded with another job, {0}")]
     WrongJob(String),
-    /// A change met a success status and a body that contradicts it.
+    /// The response to a change has a success status, and its body contradicts it.
     #[error("{status}, but the body of the response does not confirm it: {}", begins(excerpt))]
     Contradicted {
         status: u16,
         excerpt: String,
-        /// The body says that nothing was done.
+        /// Whether the body says that nothing was done.
         is_denial: bool,
     },
-    /// A delete met a success status and a body that shows the job, and what a reload then showed.
+    /// The response to a delete has a success status, and its body shows the job. `reloaded` is what a reload then
+    /// showed.
     #[error("{status}, but {}", still_there(reloaded.as_ref()))]
     NotDeleted { status: u16, reloaded: Result<JobState, String> },
     #[error("the server says that there are more jobs, but sent no cursor for the next page")]
@@ -134,21 +136,21 @@ pub(crate) enum ErrorKind {
          which payload; Error::partial_batch holds the entries"
     )]
     EntryCount { payloads: usize, entries: usize },
-    /// A change that the state of the job does not allow (409 or 400), and what a reload then showed.
+    /// The state of the job does not allow the change (409 or 400). `reloaded` is what a reload then showed.
     #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
     WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
     /// A change met 404, and the job is there.
     #[error("404 Not Found, but the job exists and is {}: the service does not seem to support this request", sanitize(state.as_str(), 40))]
     NoSuchRequest { state: JobState },
-    /// A 404 from an address that could not be verified.
+    /// The response is 404, and the address could not be verified.
     #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
     UnverifiedNotFound { error: String, is_transient: bool },
     #[error("wait for job {}: stopped{}", sanitize(job_id.as_str(), 80), last_seen_before_stop(state.as_ref()))]
     WaitStopped {
         job_id: JobId,
-        /// As last seen.
+        /// The state that was received last.
         state: Option<JobState>,
-        /// Whether the server had accepted a request to cancel it.
+        /// Whether the server had accepted a request to cancel the job.
         is_cancelled: bool,
     },
     #[error("wait for job {}: timed out after {}; {}{}", sanitize(job_id.as_str(), 80), seconds(*waited),
@@ -171,7 +173,7 @@ pub(crate) struct FailedCancellation {
 }
 
 impl ErrorKind {
-    /// Whether the same request may succeed later.
+    /// Returns whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             ErrorKind::NotConnected { retryable, .. } => *retryable,
@@ -185,7 +187,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether a stop token ended the call.
+    /// Returns whether a stop token ended the call.
     pub(crate) fn is_stopped(&self) -> bool {
         match self {
             ErrorKind::Stopped { .. } | ErrorKind::StoppedAfter(_) | ErrorKind::WaitStopped { .. } => true,
@@ -194,7 +196,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the server may have done what was asked. Only meaningful for a change or a submission.
+    /// Returns whether the server may have made the requested change. Only meaningful for a change or a submission.
     pub(crate) fn may_have_been_processed(&self) -> bool {
         match self {
             ErrorKind::Input(_)
@@ -213,20 +215,20 @@ impl ErrorKind {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }
             ErrorKind::Status { status, .. } => matches!(status, ..200 | 408 | 500..),
-            // Other redirects may be the response to a change that was made.
+            // A redirect with another status may be the response to a change that was made.
             ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
             ErrorKind::Contradicted { is_denial, .. } => !is_denial,
             _ => true,
         }
     }
 
-    /// Whether the server had no time to respond. What was asked may still be under way.
+    /// Returns whether there was no response in time. The server may still be processing the request.
     pub(crate) fn is_response_timeout(&self) -> bool {
         matches!(self, ErrorKind::Timeout { .. } | ErrorKind::Status { status: 408 | 504, .. })
     }
 
-    /// Whether a delete that failed like this may be the reason why the job is not found later. A 503 is
-    /// not: most of these come from a gateway that passed nothing on.
+    /// Returns whether a delete that failed like this may be the reason why the job is not found later. A 503 is not,
+    /// because most of these come from a gateway that did not pass the request on.
     fn explains_not_found(&self) -> bool {
         self.may_have_been_processed() && !matches!(self, ErrorKind::Status { status: 503, .. })
     }
@@ -245,7 +247,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the server said.
+    /// Returns the server's message.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
             ErrorKind::Status { message, .. } | ErrorKind::WrongState { message, .. } => message.as_deref(),
@@ -263,7 +265,7 @@ impl ErrorKind {
     }
 }
 
-/// Shows control characters, and cuts what is long.
+/// Returns the text in quotation marks, with control characters escaped, cut to 80 characters.
 fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(80).collect();
     format!("{shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
@@ -317,13 +319,13 @@ fn last_seen_before_stop(state: Option<&JobState>) -> String {
     }
 }
 
-/// `30 s`, `0.25 s`
+/// Formats a duration as `30 s` or `0.25 s`.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_millis() as f64 / 1000.0)
 }
 
-/// Makes text from elsewhere fit for a terminal and a log: one line, without control characters and those
-/// that reorder text, of at most `max` characters.
+/// Makes a string of unknown origin safe for a terminal and a log: one line of at most `max` characters, without
+/// control characters and characters that change the direction of text.
 pub(crate) fn sanitize(text: &str, max: usize) -> String {
     let is_unsafe = |c: char| {
         c.is_control()
