@@ -9,21 +9,21 @@ use super::{JobId, JobState};
 
 /// The outcome of [`Client::submit_batch`](crate::Client::submit_batch): totals, and one entry for each payload.
 ///
-/// The fields are those of the service's documentation. This crate assumes that the entries are in the
-/// order of the payloads; the documentation does not say so.
+/// The fields are those of the service's documentation. This crate assumes that the entries are in the order of the
+/// payloads, which the documentation does not say.
 ///
 /// # Examples
 ///
 /// ```
 /// use atomiverse::{BatchSubmission, SubmissionStatus};
 ///
-/// let answer: BatchSubmission = serde_json::from_str(r#"{
+/// let response: BatchSubmission = serde_json::from_str(r#"{
 ///     "total": 2, "submitted": 1, "failed": 1, "cache_hits": 0, "jobs": [
 ///         {"job_id": "9f2c", "state": "pending", "status": "submitted"},
 ///         {"job_id": null, "state": null, "status": "failed", "error": "job_type: Field required"}]
 /// }"#)?;
-/// assert_eq!(answer.jobs[1].status, SubmissionStatus::Failed);
-/// assert_eq!(answer.jobs[1].error.as_deref(), Some("job_type: Field required"));
+/// assert_eq!(response.jobs[1].status, SubmissionStatus::Failed);
+/// assert_eq!(response.jobs[1].error.as_deref(), Some("job_type: Field required"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,42 +53,28 @@ impl BatchSubmission {
 }
 
 /// The outcome of one payload of a batch.
-///
-/// # Examples
-///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// # let payloads: Vec<serde_json::Value> = Vec::new();
-/// for (n, entry) in client.submit_batch(&payloads)?.jobs.iter().enumerate() {
-///     match &entry.job_id {
-///         Some(id) => println!("payload {n} is job {id}"),
-///         None => println!("payload {n}: {}", entry.error.as_deref().unwrap_or("no reason given")),
-///     }
-/// }
-/// # Ok::<(), atomiverse::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchEntry {
-    /// The job. `None` if the payload failed.
+    /// The id of the job. `None` if the payload failed.
     #[serde(default, alias = "id", deserialize_with = "id")]
     pub job_id: Option<JobId>,
-    /// The state of the job when the server responded.
+    /// The state of the job at the time of the response.
     pub state: Option<JobState>,
     /// What the service did with the payload.
     pub status: SubmissionStatus,
-    /// The reason why the payload failed, as the server wrote it.
+    /// The server's reason why the payload failed. A value that is not a string is given as JSON.
     #[serde(default, deserialize_with = "words", skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// An id; an empty one is none.
+/// Reads an id. An empty one counts as missing.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JobId>, D::Error> {
     let id = Option::<JobId>::deserialize(deserializer)?;
     Ok(id.filter(|id| !id.as_str().is_empty()))
 }
 
-/// A string, or any other value as JSON: one odd entry must not cost the ids of the others.
+/// Reads a string, or any other value as JSON: one unusual entry must not make the ids of the others unreadable.
 fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Option::<Value>::deserialize(deserializer)? {
         None | Some(Value::Null) => None,
@@ -119,7 +105,7 @@ pub enum SubmissionStatus {
     CacheHit,
     /// The payload was rejected.
     Failed,
-    /// A status that this version does not know, as the server wrote it.
+    /// A status that this version does not know, unchanged.
     #[serde(untagged)]
     Unknown(String),
 }
@@ -136,31 +122,17 @@ impl SubmissionStatus {
     }
 }
 
-/// What is known about a batch submission that failed. Returned by
-/// [`Error::partial_batch`](crate::Error::partial_batch).
+/// What is known about a batch submission that failed.
 ///
-/// The ranges are indices into the payloads. Together they cover all payloads.
-///
-/// # Examples
-///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// # let payloads: Vec<serde_json::Value> = Vec::new();
-/// if let Err(error) = client.submit_batch(&payloads) {
-///     if let Some(partial) = error.partial_batch() {
-///         println!("{} payloads went out, {} did not", partial.answered.len(), partial.not_sent.len());
-///         println!("{} were in the request that failed", partial.failed.len());
-///     }
-/// }
-/// # Ok::<(), atomiverse::Error>(())
-/// ```
+/// [`Error::partial_batch`](crate::Error::partial_batch) returns one. The ranges are indices into the payloads.
+/// Together they cover all payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartialBatch {
-    /// Everything that the server returned. Its first entries belong to the `answered` payloads; further
-    /// entries come from a response whose number of entries was wrong.
+    /// Everything that the server returned. Its first entries belong to the `answered` payloads. Further entries come
+    /// from a response that could not be used, for example because its number of entries was wrong.
     pub received: BatchSubmission,
-    /// The payloads of the requests that succeeded. Each has its entry in `received.jobs`.
+    /// The payloads of the requests that succeeded. Each has an entry in `received.jobs`.
     pub answered: Range<usize>,
     /// The payloads of the request that failed.
     /// [`Error::may_have_been_submitted`](crate::Error::may_have_been_submitted) says whether the server may
@@ -170,5 +142,5 @@ pub struct PartialBatch {
     pub not_sent: Range<usize>,
 }
 
-/// The largest number of payloads in one request, from the service's documentation.
+/// The maximum number of payloads in one request, from the service's documentation.
 pub(crate) const LARGEST_BATCH: usize = 1000;

@@ -12,9 +12,9 @@ use super::Timestamp;
 use super::lenient::{FromAny, Lenient, OpaqueString, deserialize_strictly};
 use super::molecule::MoleculePreview;
 
-/// The identifier that the server assigned to a job.
+/// The identifier that the server assigned to a job, an opaque string.
 ///
-/// An opaque string. Every `id` parameter of this crate accepts a `JobId`, a `&str` or a `String`.
+/// Every `id` parameter of this crate accepts a `JobId`, a `&str` or a `String`.
 ///
 /// # Examples
 ///
@@ -31,23 +31,19 @@ pub struct JobId(String);
 
 impl JobId {
     /// Returns the identifier as a string slice.
-    ///
-    /// ```
-    /// assert_eq!(atomiverse::JobId::from("9f2c").as_str(), "9f2c");
-    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Reads a string or an integer.
+/// Deserializes from a string or an integer.
 impl<'de> Deserialize<'de> for JobId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         OpaqueString::deserialize(deserializer).map(|OpaqueString(id)| JobId(id))
     }
 }
 
-/// Lets a `&str` look up a map with `JobId` keys.
+/// Allows looking up a `&str` in a map with `JobId` keys.
 impl Borrow<str> for JobId {
     fn borrow(&self) -> &str {
         &self.0
@@ -74,7 +70,7 @@ impl From<JobId> for String {
 
 /// The summary of one job, without its results.
 ///
-/// Fields that this version does not know are in [`extra`](JobSummary::extra).
+/// [`extra`](JobSummary::extra) holds the fields that this version does not know.
 ///
 /// # Examples
 ///
@@ -83,13 +79,14 @@ impl From<JobId> for String {
 ///
 /// let job: JobSummary = serde_json::from_str(r#"{
 ///     "job_id": "9f2c", "name": "water", "state": "done", "job_type": "single_point_energy",
-///     "created_at": "2026-05-02T14:32:01.123456Z", "billed_core_seconds": 12.5,
+///     "created_at": "2026-05-02T14:32:01.123456Z", "billed_core_seconds": 12.5, "node": "a7",
 ///     "molecule_preview": {"formula": "H2", "atoms": [
 ///         {"element": "H", "position": [0.0, 0.0, -0.37]},
 ///         {"element": "H", "position": [0.0, 0.0, 0.37]}]}
 /// }"#)?;
 /// assert_eq!(job.state, JobState::Done);
 /// assert_eq!(job.billed_core_seconds, Some(12.5));
+/// assert_eq!(job.extra["node"], "a7");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -99,25 +96,27 @@ pub struct JobSummary {
     pub job_id: JobId,
     /// The name that the user gave to the job, if any.
     pub name: Option<String>,
-    /// The state of the job when the server responded.
+    /// The state of the job at the time of the response.
     pub state: JobState,
-    /// The type of computation, such as `single_point_energy` or `opt`. These two are documented by the
-    /// service; other values occur.
+    /// The type of computation. The service documents `single_point_energy` and `opt`; other values occur.
     pub job_type: String,
-    /// When the job was submitted.
+    /// The time at which the job was submitted.
     pub created_at: Timestamp,
-    /// The charge so far, in core-seconds. `None` if nothing was charged.
+    /// The charge so far, in core-seconds. `None` if nothing was charged, or if the service sent none.
     pub billed_core_seconds: Option<f64>,
-    /// The formula and atom positions. `None` if the service sent no preview (a job that starts from a
-    /// SMILES string has no atoms) or sent one in a form that this version does not know.
+    /// The formula and the positions of the atoms.
+    ///
+    /// `None` if the service sent no preview, or one in a form that this version does not know. A job that starts from
+    /// a SMILES string has no atoms. Also `None` if [`previews(false)`](crate::JobsIter::previews) was set.
     pub molecule_preview: Option<MoleculePreview>,
-    /// Fields that this version does not know, such as the reason why a job failed. They are written back as
-    /// they came.
+    /// The fields that this version does not know, such as the reason why a job failed. They are serialised again.
+    ///
+    /// A number keeps its value as far as an `i64`, a `u64` or an `f64` can hold it.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The keys of a summary. Keys that are known cost no allocation.
+/// The keys of a summary. A known key needs no allocation.
 enum Field {
     JobId,
     Name,
@@ -155,7 +154,7 @@ impl<'de> Deserialize<'de> for Field {
 }
 
 impl JobSummary {
-    /// The first field that keeps a value from being read as a summary.
+    /// Returns the first field that keeps a value from being read as a summary.
     pub(crate) fn unreadable_field(value: &Value) -> Option<&'static str> {
         let is_readable = |name: &str| {
             let field = value.get(name).unwrap_or(&Value::Null);
@@ -180,10 +179,10 @@ impl<'de> Deserialize<'de> for JobSummary {
     }
 }
 
-/// A summary whose preview is decoded, or passed over and left out.
+/// A summary whose preview is decoded, or skipped and left out.
 pub(crate) struct Preview<const DECODED: bool>(pub(crate) JobSummary);
 
-// By hand, because serde would buffer the whole job to find the fields that it does not know.
+// Written by hand, because serde would buffer the whole job to find the fields that it does not know.
 impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Summary<const DECODED: bool>;
@@ -228,7 +227,7 @@ impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
     }
 }
 
-/// Reads the value of a field, which may occur once.
+/// Reads the value of a field, which must not occur twice.
 fn read<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     map: &mut A,
     field: &'static str,
@@ -254,12 +253,12 @@ impl FromAny for CoreSeconds {
     }
 }
 
-/// The response to a submission: only the identifier is certain to be there.
+/// The response to a submission. Only the identifier is certain to be present.
 pub(crate) struct Submitted {
     pub(crate) job_id: JobId,
     pub(crate) state: Option<JobState>,
-    /// If the response is a complete summary. No field is made up: an empty string in place of a time or a
-    /// type would be compared with real ones.
+    /// The summary, if the response is complete. No field is invented: an empty string in place of a time or a type
+    /// would be compared with real ones.
     pub(crate) summary: Option<JobSummary>,
 }
 
@@ -280,7 +279,7 @@ impl Submitted {
         let (job_id, state) = match serde_json::from_slice(body)? {
             id @ (Value::String(_) | Value::Number(_)) => (serde_json::from_value(id)?, None),
             object => {
-                // An `id` beside an object with an id of its own is that of the request.
+                // An `id` next to an object with an id of its own is the id of the request.
                 let has_id = |value: &Value| value.get("job_id").or(value.get("id")).is_some();
                 let is_envelope = object.as_object().is_some_and(|fields| fields.values().any(has_id));
                 let Partial { job_id, id, state } = serde_json::from_value(object)?;
@@ -298,8 +297,8 @@ impl Submitted {
 
 /// The state of a job.
 ///
-/// Read in either case (`done` or `DONE`), with an enum's name before it (`JobState.DONE`), and in the spelling
-/// `canceled`; written in lower case. A state that this version does not know is kept as
+/// It is read in upper or lower case (`done` or `DONE`), with the name of an enum before it (`JobState.DONE`), and in
+/// the spelling `canceled`. It is written in lower case. A state that this version does not know is kept as
 /// [`Unknown`](JobState::Unknown) and is not [terminal](JobState::is_terminal).
 ///
 /// # Examples
@@ -324,30 +323,21 @@ pub enum JobState {
     Done,
     /// The job finished without a result.
     Failed,
-    /// The job was stopped before it finished, at the user's request.
+    /// The job was stopped at the user's request before it finished.
     Cancelled,
-    /// A state that this version does not know, as the server wrote it.
+    /// A state that this version does not know, unchanged.
     Unknown(String),
 }
 
 impl JobState {
-    /// Returns whether the job has ended: done, failed or cancelled. Only then can it be deleted.
+    /// Returns whether the job has ended: it is done, failed or cancelled. Only such a job can be deleted.
     ///
-    /// ```
-    /// use atomiverse::JobState;
-    /// assert!(JobState::Failed.is_terminal());
-    /// assert!(!JobState::Running.is_terminal());
-    /// assert!(!JobState::Unknown("archived".into()).is_terminal());
-    /// ```
+    /// An [unknown](JobState::Unknown) state does not count as ended.
     pub fn is_terminal(&self) -> bool {
         matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
     }
 
-    /// Returns the state as the service writes it.
-    ///
-    /// ```
-    /// assert_eq!(atomiverse::JobState::Done.as_str(), "done");
-    /// ```
+    /// Returns the state in lower case. An unknown state is unchanged.
     pub fn as_str(&self) -> &str {
         match self {
             JobState::Pending => "pending",

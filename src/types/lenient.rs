@@ -1,4 +1,4 @@
-//! Reading values whose shape is not certain.
+//! Reading values whose form is not certain.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer};
 
 /// Reads any value: `Some` if it is a `T`, `None` if it is anything else.
 ///
-/// serde cannot go back after a mismatch, so an unknown preview would make the whole page unreadable.
-/// Here each level reads to its own end instead of failing, in one pass and without a copy.
+/// serde cannot go back after a mismatch, so an unknown preview would make the whole page unreadable. Each level
+/// therefore reads its value to the end instead of failing, in one pass and without a copy.
 pub(super) struct Lenient<T>(pub(super) Option<T>);
 
 impl<T> Lenient<T> {
-    /// For `#[serde(default, deserialize_with = "...")]`: `None` if the value is missing, null or not a `T`.
+    /// For `#[serde(default, deserialize_with = "...")]`: returns `None` if the value is missing, null or not a `T`.
     pub(super) fn option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error>
     where
         T: FromAny,
@@ -22,7 +22,7 @@ impl<T> Lenient<T> {
     }
 }
 
-/// A string that is only compared and sent back. Services also write it as an integer.
+/// A string that is only compared and sent back. Some services write it as an integer.
 #[derive(Debug)]
 pub(super) struct OpaqueString(pub(super) String);
 
@@ -69,8 +69,8 @@ pub(super) trait FromAny: Sized {
     }
 
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        // A program that turns on serde_json's `arbitrary_precision` turns it on for all crates, and
-        // then a number of unknown type arrives as a map with this one key.
+        // If any crate of a program enables the feature `arbitrary_precision` of serde_json, it is enabled for all
+        // crates. A number of unknown type then arrives as a map with this one key.
         const NUMBER: &str = "$serde_json::private::Number";
         let mut number = None;
         while let Some((Lenient::<String>(key), Lenient::<String>(text))) = map.next_entry()? {
@@ -165,7 +165,7 @@ impl FromAny for [f64; 3] {
     }
 }
 
-/// Reads the public types strictly when they are read by themselves.
+/// Implements `Deserialize` for public types, which are read strictly when they stand alone.
 macro_rules! deserialize_strictly {
     ($($type:ty),*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {

@@ -1,5 +1,5 @@
-//! Plain data of the service. These types read every response they can and write the wire format back.
-//! They import nothing else of this crate.
+//! Plain data of the service. These types read responses in as many forms as they can, and write the format of the
+//! service. They import nothing else of this crate.
 
 mod batch;
 mod job;
@@ -17,7 +17,7 @@ pub use page::JobsPage;
 pub(crate) use page::ReceivedPage;
 pub use timestamp::Timestamp;
 
-/// What the string types have in common. They are shown padded, as `str` is.
+/// Implements what the string types have in common. `Display` supports padding, as that of `str` does.
 macro_rules! like_a_str {
     ($($type:ty),*) => {$(
         impl AsRef<str> for $type {

@@ -7,7 +7,7 @@ use super::lenient::{FromAny, Lenient, deserialize_strictly};
 
 /// A molecule for display: its formula and the positions of its atoms.
 ///
-/// Read from a list of atoms or from the two lists `symbols` and `positions`; written as a list of atoms.
+/// It is read from a list of atoms or from the two lists `symbols` and `positions`, and written as a list of atoms.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ pub struct MoleculePreview {
 }
 
 impl MoleculePreview {
-    /// Builds a preview.
+    /// Creates a preview.
     ///
     /// # Examples
     ///
@@ -46,8 +46,10 @@ impl MoleculePreview {
         MoleculePreview { formula: formula.into(), atoms: atoms.into_iter().collect() }
     }
 
-    /// Returns the molecule in the XYZ format: the number of atoms, the formula, then one line for each
-    /// atom with its element and its position in angstrom.
+    /// Returns the molecule in the XYZ format: the number of atoms, the formula, and one line for each atom with its
+    /// element and its position in angstrom.
+    ///
+    /// An element that is not a word, and would shift the columns, is written as `X`.
     ///
     /// # Examples
     ///
@@ -96,7 +98,7 @@ pub struct Atom {
 }
 
 impl Atom {
-    /// Builds an atom from its element and its position `[x, y, z]` in angstrom.
+    /// Creates an atom from its element and its position `[x, y, z]` in angstrom.
     pub fn new(element: impl Into<Element>, position: [f64; 3]) -> Self {
         Atom { element: element.into(), position }
     }
@@ -104,7 +106,7 @@ impl Atom {
 
 /// A chemical element, identified by its symbol.
 ///
-/// A symbol outside the periodic table, such as that of a dummy atom, is kept as it was sent.
+/// A symbol outside the periodic table, such as that of a dummy atom, is kept unchanged.
 ///
 /// # Examples
 ///
@@ -121,7 +123,7 @@ pub struct Element(Symbol);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Symbol {
-    /// Index into [`SYMBOLS`]: an atom of a known element needs no heap.
+    /// An index into [`SYMBOLS`]. An atom of a known element needs no allocation.
     Known(u8),
     Other(Box<str>),
 }
@@ -139,10 +141,6 @@ const SYMBOLS: [&str; 118] = [
 
 impl Element {
     /// Returns the symbol, such as `O`.
-    ///
-    /// ```
-    /// assert_eq!(atomiverse::Element::from("Cl").as_str(), "Cl");
-    /// ```
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Symbol::Known(index) => SYMBOLS[usize::from(*index)],
@@ -151,10 +149,6 @@ impl Element {
     }
 
     /// Returns the number of protons, or `None` for a symbol outside the periodic table.
-    ///
-    /// ```
-    /// assert_eq!(atomiverse::Element::from("C").atomic_number(), Some(6));
-    /// ```
     pub fn atomic_number(&self) -> Option<u8> {
         match self.0 {
             Symbol::Known(index) => Some(index + 1),
@@ -163,7 +157,8 @@ impl Element {
     }
 }
 
-/// The index of each symbol in [`SYMBOLS`], plus one, by its letters. Used for every atom of every page.
+/// The index of each symbol in [`SYMBOLS`], plus one, by the letters of the symbol. It is used for every atom of every
+/// page.
 const PLACES: [[u8; 27]; 26] = {
     let mut places = [[0; 27]; 26];
     let mut n = 0;
@@ -176,7 +171,7 @@ const PLACES: [[u8; 27]; 26] = {
     places
 };
 
-/// `C` and `Cl` as indices into [`PLACES`].
+/// Returns a symbol such as `C` or `Cl` as indices into [`PLACES`].
 const fn letters(symbol: &[u8]) -> Option<(usize, usize)> {
     match *symbol {
         [first @ b'A'..=b'Z'] => Some(((first - b'A') as usize, 0)),

@@ -6,30 +6,36 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::JobSummary;
 use super::lenient::OpaqueString;
 
-/// One page of the job history, newest jobs first if the service keeps to that order.
+/// One page of the job history.
+///
+/// The service does not document the order of the jobs. This crate assumes that the newest come first.
 ///
 /// # Examples
 ///
-/// ```no_run
-/// # let client = atomiverse::Client::from_env()?;
-/// let page = client.list_jobs().limit(20).send()?;
-/// for job in &page.jobs {
-///     println!("{} {}", job.job_id, job.state);
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # let simulator = atomiverse::simulator::Simulator::start()?;
+/// # simulator.add_sample_jobs(50);
+/// # let client = simulator.client()?;
+/// let mut page = client.list_jobs().limit(20).send()?;
+/// let mut count = page.jobs.len();
+/// while let Some(cursor) = page.next_cursor.filter(|_| page.has_more) {
+///     page = client.list_jobs().limit(20).cursor(cursor).send()?;
+///     count += page.jobs.len();
 /// }
-/// if let Some(cursor) = page.next_cursor.filter(|_| page.has_more) {
-///     let _next = client.list_jobs().limit(20).cursor(cursor).send()?;
-/// }
-/// # Ok::<(), atomiverse::Error>(())
+/// assert_eq!(count, 50);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobsPage {
     /// The jobs of this page.
     pub jobs: Vec<JobSummary>,
-    /// Whether there is a next page. If the server does not say so, there is one if it sent a cursor.
+    /// Whether there is a next page. If the server does not say, there is one if it sent a cursor.
     pub has_more: bool,
-    /// The cursor of the next page. Always present if `has_more` is true. Some servers send one on the last page
-    /// too.
+    /// The cursor of the next page. A page that [`ListJobs::send`](crate::ListJobs::send) returned has one if
+    /// `has_more` is true. Some servers also send one on the last page.
     pub next_cursor: Option<String>,
 }
 
@@ -37,7 +43,7 @@ pub struct JobsPage {
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "J: Deserialize<'de>"), expecting = "an object with the field `jobs`")]
 pub(crate) struct ReceivedPage<J> {
-    /// Go writes an empty list as null.
+    /// The jobs. A null, as Go writes an empty list, is read as one.
     #[serde(deserialize_with = "or_empty")]
     pub(crate) jobs: Vec<J>,
     has_more: Option<bool>,
@@ -46,7 +52,7 @@ pub(crate) struct ReceivedPage<J> {
 }
 
 impl<J> ReceivedPage<J> {
-    /// Whether there is a next page, and its cursor. `None` if the page says nothing of it.
+    /// Returns whether there is a next page, and its cursor. `None` if the page says neither.
     pub(crate) fn next(&self) -> Option<(bool, Option<String>)> {
         let cursor = self.next_cursor.as_ref();
         let cursor = cursor.map(|cursor| cursor.as_ref().map(|OpaqueString(cursor)| cursor));
@@ -59,7 +65,7 @@ fn or_empty<'de, J: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> 
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Tells a key that is null from one that is missing.
+/// Distinguishes a key that is null from one that is missing.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<OpaqueString>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }

@@ -6,13 +6,14 @@ use serde::{Serialize, Serializer};
 
 use super::lenient::{FromAny, Lenient, deserialize_strictly};
 
-/// A time, kept as the server wrote it.
+/// A point in time, kept as the string or number that the server sent.
 ///
-/// The service does not document its format. This crate assumes RFC 3339, such as
-/// `2026-05-02T14:32:01.123456Z`, and UTC if there is no offset; a number is Unix time.
+/// The service does not document its format. This crate assumes RFC 3339, such as `2026-05-02T14:32:01.123456Z`, and
+/// UTC if there is no offset. A number is Unix time. It is read as an `f64`, so integers beyond 2^53 are rounded, and
+/// it may be written back with other digits, such as `1` for `1.0`.
 ///
-/// Compare times with [`to_system_time`](Timestamp::to_system_time). Their strings must not be compared:
-/// the order of strings is not that of times if their offsets or forms differ.
+/// Compare times with [`to_system_time`](Timestamp::to_system_time). Do not compare their strings: if offsets or
+/// formats differ, the order of the strings is not that of the times.
 ///
 /// # Examples
 ///
@@ -32,16 +33,15 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// Returns the server's string, or the digits of its number. Integers beyond 2^53 are rounded.
+    /// Returns the server's string, or the digits of its number.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns the time, or `None` if it cannot be read.
     ///
-    /// A string is read as RFC 3339; a blank may stand for the `T`, and a time without an offset is UTC.
-    /// A number is Unix time: in seconds, from 1e11 on in milliseconds, from 1e14 on in microseconds, and from 1e17 on in
-    /// nanoseconds.
+    /// A string is read as RFC 3339. A space may replace the `T`, and a time without an offset is UTC. A number is Unix
+    /// time: in seconds, from 1e11 on in milliseconds, from 1e14 on in microseconds, and from 1e17 on in nanoseconds.
     ///
     /// # Examples
     ///
@@ -63,15 +63,15 @@ impl Timestamp {
 
     /// Returns the time as a `jiff::Timestamp`, or `None` if it cannot be read.
     ///
-    /// Reads what [`to_system_time`](Timestamp::to_system_time) reads up to the year 9999, and besides what
-    /// `jiff` itself reads.
+    /// It reads the formats that [`to_system_time`](Timestamp::to_system_time) reads, up to the year 9999, and in
+    /// addition those that `jiff` reads.
     #[cfg(feature = "jiff")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jiff")))]
     pub fn to_jiff(&self) -> Option<jiff::Timestamp> {
         self.try_into().ok()
     }
 
-    /// Seconds since 1970, rounded down, and the nanoseconds after that.
+    /// Returns the seconds since 1970, rounded down, and the nanoseconds after that.
     fn to_unix(&self) -> Option<(i64, u32)> {
         if self.is_number { unix_number(&self.text) } else { rfc3339(&self.text) }
     }
@@ -79,7 +79,7 @@ impl Timestamp {
 
 fn unix_number(text: &str) -> Option<(i64, u32)> {
     let number: f64 = text.parse().ok()?;
-    // As seconds, 1e11 is the year 5138. Each further unit begins where the one before passes that year.
+    // As seconds, 1e11 is the year 5138. Each smaller unit begins where the previous one passes that year.
     let units_per_second = match number.abs() {
         size if size < 1e11 => 1.0,
         size if size < 1e14 => 1e3,
@@ -124,7 +124,7 @@ fn rfc3339(text: &str) -> Option<(i64, u32)> {
     Some((seconds - offset_seconds(offset)?, nanoseconds))
 }
 
-/// `Z`, `+02:00`, `+0200`, `+02`, or nothing, which is UTC.
+/// Reads `Z`, `+02:00`, `+0200`, `+02`, or nothing, which means UTC.
 fn offset_seconds(text: &str) -> Option<i64> {
     if matches!(text, "" | "Z" | "z") {
         return Some(0);
@@ -138,7 +138,7 @@ fn offset_seconds(text: &str) -> Option<i64> {
     (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Numbers of a fixed width, each followed by its separator.
+/// Reads numbers of a fixed width, each followed by its separator.
 fn numbers<const N: usize>(text: &str, separators: [&str; N], widths: [usize; N]) -> Option<[i64; N]> {
     let mut rest = text;
     let mut numbers = [0; N];
@@ -153,7 +153,7 @@ fn numbers<const N: usize>(text: &str, separators: [&str; N], widths: [usize; N]
     rest.is_empty().then_some(numbers)
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar.
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March, so a leap day is the last of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -170,7 +170,7 @@ impl TryFrom<&Timestamp> for jiff::Timestamp {
     fn try_from(timestamp: &Timestamp) -> Result<Self, Self::Error> {
         match timestamp.to_unix() {
             Some((seconds, nanoseconds)) => jiff::Timestamp::new(seconds, nanoseconds as i32),
-            // For its error.
+            // jiff reads further formats, and has an error for all others.
             None => timestamp.text.parse(),
         }
     }
@@ -196,7 +196,7 @@ impl FromAny for Timestamp {
         Some(Timestamp { text: text.to_owned(), is_number: false })
     }
     fn from_number(seconds: f64) -> Option<Self> {
-        // Negative zero would not be written back as it came.
+        // Negative zero would not be written back unchanged.
         Some(Timestamp { text: (seconds + 0.0).to_string(), is_number: true })
     }
 }
