@@ -1,4 +1,4 @@
-//! A clock that stands still until it is moved.
+//! A clock that stands still until it is advanced.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +19,7 @@ struct State {
     wall: SystemTime,
     /// The simulated time at which it was set.
     wall_set_at: Duration,
-    /// Simulated time since the start, up to when it began to run.
+    /// The simulated time since the start, up to the moment at which the clock began to run.
     elapsed: Duration,
     running_since: Option<Instant>,
 }
@@ -31,13 +31,13 @@ impl State {
     }
 
     fn advance(&mut self, time: Duration) {
-        // A clock that reached its end would stand still, and a wait would then poll without end. Since each
-        // step is bounded, no program gets there.
+        // A clock that reached its end would stand still, and a wait would then poll without end. Each step is limited
+        // so that no program gets there.
         self.elapsed = self.elapsed.saturating_add(time.min(DECADES)).min(END);
     }
 }
 
-/// About 36 thousand million years, which an `Instant` can hold.
+/// About 36 billion years, which an `Instant` can hold.
 const END: Duration = Duration::from_secs(1 << 60);
 
 impl SimulatedClock {
@@ -60,7 +60,7 @@ impl SimulatedClock {
         self.state().running_since.get_or_insert_with(Instant::now);
     }
 
-    /// Simulated time since the start.
+    /// Returns the simulated time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.state().elapsed()
     }
@@ -80,7 +80,7 @@ impl SimulatedClock {
     }
 }
 
-/// The largest duration is about 2^94 nanoseconds, so that sums of several fit.
+/// Returns a duration in nanoseconds. The largest one is about 2^94 nanoseconds, so the sum of several fits.
 pub(super) fn nanoseconds(duration: Duration) -> i128 {
     i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX / 4)
 }
@@ -93,7 +93,7 @@ impl Clock for SimulatedClock {
     fn system_time(&self) -> SystemTime {
         let state = self.state();
         let since = state.elapsed().saturating_sub(state.wall_set_at);
-        // Beyond the last time of day that the platform knows, it stands still.
+        // It stands still at the last time that the platform can represent.
         state.wall.checked_add(since).unwrap_or(state.wall)
     }
 

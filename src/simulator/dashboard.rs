@@ -1,4 +1,4 @@
-//! The page that people see behind a job's link: plain HTML with the molecule as SVG.
+//! The dashboard page behind the link of a job: plain HTML with the molecule as SVG.
 
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ fn document(title: &str, content: &str) -> String {
     )
 }
 
-/// The molecule seen along the axis in which it is thinnest, drawn from the back to the front.
+/// Draws the molecule, seen along the axis in which it is thinnest, from the back to the front.
 fn picture(preview: &MoleculePreview) -> String {
     const SIZE: f64 = 320.0;
     let range = |axis: usize| {
@@ -40,7 +40,7 @@ fn picture(preview: &MoleculePreview) -> String {
         extent(*b).total_cmp(&extent(*a))
     });
     let [across, up, depth] = axes;
-    // Room for an atom on each side.
+    // This leaves room for an atom on each side.
     let span = (range(across).1 - range(across).0).max(range(up).1 - range(up).0) + 3.0;
     let scale = SIZE / span;
     let place = |position: &[f64; 3], axis: usize| {

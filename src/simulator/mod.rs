@@ -1,15 +1,16 @@
-//! A simulator of the service, for tests without a network. Needs the feature `simulator`.
+//! A simulator of the service, for tests without a network. Requires the feature `simulator`.
 //!
 //! [`Simulator::start`] serves the HTTP API that this crate assumes, inside the process and on a free port of
-//! `127.0.0.1`: jobs that go from pending to running to done, pages and cursors, the rules for names, the
-//! errors, the dashboard page, and faults on demand. Simulated time stands still until a test moves it, or
-//! until a client made by [`Simulator::client`] pauses: its pauses move the simulated clock and take no real
-//! time.
+//! `127.0.0.1`. It simulates jobs that go from pending to running to done, pages and cursors, the rules for names,
+//! errors, the dashboard page, and faults on demand.
+//!
+//! Simulated time stands still until a test advances it, or until a client made by [`Simulator::client`] pauses. Such a
+//! pause advances the simulated clock and takes no real time.
 //!
 //! # Examples
 //!
-//! A test of a build tool. Of 30 jobs, one fails and one never ends, so that the tool cancels it after an hour.
-//! The hour is simulated: the test takes a fraction of a second.
+//! This tests a build tool. Of 30 jobs, one fails and one never ends, so that the tool cancels it when the wait times
+//! out after an hour. The hour is simulated, and the test takes a fraction of a second.
 //!
 //! ```
 //! use atomiverse::simulator::{SimulatedJob, Simulator};
@@ -91,11 +92,11 @@ pub struct Simulator {
     server: Server,
 }
 
-/// The API key that is accepted at first.
+/// The API key that is accepted until another one is set.
 const API_KEY: &str = "av_simulated_key";
 
 impl Simulator {
-    /// Starts a simulator with no jobs, on a free port.
+    /// Starts a simulator without jobs, on a free port.
     ///
     /// # Errors
     ///
@@ -104,19 +105,12 @@ impl Simulator {
         Simulator::start_at(0)
     }
 
-    /// Starts a simulator with no jobs, on the given port. Programs in other languages can then find it.
+    /// Starts a simulator without jobs, on the given port, so that programs in other languages can find it. Port 0
+    /// means a free port.
     ///
     /// # Errors
     ///
     /// Returns an error if the port is in use or no thread can be started.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// let simulator = atomiverse::simulator::Simulator::start_at(8080)?;
-    /// assert_eq!(simulator.base_url(), "http://127.0.0.1:8080");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn start_at(port: u16) -> io::Result<Self> {
         let clock = Arc::new(SimulatedClock::new(SystemTime::now()));
         let service = Arc::new(Mutex::new(Service::new(clock.clone(), API_KEY)));
@@ -128,7 +122,8 @@ impl Simulator {
     ///
     /// # Examples
     ///
-    /// A client with this URL pauses in real time, unlike one made by [`client`](Simulator::client).
+    /// A client that is created with this URL pauses in real time, unlike one that [`client`](Simulator::client)
+    /// returns.
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -148,14 +143,14 @@ impl Simulator {
         self.service().api_key
     }
 
-    /// Sets the API key that the simulator accepts from now on. The previous key is refused with status 401.
+    /// Sets the API key that the simulator accepts from now on. Requests with the previous key get status 401.
     ///
-    /// Clients that exist already keep their key. The string is never freed, since
-    /// [`api_key`](Simulator::api_key) returns it as `&'static str`.
+    /// Existing clients keep their key. The string is never freed, because [`api_key`](Simulator::api_key) returns it
+    /// as `&'static str`.
     ///
     /// # Examples
     ///
-    /// A client whose key was rotated:
+    /// This tests a client whose key is rotated:
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -172,7 +167,7 @@ impl Simulator {
         self.service().api_key = key.leak();
     }
 
-    /// Makes a client of this simulator, whose pauses move the simulated clock and take no real time.
+    /// Returns a client of this simulator. Its pauses advance the simulated clock and take no real time.
     ///
     /// # Errors
     ///
@@ -186,7 +181,7 @@ impl Simulator {
     /// use std::time::Duration;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::from_secs(1200)));
-    /// // Twenty minutes pass on the simulated clock alone.
+    /// // Twenty minutes pass on the simulated clock only.
     /// let job = simulator.client()?.wait_for_job(id, &WaitOptions::new())?;
     /// assert_eq!(job.state, JobState::Done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -195,7 +190,7 @@ impl Simulator {
         self.client_builder().build()
     }
 
-    /// Returns the builder of a [`client`](Simulator::client), for more settings.
+    /// Returns a builder for a [`client`](Simulator::client) with other settings.
     ///
     /// # Examples
     ///
@@ -212,8 +207,10 @@ impl Simulator {
         builder.clock(self.clock.clone())
     }
 
-    /// Adds a job to the history and returns its id. Jobs are listed by [age](SimulatedJob::age), the newest
-    /// first. Of jobs with the same age, the one that was added last comes first.
+    /// Adds a job to the history and returns its id.
+    ///
+    /// Jobs are listed by [age](SimulatedJob::age), the newest first. Of jobs with the same age, the one that was added
+    /// last comes first.
     ///
     /// # Examples
     ///
@@ -231,16 +228,8 @@ impl Simulator {
         self.service().add(job)
     }
 
-    /// Adds `count` sample jobs of several kinds that have ended, one hour apart. The set is deterministic.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// simulator.add_sample_jobs(120);
-    /// assert_eq!(simulator.client()?.iter_jobs().count(), 120);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Adds `count` sample jobs of several kinds, one hour apart. All of them have ended. The set is the same each
+    /// time.
     pub fn add_sample_jobs(&self, count: u32) {
         let mut service = self.service();
         for n in 0..count {
@@ -248,18 +237,18 @@ impl Simulator {
         }
     }
 
-    /// Sets a function that decides how a submitted job behaves: whether it fails, how long it runs, what it
-    /// costs. It replaces the function that was set before. Without one, a submitted job behaves like
-    /// [`SimulatedJob::new`].
+    /// Sets a function that decides how a submitted job behaves: whether it fails, how long it runs and what it costs.
     ///
-    /// The function is called with each payload that makes a new job, in the order of a batch. It is not called
-    /// for a payload that is refused or that was submitted before. The type of the job is that of the payload,
-    /// and so are its name and molecule if the payload has them.
+    /// It replaces the function that was set before. Without one, a submitted job behaves like [`SimulatedJob::new`].
+    ///
+    /// The function is called with each payload that becomes a new job, in the order of a batch. It is not called for a
+    /// payload that is refused or that was submitted before. The job has the type of the payload, and also its name and
+    /// molecule if the payload has them.
     ///
     /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
-    /// simulator from within it gets no response. If it panics, the request gets a response with status 500
-    /// that quotes the panic, the payload makes no job, and the simulator continues. Jobs of the same batch that
-    /// were accepted before that remain.
+    /// simulator from within it gets no response. If it panics, the request gets a response with status 500 that quotes
+    /// the panic, the payload does not become a job, and the simulator continues. Jobs that were accepted before from
+    /// the same batch remain.
     ///
     /// # Examples
     ///
@@ -287,11 +276,11 @@ impl Simulator {
         let _previous = self.service().on_submit.replace(behavior);
     }
 
-    /// Returns the time of day of the simulated clock.
+    /// Returns the time of the simulated clock.
     ///
     /// # Examples
     ///
-    /// The pauses of a client show on the simulated clock:
+    /// The pause before a retry advances the simulated clock:
     ///
     /// ```
     /// use atomiverse::simulator::Fault;
@@ -307,7 +296,7 @@ impl Simulator {
         self.clock.system_time()
     }
 
-    /// Moves the simulated clock forward, by at most 30 years a call.
+    /// Advances the simulated clock, by at most 30 years for each call.
     ///
     /// # Examples
     ///
@@ -327,7 +316,7 @@ impl Simulator {
         self.clock.advance(time);
     }
 
-    /// Sets the time of day. Defaults to the real time at the start. Existing jobs keep their age.
+    /// Sets the time of the simulated clock. Defaults to the real time at the start. Existing jobs keep their age.
     ///
     /// # Examples
     ///
@@ -345,13 +334,14 @@ impl Simulator {
         self.clock.set_wall(time);
     }
 
-    /// Lets the simulated clock run in real time from now on. Clients then pause in real time too.
+    /// Makes the simulated clock run in real time from now on. Clients then pause in real time too.
     pub fn run_in_real_time(&self) {
         self.clock.run();
     }
 
-    /// Sets how many jobs may be pending or running at a time. A submission beyond that gets status 429.
-    /// Defaults to no limit.
+    /// Sets how many jobs may be pending or running at a time. Defaults to no limit.
+    ///
+    /// A submission beyond the limit gets status 429. In a batch, its entry has failed.
     ///
     /// # Examples
     ///
@@ -388,8 +378,8 @@ impl Simulator {
 
     /// Makes the next `count` requests fail.
     ///
-    /// Faults are kept in the order in which they were added, also those of
-    /// [`fail_when`](Simulator::fail_when). A request uses up the first one that fits it.
+    /// Faults are used in the order in which they were added, together with those of
+    /// [`fail_when`](Simulator::fail_when). A request uses up the first one that applies to it.
     ///
     /// # Examples
     ///
@@ -397,7 +387,7 @@ impl Simulator {
     /// use atomiverse::simulator::Fault;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// simulator.fail_times(2, Fault::Cut);
-    /// assert!(simulator.client()?.list_jobs().send().is_ok()); // the second retry succeeds
+    /// assert!(simulator.client()?.list_jobs().send().is_ok()); // The second retry succeeds.
     /// assert_eq!(simulator.requests().len(), 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -405,19 +395,19 @@ impl Simulator {
         self.service().plan_fault(None, count, fault);
     }
 
-    /// Makes the next `times` requests fail for which `fits` returns `true`. Pass `usize::MAX` to make all of
-    /// them fail.
+    /// Makes the next `times` requests fail for which `fits` returns `true`. Pass `usize::MAX` to make all of them
+    /// fail.
     ///
-    /// A request uses up the first fault that fits it, in the order in which faults were added. `fits` is
+    /// A request uses up the first fault that applies to it, in the order in which faults were added. `fits` is
     /// therefore not called for a request that uses up an earlier one.
     ///
     /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
-    /// simulator from within it gets no response. If it panics, the request gets a response with status 500
-    /// that quotes the panic, nothing is done or used up, and the simulator continues.
+    /// simulator from within it gets no response. If it panics, the request gets a response with status 500 that quotes
+    /// the panic. The request is then not processed, it uses up no fault, and the simulator continues.
     ///
     /// # Examples
     ///
-    /// The service refuses to cancel one of the jobs:
+    /// The simulator refuses to cancel one of the jobs:
     ///
     /// ```
     /// use atomiverse::simulator::{Fault, SimulatedJob};
@@ -441,7 +431,7 @@ impl Simulator {
         self.service().plan_fault(Some(fits), times, fault);
     }
 
-    /// Returns the requests received so far, in their order.
+    /// Returns the requests that were received so far, in the order of arrival.
     ///
     /// # Examples
     ///
@@ -458,6 +448,8 @@ impl Simulator {
     /// Returns how many connections were accepted so far.
     ///
     /// # Examples
+    ///
+    /// Both requests use the same connection:
     ///
     /// ```
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -476,8 +468,9 @@ impl Simulator {
     }
 }
 
-/// A job for [`Simulator::add_job`] and [`Simulator::on_submit`]. By default it is pending for 2 seconds, then
-/// running for 10 seconds, then done.
+/// A job for [`Simulator::add_job`] and [`Simulator::on_submit`].
+///
+/// By default it is pending for 2 seconds, then running for 10 seconds, then done.
 ///
 /// # Examples
 ///
@@ -511,7 +504,7 @@ pub struct SimulatedJob {
 }
 
 impl SimulatedJob {
-    /// Makes a job of this type.
+    /// Creates a job of this type.
     pub fn new(job_type: impl Into<String>) -> Self {
         SimulatedJob {
             job_type: job_type.into(),
@@ -533,7 +526,7 @@ impl SimulatedJob {
         self
     }
 
-    /// Keeps the job in this state until it is cancelled. The durations then only determine the charge.
+    /// Keeps the job in this state until it is cancelled. The durations then determine only the charge.
     ///
     /// # Examples
     ///
@@ -550,17 +543,17 @@ impl SimulatedJob {
         self
     }
 
-    /// Makes the job end as failed. Defaults to done.
+    /// Makes the job end as failed. By default it ends as done.
     pub fn fails(mut self) -> Self {
         self.outcome = JobState::Failed;
         self
     }
 
-    /// Makes the job continue after a cancellation that the simulator accepted.
+    /// Makes the job continue although the simulator accepts requests to cancel it.
     ///
     /// # Examples
     ///
-    /// A tool that cancels a job and waits for it must not wait for ever:
+    /// A tool that cancels such a job and waits for it needs a timeout:
     ///
     /// ```
     /// use atomiverse::simulator::SimulatedJob;
@@ -605,38 +598,27 @@ impl SimulatedJob {
         self
     }
 
-    /// Sets how long the job is running. Defaults to 10 seconds. With `Duration::MAX` it does not end by itself.
+    /// Sets how long the job is running. Defaults to 10 seconds. With `Duration::MAX` the job does not end unless it is
+    /// cancelled.
     pub fn running_for(mut self, time: Duration) -> Self {
         self.running_for = time;
         self
     }
 
-    /// Sets the charge in core-seconds. Defaults to four core-seconds for each second of running.
+    /// Sets the charge in core-seconds. Defaults to four core-seconds for each second for which the job has been
+    /// running.
     pub fn billed_core_seconds(mut self, core_seconds: f64) -> Self {
         self.billed_core_seconds = Some(core_seconds);
         self
     }
 
     /// Sets the molecule. Defaults to none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use atomiverse::simulator::SimulatedJob;
-    /// use atomiverse::{Atom, MoleculePreview};
-    /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// let atoms = vec![Atom::new("H", [0.0, 0.0, -0.37]), Atom::new("H", [0.0, 0.0, 0.37])];
-    /// let job = SimulatedJob::new("opt").molecule_preview(MoleculePreview::new("H2", atoms));
-    /// let id = simulator.add_job(job);
-    /// assert_eq!(simulator.client()?.get_job(id)?.molecule_preview.unwrap().formula, "H2");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn molecule_preview(mut self, preview: MoleculePreview) -> Self {
         self.molecule_preview = Some(preview);
         self
     }
 
-    /// Makes the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
+    /// Creates the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
     fn sample(n: u32, count: u32) -> Self {
         let molecules = [("water", WATER), ("hydrogen", HYDROGEN), ("methane", METHANE)];
         let (name, preview) = molecules[n as usize % molecules.len()];
@@ -661,7 +643,7 @@ const METHANE: &str = r#"{"formula": "CH4", "symbols": ["C", "H", "H", "H", "H"]
     "positions": [[0, 0, 0], [0.6276, 0.6276, 0.6276], [-0.6276, -0.6276, 0.6276],
                   [-0.6276, 0.6276, -0.6276], [0.6276, -0.6276, -0.6276]]}"#;
 
-/// A failure that a request meets on demand. See [`Simulator::fail_next`] and [`Simulator::fail_when`].
+/// A failure of a request. [`Simulator::fail_next`] and [`Simulator::fail_when`] cause it.
 ///
 /// # Examples
 ///
@@ -684,12 +666,12 @@ pub enum Fault {
     Answer {
         /// The HTTP status.
         status: u16,
-        /// Further headers.
+        /// The headers, besides `x-request-id`.
         headers: Vec<(String, String)>,
         /// The body.
         body: String,
     },
-    /// The request is processed after this delay in real time.
+    /// The request is processed after this delay, which is in real time.
     Delay(Duration),
     /// The connection is closed, and the request is not processed.
     Cut,
@@ -702,7 +684,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Makes a response with this status and a JSON body like those of FastAPI.
+    /// Returns a fault with this status and a JSON body like those of FastAPI.
     pub fn status(status: u16) -> Self {
         Fault::Answer {
             status,
@@ -711,7 +693,7 @@ impl Fault {
         }
     }
 
-    /// Adds a header to the response. Other faults are not changed.
+    /// Adds a header to the response of an [`Answer`](Fault::Answer). Has no effect on other faults.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if let Fault::Answer { headers, .. } = &mut self {
             headers.push((name.into(), value.into()));
@@ -719,11 +701,11 @@ impl Fault {
         self
     }
 
-    /// Sets the body of the response. Other faults are not changed.
+    /// Sets the body of the response of an [`Answer`](Fault::Answer). Has no effect on other faults.
     ///
     /// # Examples
     ///
-    /// The error page of a gateway:
+    /// This simulates the error page of a gateway:
     ///
     /// ```
     /// use atomiverse::simulator::Fault;
@@ -732,7 +714,7 @@ impl Fault {
     ///     .header("Content-Type", "text/html")
     ///     .body("<html><title>Bad Gateway</title></html>");
     /// simulator.fail_next(fault);
-    /// assert!(simulator.client()?.list_jobs().send().is_ok()); // it is retried
+    /// assert!(simulator.client()?.list_jobs().send().is_ok()); // The request was retried.
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn body(mut self, text: impl Into<String>) -> Self {
@@ -743,8 +725,8 @@ impl Fault {
     }
 }
 
-/// A request as the simulator received it. It is displayed as method and target, such as
-/// `GET /api/v1/jobs?limit=50`.
+/// A request as the simulator received it. `Display` shows the method and the target, such as `GET
+/// /api/v1/jobs?limit=50`.
 ///
 /// # Examples
 ///
@@ -762,16 +744,16 @@ impl Fault {
 pub struct ReceivedRequest {
     /// The HTTP method, such as `GET`.
     pub method: String,
-    /// Path and query as they were sent, still encoded.
+    /// The path and the query as they were sent, still percent-encoded.
     pub target: String,
-    /// Names in lower case with their values, in the order of arrival.
+    /// The headers in the order of arrival, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }
 
 impl ReceivedRequest {
-    /// Returns the value of a header. The name is in lower case.
+    /// Returns the value of a header. The name must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }

@@ -46,11 +46,11 @@ impl Server {
             runtime.block_on(async {
                 let listener = CountingListener { listener, accepted };
                 let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-                // An error says that the simulator was dropped, which is the same.
+                // An error means that the simulator was dropped, which also ends it.
                 let _ = stopped.await;
                 serving.abort();
             });
-            // Dropping the runtime closes what is still open.
+            // Dropping the runtime closes the connections that are still open.
         })?;
         Ok(Server { address, connections, stop: Some(stop), thread: Some(thread) })
     }
@@ -68,9 +68,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         let thread = self.thread.take();
-        // The last owner may be a function of the user, which runs on this very thread.
+        // The last owner may be a function of the user, which runs on the server's own thread.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-            // A panic in there was shown when it happened.
+            // A panic of that thread was shown when it happened.
             let _ = thread.join();
         }
     }
@@ -88,7 +88,7 @@ impl Listener for CountingListener {
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         self.accepted.fetch_add(1, Ordering::SeqCst);
-        // Without it an answer may wait for the client's acknowledgement.
+        // Without this a response may wait for an acknowledgement of the client.
         let _ = stream.set_nodelay(true);
         (stream, address)
     }
@@ -98,7 +98,7 @@ impl Listener for CountingListener {
     }
 }
 
-/// A second hand on the connection's socket, for what HTTP does not allow.
+/// A second handle to the socket of a connection, for responses that HTTP does not allow.
 #[derive(Clone)]
 struct Connection(Option<Arc<socket2::Socket>>);
 
@@ -109,14 +109,14 @@ impl Connected<IncomingStream<'_, CountingListener>> for Connection {
 }
 
 impl Connection {
-    /// Sends these bytes as they are and closes the connection.
+    /// Sends these bytes unchanged and closes the connection.
     fn end_with(&self, bytes: &[u8]) -> Response<Body> {
         if let Some(socket) = &self.0 {
-            // The client may be gone already.
+            // The client may have closed the connection already.
             let _ = (&**socket).write_all(bytes);
             let _ = socket.shutdown(Shutdown::Both);
         }
-        // Goes nowhere: the socket is shut.
+        // This is not sent, because the socket is closed.
         Response::new(Body::empty())
     }
 }
@@ -155,7 +155,7 @@ async fn handle(
         Some(Fault::TruncatedBody) => {
             let Reply { status, body, .. } = respond();
             let half = &body.as_bytes()[..body.len() / 2];
-            // One byte is missing even where there would have been none.
+            // At least one byte is missing, even if the body is empty.
             let length = body.len().max(1);
             let head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n\r\n");
             return connection.end_with(&[head.as_bytes(), half].concat());
@@ -166,6 +166,6 @@ async fn handle(
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    // A fault may have a status or a header that HTTP does not know.
+    // A fault may have a status or a header that HTTP does not allow.
     response.body(Body::from(body)).unwrap_or_else(|error| Response::new(Body::from(error.to_string())))
 }

@@ -1,4 +1,4 @@
-//! The rules of the service, without sockets: a request goes in, a response comes out.
+//! The rules of the service, without sockets: a function from a request to a response.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::types::{JobId, JobState};
 pub(super) struct Service {
     clock: Arc<SimulatedClock>,
     pub(super) api_key: &'static str,
-    /// By time of submission, the oldest first.
+    /// Sorted by the time of submission, the oldest first.
     jobs: Vec<StoredJob>,
     /// Of every job that ever was, by its serial number.
     submission_times: Vec<i128>,
@@ -33,7 +33,7 @@ pub(super) struct Service {
 
 #[derive(Debug)]
 struct PlannedFault {
-    /// `None` fits every request.
+    /// `None` applies to every request.
     fits: Option<UserFunction<Fits>>,
     times: usize,
     fault: Fault,
@@ -42,8 +42,8 @@ struct PlannedFault {
 pub(super) type Fits = dyn Fn(&ReceivedRequest) -> bool + Send;
 pub(super) type OnSubmit = dyn Fn(&Value) -> SimulatedJob + Send;
 
-/// A function of the user, which is called while the service is not locked: it may use the simulator itself,
-/// and it may panic.
+/// A function of the user. It is called while the service is not locked, because it may use the simulator itself, and
+/// it may panic.
 pub(super) struct UserFunction<F: ?Sized>(Arc<Mutex<F>>);
 
 impl<F: ?Sized> UserFunction<F> {
@@ -51,7 +51,7 @@ impl<F: ?Sized> UserFunction<F> {
         UserFunction(function)
     }
 
-    /// Passes the function to `call`. A panic becomes a message, which names the method that took the function.
+    /// Passes the function to `call`. A panic becomes a message that names the method to which the function was passed.
     fn call<T>(&self, method: &str, call: impl FnOnce(&F) -> T) -> Result<T, String> {
         let call = AssertUnwindSafe(|| call(&lock(&self.0)));
         catch_unwind(call).map_err(|panic| {
@@ -82,13 +82,13 @@ pub(super) struct StoredJob {
     serial: u64,
     pub(super) id: JobId,
     pub(super) job: SimulatedJob,
-    /// In simulated time since the start, less the age; may lie before the start.
+    /// In simulated time since the start, less the age. It may lie before the start.
     submitted: i128,
     cancelled: Option<i128>,
 }
 
 impl StoredJob {
-    /// State and charge at a time in nanoseconds since the start.
+    /// Returns the state and the charge at a time in nanoseconds since the start.
     fn at(&self, now: i128) -> (JobState, Option<f64>) {
         let run = self.submitted + nanoseconds(self.job.pending_for);
         let end = run + nanoseconds(self.job.running_for);
@@ -130,7 +130,7 @@ impl Reply {
         reply
     }
 
-    /// The standard response of FastAPI to an invalid value.
+    /// Returns the standard response of FastAPI to an invalid value.
     fn invalid(loc: &[&str], msg: &str, kind: &str) -> Self {
         Reply::json(422, &json!({ "detail": [{ "loc": loc, "msg": msg, "type": kind }] }))
     }
@@ -181,7 +181,7 @@ impl Service {
         Some(fault)
     }
 
-    /// The number of a response, for `x-request-id`.
+    /// Returns the number of a response, for `x-request-id`.
     pub(super) fn request_id(&mut self) -> String {
         self.answers += 1;
         format!("sim-{}", self.answers)
@@ -208,7 +208,7 @@ impl Service {
             Ok(limit @ 1..=LARGEST_PAGE) => limit,
             _ => return Reply::invalid(&["query", "limit"], "Input should be from 1 to 1000", "int_range"),
         };
-        // A cursor names the last job that was listed. Jobs that are added or deleted do not move it.
+        // A cursor names the last job that was listed. Jobs that are added or deleted later do not move it.
         let before = match cursor {
             None => None,
             Some(cursor) => match self.place_before(cursor) {
@@ -271,7 +271,8 @@ impl Service {
         Reply { status: 204, headers: Vec::new(), body: String::new() }
     }
 
-    /// The job of a payload that was submitted before, or the new job without what the user's function says.
+    /// Returns the job of a payload that was submitted before, or a new job without what the function of the user
+    /// decides.
     fn check(&self, payload: &Value) -> Result<Checked, Refused> {
         let Value::Object(fields) = payload else {
             return Err(Refused::Invalid { field: "job", msg: "Input should be a valid dictionary" });
@@ -345,7 +346,7 @@ impl Service {
     }
 }
 
-/// Records a request and returns what goes wrong with it.
+/// Records a request and returns the fault that applies to it.
 pub(super) fn receive(service: &Mutex<Service>, request: &ReceivedRequest) -> Option<Fault> {
     let planned: Vec<_> = {
         let mut service = lock(service);
@@ -355,7 +356,7 @@ pub(super) fn receive(service: &Mutex<Service>, request: &ReceivedRequest) -> Op
     for (index, fits) in planned.iter().enumerate() {
         let fits = fits.as_ref().map_or(Ok(true), |fits| fits.call("fail_when", |fits| fits(request)));
         match fits {
-            // Others only append, so that the index is still the same.
+            // Other requests only append faults, so the index is still valid.
             Ok(true) => return lock(service).use_fault(index),
             Ok(false) => {}
             Err(panicked) => return Some(Fault::status(500).body(json!({ "detail": panicked }).to_string())),
@@ -451,7 +452,7 @@ fn submit_batch(service: &Mutex<Service>, body: &str) -> Reply {
     Reply::json(200, &response)
 }
 
-/// Returns the job of a payload, and whether it is a new one.
+/// Returns the job of a payload, and whether it is new.
 fn accept(service: &Mutex<Service>, payload: &Value) -> Result<(JobId, bool), Refused> {
     let (checked, on_submit) = {
         let service = lock(service);
@@ -490,11 +491,12 @@ enum Refused {
         msg: &'static str,
     },
     AtCapacity,
-    /// What the function passed to `on_submit` did.
+    /// The function that was passed to `on_submit` panicked.
     Panicked(String),
 }
 
-/// The documented rules: not empty after trimming, at most 120 characters, printable characters only.
+/// Checks the documented rules: a name is not empty after trimming, and has at most 120 characters, all of them
+/// printable.
 fn checked_name(name: Option<Value>) -> Result<String, Box<Reply>> {
     let refuse = |msg, kind| Err(Box::new(Reply::invalid(&["body", "name"], msg, kind)));
     match name {
