@@ -1,6 +1,6 @@
-//! The HTTP contract: endpoint to request, response to value. Pure.
+//! The HTTP contract: from a call to a request, and from a response to a value. Pure.
 //!
-//! The service's HTTP API is not publicly documented. This file and `types` hold what this crate assumes.
+//! The service's HTTP API is not publicly documented. This file and `types` contain what this crate assumes.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,10 +22,10 @@ pub(crate) const BASE_URL: &str = "https://atomiverse.com";
 pub(crate) const API_PATH: &str = "/api/v1";
 /// The default number of jobs on a page, and on the first page of an iteration.
 pub(crate) const PAGE_SIZE: u32 = 50;
-/// The largest number of jobs that an iteration asks for at a time by itself.
+/// The largest number of jobs that an iteration requests for a page unless the caller sets a limit.
 pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
 
-/// What a request is for. A hook may change its method and path, but not this.
+/// The action of a request to cancel a job. A hook may change the method and the path of a request, but not its action.
 const CANCEL_JOB: &str = "cancel job";
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
@@ -53,12 +53,12 @@ pub(crate) fn delete(id: &JobId) -> RawRequest {
     on_job(DELETE_JOB, "DELETE", id, "", Idempotency::Idempotent)
 }
 
-/// The payload is JSON.
+/// Returns the request for a payload, which is JSON.
 pub(crate) fn submit(payload: Vec<u8>, idempotency_key: String) -> RawRequest {
     submission("submit job", "/jobs", payload, idempotency_key)
 }
 
-/// The payloads are JSON.
+/// Returns the request for payloads, which are JSON.
 pub(crate) fn submit_batch(payloads: &[Vec<u8>], idempotency_key: String) -> RawRequest {
     let body = [br#"{"jobs":["#, payloads.join(&b',').as_slice(), b"]}"].concat();
     submission("submit batch", "/jobs/batch", body, idempotency_key)
@@ -70,7 +70,7 @@ fn submission(action: &str, path: &str, body: Vec<u8>, idempotency_key: String) 
         .submission(idempotency_key)
 }
 
-/// The path of the dashboard page for people, below the base URL.
+/// Returns the path of the dashboard page of a job, below the base URL.
 pub(crate) fn dashboard(id: &JobId) -> String {
     format!("/job?job_id={}", encode(id.as_str()))
 }
@@ -80,7 +80,7 @@ fn on_job(action: &str, method: &str, id: &JobId, rest: &str, idempotency: Idemp
     RawRequest::typed(action, method, path, idempotency).job(id)
 }
 
-/// Checks an identifier from the caller, which becomes exactly one path segment.
+/// Checks an identifier from the caller. It becomes exactly one path segment.
 pub(crate) fn job_id(id: &str) -> Result<JobId> {
     match problem_of_id(id) {
         None => Ok(JobId::from(id)),
@@ -108,7 +108,7 @@ impl RawResponse {
         error_message(self.header("content-type"), body.as_bytes())
     }
 
-    /// The path that the server redirects to with the same method, on whatever host.
+    /// Returns the path that the server redirects to without changing the method, on any host.
     pub(crate) fn redirect_path(&self) -> Option<&str> {
         let location = self.header("location").filter(|_| matches!(self.status, 307 | 308))?;
         let location = location.split(['?', '#']).next()?;
@@ -118,7 +118,7 @@ impl RawResponse {
         }
     }
 
-    /// Why the status is not a success. `reason` is its standard name.
+    /// Describes a status that is not a success. `reason` is its standard name.
     pub(crate) fn error(&self, reason: &'static str, now: SystemTime) -> ErrorKind {
         let status = self.status;
         if (300..400).contains(&status) {
@@ -144,8 +144,8 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     seconds.or_else(fraction).or_else(date)
 }
 
-/// A response with a success status, and the call that it belongs to: decoding it can fail with a
-/// complete error.
+/// A response with a success status, and the call that it belongs to. Its context makes the errors of decoding
+/// complete.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) raw: RawResponse,
@@ -157,8 +157,9 @@ impl Response {
         Error::new(kind, self.context.clone())
     }
 
-    /// A page, and what its jobs are: one that cannot be read does not affect the others. `is_first` says
-    /// whether it is the first page, which must say whether there are more. Without previews, the jobs have none.
+    /// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. `is_first` says whether
+    /// this is the first page, which must say whether there are more. Without `previews`, the previews of the jobs are
+    /// left out.
     pub(crate) fn page(&self, is_first: bool, previews: bool) -> Result<Page> {
         const EXPECTED: &str = "a page of jobs";
         let body = &self.raw.body;
@@ -187,7 +188,7 @@ impl Response {
         }
     }
 
-    /// One job of a page of which some cannot be read.
+    /// Decodes one job of a page on which some job cannot be read.
     fn entry(&self, position: usize, job: &RawValue, previews: bool) -> Result<JobSummary> {
         let decoded = serde_json::from_str(job.get()).map(|job: JobSummary| JobSummary {
             molecule_preview: job.molecule_preview.filter(|_| previews),
@@ -209,7 +210,7 @@ impl Response {
         })
     }
 
-    /// The job that was asked for. Another one is an error: the response may belong to another request.
+    /// Decodes the job that was requested. Another one is an error: the response may belong to another request.
     pub(crate) fn job(&self) -> Result<JobSummary> {
         let job: JobSummary = self.decode("a job")?;
         self.check_job(&job.job_id)?;
@@ -239,7 +240,7 @@ impl Response {
         self.decode("the response to a batch")
     }
 
-    /// Checks that each job has an id, and that the entries say nothing else about their order than it is assumed.
+    /// Checks that each job has an id, and that nothing in the entries contradicts the assumed order.
     pub(crate) fn check_entries(&self, batch: &BatchSubmission) -> Result<()> {
         #[derive(Deserialize)]
         struct Indices {
@@ -269,8 +270,8 @@ impl Response {
         Ok(())
     }
 
-    /// Checks that the body of the response to a change does not contradict its success status. An empty
-    /// body does not. `name` is the new name of the job, if the change was a rename.
+    /// Checks that the body of the response to a change does not contradict its success status. An empty body does not.
+    /// If the change was a rename, `name` is the new name of the job.
     pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
         let contradicted = |is_denial| {
             let excerpt = self.raw.excerpt();
@@ -329,7 +330,7 @@ impl Response {
         self.error(self.raw.unreadable(expected, reason, self.state()))
     }
 
-    /// The response for the caller who asked for it as plain data.
+    /// Returns the response as plain data.
     pub(crate) fn into_raw(self) -> RawResponse {
         RawResponse { context: Some(Box::new(self.context)), ..self.raw }
     }
@@ -337,18 +338,18 @@ impl Response {
 
 type Decoded = (Option<(bool, Option<String>)>, Vec<Result<JobSummary>>);
 
-/// A page of which each job can be read.
+/// Decodes a page on which each job can be read.
 fn received_page<const PREVIEWS: bool>(body: &[u8]) -> serde_json::Result<Decoded> {
     let page = from_json::<ReceivedPage<Preview<PREVIEWS>>>(body)?;
     Ok((page.next(), page.jobs.into_iter().map(|Preview(job)| Ok(job)).collect()))
 }
 
-/// Decodes JSON. Checking the encoding of the whole body once is cheaper than of each string in it.
+/// Decodes JSON. Checking the encoding of the whole body once is cheaper than checking each string in it.
 fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
     let body = without_bom(body);
     match std::str::from_utf8(body) {
         Ok(text) => serde_json::from_str(text),
-        // For its error, which names the place.
+        // This fails, and the error names the position.
         Err(_) => serde_json::from_slice(body),
     }
 }
@@ -356,7 +357,7 @@ fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
 /// A page of jobs.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// A job that cannot be read is an error in its place.
+    /// The jobs. One that cannot be read is an error in its place.
     pub(crate) jobs: Vec<Result<JobSummary>>,
     pub(crate) has_more: bool,
     pub(crate) next_cursor: Option<String>,
@@ -368,8 +369,8 @@ fn excerpt(body: &[u8], max: usize) -> String {
     sanitize(&String::from_utf8_lossy(start), max)
 }
 
-/// The message of an error response, in every form that the contract lists: FastAPI's `detail` as a string
-/// or as a list, RFC 9457, `error.message`, `message`, plain text, an HTML page, nothing.
+/// Returns the message of an error response, in every form that the contract lists: FastAPI's `detail` as a string or
+/// as a list, RFC 9457, `error.message`, `message`, plain text, an HTML page, nothing.
 pub(crate) fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
     const LONGEST: usize = 500;
 
@@ -430,7 +431,8 @@ pub(crate) fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<S
     (!text.is_empty()).then_some(text)
 }
 
-/// `["body", "name"]` is the field `name`: the user need not know in which part of the request it was.
+/// Returns the name of a field, such as `name` for `["body", "name"]`. The part of the request that it was in is left
+/// out.
 fn location(loc: &[serde_json::Value]) -> Option<String> {
     let start = usize::from(loc.len() > 1 && ["body", "query", "path"].iter().any(|place| loc[0] == *place));
     let parts: Vec<String> = loc[start..].iter().map(plain).collect();
@@ -446,7 +448,7 @@ fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
 }
 
 fn title(page: &str) -> Option<&str> {
-    // Only ASCII changes case here, so byte positions stay the same.
+    // Only ASCII letters change, so byte positions stay the same.
     let lower = page.to_ascii_lowercase();
     let from = lower.find("<title>")? + "<title>".len();
     let to = from + lower[from..].find("</title>")?;

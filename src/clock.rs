@@ -8,9 +8,9 @@ use crate::stop::StopToken;
 
 pub(crate) trait Clock: Debug + Send + Sync {
     fn now(&self) -> Instant;
-    /// The time of day, to read a `Retry-After` that is a date.
+    /// Returns the time of day, which is needed to read a `Retry-After` that is a date.
     fn system_time(&self) -> SystemTime;
-    /// Sleeps, but not longer than until the token is stopped.
+    /// Sleeps until the pause is over or the token is stopped.
     fn sleep(&self, pause: Duration, stop: Option<&StopToken>);
 }
 
@@ -35,10 +35,10 @@ impl Clock for SystemClock {
     }
 }
 
-/// As good as endless: `Instant` cannot hold every sum.
+/// A duration that stands for no limit, because `Instant` cannot hold every sum.
 pub(crate) const DECADES: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// `now + duration`, at most some decades ahead.
+/// Returns `now + duration`, or a time some decades ahead if that is earlier.
 pub(crate) fn saturating_add(now: Instant, duration: Duration) -> Instant {
     now + duration.min(DECADES)
 }

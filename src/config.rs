@@ -1,4 +1,4 @@
-//! The settings of a client, checked once: nothing that can be known in advance fails at the first request.
+//! The settings of a client. They are checked once, so that a setting that cannot work fails before the first request.
 
 use std::env;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ pub(crate) const API_KEY_VARIABLE: &str = "ATOMIVERSE_API_KEY";
 pub(crate) const BASE_URL_VARIABLE: &str = "ATOMIVERSE_BASE_URL";
 pub(crate) const API_URL_VARIABLE: &str = "ATOMIVERSE_API_URL";
 
-/// A value, and what the user knows it by: a method of the builder or an environment variable.
+/// A value, and the name under which the user set it: a method of the builder or an environment variable.
 #[derive(Clone)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
@@ -38,7 +38,7 @@ impl Setting {
     }
 }
 
-/// The user's settings, not yet checked.
+/// The settings of the user, not yet checked.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) api_key: Option<Setting>,
@@ -50,14 +50,14 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_response_bytes: u64,
     pub(crate) user_agent: String,
-    /// Used in place of the environment's.
+    /// Replaces the proxy of the environment.
     pub(crate) proxy: Option<Setting>,
     pub(crate) proxy_from_env: bool,
-    /// Names and values of headers for every request.
+    /// The names and values of headers that are added to every request.
     pub(crate) headers: Vec<(String, String)>,
-    /// The header that carries the key alone, in place of `Authorization: Bearer`.
+    /// The header whose value is the key alone, in place of `Authorization: Bearer`.
     pub(crate) api_key_header: Option<String>,
-    /// PEM files.
+    /// Certificates as PEM.
     pub(crate) root_certificates: Vec<Vec<u8>>,
     pub(crate) retry_policy: RetryPolicy,
     pub(crate) retry_budget: u32,
@@ -90,12 +90,12 @@ impl Default for Settings {
     }
 }
 
-/// Settings that were checked, and what was derived from them.
+/// Settings that were checked, and the values that are derived from them.
 pub(crate) struct Config {
     pub(crate) settings: Settings,
-    /// Without a slash at its end.
+    /// The base URL, without a trailing slash.
     pub(crate) base_url: String,
-    /// The root of the API, without a slash at its end.
+    /// The root of the API, without a trailing slash.
     pub(crate) api_url: String,
     /// The header that carries the key.
     pub(crate) api_key: ApiKey,
@@ -156,7 +156,7 @@ impl Settings {
         Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
     }
 
-    /// The key as it is sent.
+    /// Returns the key as it is sent.
     pub(crate) fn api_key(&self, key: &Setting) -> Result<ApiKey> {
         check_key(key)?;
         let header = match &self.api_key_header {
@@ -189,13 +189,13 @@ impl Settings {
 #[derive(Clone)]
 pub(crate) struct ApiKey {
     pub(crate) header: (HeaderName, HeaderValue),
-    /// What no error may show: the key, and the values of the other headers of every request.
+    /// The strings that no error may show: the key, and the values of the other headers of every request.
     pub(crate) secrets: Secrets,
 }
 
 /// Refuses a header that cannot be sent, without showing its value.
 fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
-    // ureq and the requests set these.
+    // These headers are set by ureq and by the requests.
     const RESERVED: [&str; 9] = [
         "accept-encoding",
         "connection",
@@ -220,7 +220,7 @@ fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName,
     Ok((header, value))
 }
 
-/// Refuses what cannot be a key, without showing it.
+/// Refuses a string that cannot be a key, without showing it.
 fn check_key(Setting { name, value }: &Setting) -> Result<()> {
     let problem = if value.is_empty() {
         "is empty: create a key in the settings of the dashboard"
@@ -263,7 +263,7 @@ impl Url {
         if has_bad_port(authority) {
             return bad("the port is not a number up to 65535");
         }
-        // A password may hold a slash. The rest of it then looks like a path.
+        // A password may contain a slash, and the rest of it then looks like a path.
         if text.contains('@') {
             return bad("leave out the user name and password: the API key is the only credential");
         }
@@ -294,7 +294,7 @@ fn bad_url(setting: &Setting, why: &str) -> Error {
     ))
 }
 
-/// A URL without what may be a secret in it: everything before the last `@`, and the query.
+/// Returns a URL without the parts that may be secret: everything before the last `@`, and the query.
 pub(crate) fn shown(url: &str) -> String {
     let is_scheme = |text: &&str| ["http", "https", "ftp", "socks5"].contains(text);
     let scheme = url.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme);
@@ -307,7 +307,7 @@ pub(crate) fn shown(url: &str) -> String {
     sanitize(&format!("{scheme}{rest}"), 200)
 }
 
-/// The URL parser accepts any text after the colon.
+/// Returns whether the port is not a number up to 65535. The URL parser accepts any string after the colon.
 fn has_bad_port(authority: &Authority) -> bool {
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
     host_and_port.len() > authority.host().len() && authority.port_u16().is_none()
@@ -323,14 +323,15 @@ fn is_loopback(host: &str) -> bool {
 /// A proxy that was checked.
 #[derive(Clone)]
 pub(crate) struct Proxy {
-    /// May hold a password.
+    /// The URL, which may contain a password.
     pub(crate) url: String,
-    /// Scheme, host and port, and where the setting came from.
+    /// The scheme, host and port, and the name of the setting.
     pub(crate) shown: String,
 }
 
 impl Proxy {
-    /// The first of these variables that is set decides, unless `NO_PROXY` exempts the API.
+    /// Reads the proxy from the environment. The first of these variables that is set decides, unless `NO_PROXY` names
+    /// the host of the API.
     fn from_env(api_url: &Url) -> Result<Option<Self>> {
         const VARIABLES: [&str; 6] =
             ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
@@ -380,8 +381,8 @@ impl Proxy {
     }
 }
 
-/// Whether an entry of `NO_PROXY` names the host: `*`, or a host or domain with all hosts below it, with or
-/// without a dot or `*.` before it and a port after it.
+/// Returns whether an entry of `NO_PROXY` names the host. An entry is `*`, or a host or a domain with all hosts below
+/// it. A dot or `*.` may precede it, and a port may follow.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     list.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
         if entry == "*" {

@@ -1,9 +1,9 @@
-//! Makes connections, and bounds what happens on them.
+//! Makes connections, and bounds the time of reading from them and writing to them.
 //!
-//! ureq's own TCP transport renews its time limit for each part of a request that the server takes, so a
-//! server that reads slowly holds the caller far beyond it. It also does not read what a server said before
-//! it closed the connection under a long request. The transport here does both, and tells connections that
-//! may be dead from those that are known to live.
+//! ureq's own TCP transport renews its time limit for each part of a request that the server reads, so a server that
+//! reads slowly holds the caller far beyond the limit. It also does not read a response that the server sent before it
+//! closed the connection during a long request. The transport here bounds the whole request and reads such a response.
+//! It also tells connections that may be dead from those that are known to work.
 
 use std::cell::Cell;
 use std::fmt;
@@ -36,7 +36,7 @@ pub(crate) fn agent(config: Config, resolver: CachingResolver, pool_health: Pool
     Agent::with_parts(config, MarkingConnector(connector), resolver)
 }
 
-/// Marks every error from before the connection stands, a proxy's tunnel and TLS included.
+/// Marks every error that occurs before the connection is established, including those of a proxy and of TLS.
 #[derive(Debug)]
 struct MarkingConnector<C>(C);
 
@@ -48,8 +48,8 @@ impl<C: Connector> Connector for MarkingConnector<C> {
             uri: details.uri,
             addrs: details.addrs.clone(),
             config: details.config,
-            // All requests have the TLS settings of the agent. Without this, ureq would prepare them anew
-            // for each connection.
+            // All requests use the TLS settings of the agent. Without this, ureq would prepare them again for each
+            // connection.
             request_level: false,
             resolver: details.resolver,
             now: details.now,
@@ -66,20 +66,20 @@ impl<C: Connector> Connector for MarkingConnector<C> {
 }
 
 thread_local! {
-    /// When the connection that this thread makes has to stand. ureq gives a proxy that long for each part
-    /// of its response.
+    /// The time by which the connection that this thread makes must be established. ureq applies its limit to each part
+    /// of the response of a proxy instead.
     static SETUP_DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Which idle connections may be used.
 ///
-/// When the network dies silently, all idle connections die, and each of them would cost an attempt. After a
-/// time-out or a loss, only connections on which something arrived later are used.
+/// If the network fails silently, all idle connections are dead, and each of them would cost an attempt. After a
+/// timeout or a lost connection, only connections that have received something since then are used.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolHealth(Arc<Mutex<Option<Instant>>>);
 
 impl PoolHealth {
-    /// No connection that is idle now is used again.
+    /// Ensures that no connection that is idle now is used again.
     pub(crate) fn distrust_idle_connections(&self) {
         *lock(&self.0) = Some(Instant::now());
     }
@@ -94,7 +94,7 @@ impl PoolHealth {
 struct TcpConnector {
     resolver: CachingResolver,
     pool_health: PoolHealth,
-    /// How many threads connect for a call that was stopped.
+    /// The number of threads that connect for a call that was stopped.
     abandoned: Arc<AtomicUsize>,
 }
 
@@ -102,7 +102,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, TcpTransport>;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        // A proxy's tunnel.
+        // This is the tunnel of a proxy.
         if let Some(chained) = chained {
             return Ok(Some(Either::A(chained)));
         }
@@ -121,7 +121,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
 }
 
 impl TcpConnector {
-    /// Tries the addresses in their order. Each gets its share of the time that is left.
+    /// Tries the addresses in their order. Each gets an equal share of the time that is left.
     fn connect_to_any(&self, addresses: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, Error> {
         let deadline = deadline(timeout);
         let mut failure = Error::HostNotFound;
@@ -158,9 +158,9 @@ impl TcpConnector {
 struct TcpTransport {
     stream: TcpStream,
     buffers: LazyBuffers,
-    /// The connection broke while a request was being sent. The server may have responded before.
+    /// The error that broke the connection while a request was sent. The server may have responded before.
     send_error: Option<io::Error>,
-    /// A connection that was made before a fork belongs to the parent.
+    /// The process that made the connection. After a fork, the connection belongs to the parent.
     process: u32,
     last_input: Instant,
     pool_health: PoolHealth,
@@ -221,7 +221,7 @@ impl fmt::Debug for TcpTransport {
     }
 }
 
-/// Whether nothing has come that nobody asked for, and the server has not closed the connection.
+/// Returns whether the server has neither sent anything without a request nor closed the connection.
 fn is_silent_and_open(mut stream: &TcpStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let received = stream.read(&mut [0]);
@@ -234,7 +234,7 @@ fn deadline(timeout: NextTimeout) -> Instant {
     SETUP_DEADLINE.get().map_or(deadline, |setup| setup.min(deadline))
 }
 
-/// How long to wait for the network before this is asked again.
+/// Returns how long to wait for the network before the deadline and the token are checked again.
 fn time_left(deadline: Instant, timeout: NextTimeout, stop: Option<&StopToken>) -> Result<Duration, Error> {
     match (deadline.saturating_duration_since(Instant::now()), stop) {
         (Duration::ZERO, _) => Err(Error::Timeout(timeout.reason)),
@@ -244,7 +244,7 @@ fn time_left(deadline: Instant, timeout: NextTimeout, stop: Option<&StopToken>) 
     }
 }
 
-/// A socket with a time limit reports it in one of two ways.
+/// Returns whether the time limit of a socket has passed, which is reported as one of two errors.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
@@ -255,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection on which nothing was sent yet, and its other end.
+    /// Returns a connection on which nothing was sent yet, and its other end.
     fn connected(pool_health: &PoolHealth) -> (TcpTransport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -279,7 +279,7 @@ mod tests {
         let (mut transport, mut peer) = connected(&PoolHealth::default());
         assert!(transport.is_open());
         peer.write_all(b"nobody asked").unwrap();
-        // The bytes are there once they can be peeked at.
+        // Peeking waits until the bytes have arrived.
         transport.stream.peek(&mut [0]).unwrap();
         assert!(!transport.is_open());
         let (mut transport, peer) = connected(&PoolHealth::default());

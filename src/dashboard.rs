@@ -5,23 +5,17 @@ use std::io::Write;
 
 /// How [`Job::visualize_with`](crate::Job::visualize_with) shows the dashboard.
 ///
-/// `true` stands for [`Browser`](VisualizeMode::Browser) and `false` for [`Link`](VisualizeMode::Link), as
-/// did the flag `open_browser` of earlier SDKs.
-///
-/// ```
-/// use atomiverse::VisualizeMode;
-///
-/// assert_eq!(VisualizeMode::from(false), VisualizeMode::Link);
-/// ```
+/// `true` converts to [`Browser`](VisualizeMode::Browser) and `false` to [`Link`](VisualizeMode::Link), like the flag
+/// `open_browser` of the Python SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum VisualizeMode {
-    /// Opens a browser tab where a graphical browser is to be expected, and prints the link elsewhere.
+    /// Opens a browser tab if a graphical browser is expected to be present, and prints the link otherwise.
     #[default]
     Auto,
     /// Tries to open a browser tab in any case.
     Browser,
-    /// Only prints the link.
+    /// Prints the link only.
     Link,
 }
 
@@ -31,25 +25,25 @@ impl From<bool> for VisualizeMode {
     }
 }
 
-/// Shows the page, or prints its link on standard error where nobody would see it otherwise.
+/// Shows the page, or prints its link on standard error if nobody would see the page.
 pub(crate) fn show(url: &str, mode: VisualizeMode) {
     let somebody_looks = graphical_browser_expected(|name| std::env::var_os(name));
     let opened = match mode {
         VisualizeMode::Link => false,
         VisualizeMode::Auto => somebody_looks && open(url),
-        // Without a display a launcher may report success and show nothing.
+        // Without a display, a launcher may report success and show nothing.
         VisualizeMode::Browser => open(url) && somebody_looks,
     };
     if !opened {
-        // Where standard error is closed there is nobody to tell.
+        // If standard error is closed, nobody can be told.
         let _ = writeln!(std::io::stderr(), "Open the job in a browser: {url}");
     }
 }
 
 #[cfg(feature = "browser")]
 fn open(url: &str) -> bool {
-    // For each launcher, of which `open` knows up to six: about two seconds if all of them fail late. A
-    // launcher that still runs then is left to itself, in a session without a terminal.
+    // This applies to each launcher, of which `open` knows up to six, and makes about two seconds if all of them fail
+    // late. A launcher that is still running then is left alone, in a session without a terminal.
     const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
     open::that_detached_with_timeout(url, PATIENCE)
         .inspect_err(|error| log::debug!("no browser for {url}: {error}"))
@@ -69,8 +63,8 @@ fn graphical_browser_expected(var: impl Fn(&str) -> Option<OsString>) -> bool {
     if ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"].into_iter().any(is_set) {
         return true;
     }
-    // Without a display it may still name a program that hands the link on (as remote editors do),
-    // but xdg-open would also start a text browser where nobody sees it.
+    // Without a display, it may still name a program that passes the link on, as remote editors do. But xdg-open would
+    // also start a text browser where nobody sees it.
     var("BROWSER").is_some_and(|browser| {
         let browser = browser.to_string_lossy();
         let program = browser.split([' ', ':']).next().and_then(|path| path.rsplit('/').next());

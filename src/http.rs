@@ -1,6 +1,6 @@
 //! Deadlines, stops, the retry loop, and the context of errors.
 
-// An attempt's error is short-lived.
+// The error of an attempt is short-lived.
 #![allow(clippy::result_large_err)]
 
 use std::collections::HashSet;
@@ -22,8 +22,8 @@ use crate::stop::StopToken;
 use crate::sync::lock;
 use crate::transport::{self, AttemptError, Transport};
 
-/// A view of the core: what a client and everything made by it share, and the settings in which views differ.
-/// Cheap to clone.
+/// A view: the core that a client shares with everything made by it, and the settings in which views differ. Cheap to
+/// clone.
 #[derive(Clone)]
 pub(crate) struct Http {
     core: Arc<Core>,
@@ -96,12 +96,12 @@ impl Http {
         &self.core.page_sizes
     }
 
-    /// When a call that begins now has to be over.
+    /// Returns the time by which a call that begins now must end.
     pub(crate) fn deadline(&self) -> Instant {
         saturating_add(self.clock().now(), self.timeout)
     }
 
-    /// Pauses, but not longer than until the call is stopped.
+    /// Sleeps until the pause is over or the call is stopped.
     pub(crate) fn sleep(&self, pause: Duration) {
         self.clock().sleep(pause, self.stop.as_ref());
     }
@@ -110,14 +110,14 @@ impl Http {
         self.stop.as_ref().is_some_and(StopToken::is_stopped)
     }
 
-    /// Changes the key of this view and of all that share it.
+    /// Changes the key of this view and of all views that share it.
     pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
         let api_key = self.core.settings.api_key(&Setting { name, value: key })?;
         *lock(&self.api_key) = api_key;
         Ok(())
     }
 
-    /// The same view with a key of its own.
+    /// Returns the same view with a key of its own.
     pub(crate) fn with_api_key(&self, key: String) -> Result<Self> {
         let own_key = Arc::new(Mutex::new(lock(&self.api_key).clone()));
         let view = Http { api_key: own_key, ..self.clone() };
@@ -125,24 +125,24 @@ impl Http {
         Ok(view)
     }
 
-    /// A number in `0.0..1.0`.
+    /// Returns a random number in `0.0..1.0`.
     pub(crate) fn jitter(&self) -> f64 {
         f64::from((self.random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }
 
-    /// A key for one submission, with 128 random bits.
+    /// Returns a key for one submission, with 128 random bits.
     pub(crate) fn idempotency_key(&self) -> String {
         format!("{:016x}{:016x}", self.random(), self.random())
     }
 
-    /// The hasher of the standard library has random keys. A forked process has the same ones, so the
-    /// number of the process and the time are mixed in.
+    /// Returns a random number. The hasher of the standard library has random keys, which a forked process shares with
+    /// its parent. The process id and the time are therefore hashed too.
     fn random(&self) -> u64 {
         let count = self.core.random_count.fetch_add(1, Ordering::Relaxed);
         self.core.random.hash_one((count, process::id(), Instant::now()))
     }
 
-    /// Idle connections may be out of step or dead: the next requests use new ones.
+    /// Ensures that the next requests use new connections, because idle ones may be out of step or dead.
     pub(crate) fn distrust_idle_connections(&self) {
         self.core.transport.distrust_idle_connections();
     }
@@ -197,7 +197,7 @@ impl Http {
     }
 }
 
-/// A request and what has become of it so far.
+/// A request, and the history of its attempts.
 struct Call<'a> {
     http: &'a Http,
     request: &'a RawRequest,
@@ -205,9 +205,9 @@ struct Call<'a> {
     started: Instant,
     attempts: u32,
     earlier: Earlier,
-    /// What the last retry cost.
+    /// The cost of the last retry.
     spent: u32,
-    /// The last pause that the server asked this call itself for, and when.
+    /// The last pause that the server requested in response to this call, and when.
     told: Option<(Instant, Duration)>,
 }
 
@@ -217,7 +217,7 @@ impl<'a> Call<'a> {
         Call { http, request, deadline, started, attempts: 0, earlier, spent: 0, told: None }
     }
 
-    /// Waits while the server has told another call of the client to come back later.
+    /// Waits if the server has asked another call of the client to come back later.
     fn wait_for_turn(&self) -> Result<(), ErrorKind> {
         loop {
             let left = self.left();
@@ -241,7 +241,7 @@ impl<'a> Call<'a> {
         self.deadline.saturating_duration_since(self.http.clock().now())
     }
 
-    /// Makes one attempt. If it fails, also returns the delay before the next one, if there is to be one.
+    /// Makes one attempt. If it fails and is to be retried, also returns the delay before the next one.
     fn attempt(&mut self, request: &RawRequest) -> Result<RawResponse, (AttemptError, Option<Duration>)> {
         self.attempts += 1;
         let began = self.http.clock().now();
@@ -252,8 +252,8 @@ impl<'a> Call<'a> {
         outcome.map_err(|error| (error, retry_in))
     }
 
-    /// Tells the other calls of the client what they can learn from this attempt, and returns the delay before
-    /// the next one, if there is to be one.
+    /// Records what the other calls of the client can learn from this attempt. If it failed and is to be retried,
+    /// returns the delay before the next one.
     fn conclude(&mut self, failure: Option<&ErrorKind>, began: Instant) -> Option<Duration> {
         let Core { hold, retry_budget, .. } = &*self.http.core;
         let now = self.http.clock().now();
@@ -276,7 +276,7 @@ impl<'a> Call<'a> {
         Some(delay)
     }
 
-    /// Logs the attempt, and shows it to the caller's hooks.
+    /// Logs the attempt, and passes it to the hooks of the caller.
     fn report(
         &self,
         request: &RawRequest,
@@ -311,7 +311,7 @@ impl<'a> Call<'a> {
         });
     }
 
-    /// Without the query, which may hold a cursor.
+    /// Returns the URL without the query, which may hold a cursor.
     fn url(&self, request: &RawRequest) -> String {
         sanitize(&format!("{}{}", self.http.core.api_url, request.path_only()), 300)
     }
@@ -336,7 +336,7 @@ impl<'a> Call<'a> {
 
 impl Http {
     fn attempt(&self, request: &RawRequest, left: Duration) -> Result<RawResponse, AttemptError> {
-        // Submissions are never retried after a timeout, so the attempt gets all the remaining time.
+        // A submission that was sent is not retried after a timeout, so its attempt gets all the remaining time.
         let is_submission = request.idempotency() == Idempotency::NonIdempotent;
         let within = if is_submission { left } else { left.min(self.core.settings.attempt_timeout) };
         let mut api_key = lock(&self.api_key).clone();
@@ -347,15 +347,15 @@ impl Http {
             let kind = response.error(transport::reason_of(response.status), self.clock().system_time());
             return Err(AttemptError { kind, request_id: response.request_id() });
         }
-        // An HTML page may be anybody's.
+        // An HTML page may come from another server.
         if !looks_like_html(&response.body) {
             self.core.has_responded.store(true, Ordering::Relaxed);
         }
         Ok(response)
     }
 
-    /// Sends the request, once more if the server redirects to the same path with a slash at its end. It goes to
-    /// the configured address again: behind a proxy the server may name another.
+    /// Sends the request, and sends it once more if the server redirects to the same path with a trailing slash. It is
+    /// sent to the configured address both times, because a server behind a proxy may name another one.
     fn exchange(
         &self,
         request: &RawRequest,
@@ -389,7 +389,7 @@ impl Http {
         let response = send(&request.path_with_slash(), left)?;
         if !asks_for_slash(&response) {
             let mut slashed = lock(slashed);
-            // Paths that hold other identifiers than that of a job could be any number.
+            // There is no limit on the number of paths that contain other identifiers than those of jobs.
             if slashed.len() >= MAX_SLASHED {
                 slashed.clear();
             }
@@ -399,10 +399,10 @@ impl Http {
     }
 }
 
-/// How many routes with a slash at their end are remembered.
+/// The maximum number of routes with a trailing slash that are remembered.
 const MAX_SLASHED: usize = 100;
 
-/// The path of a URL that was checked.
+/// Returns the path of a URL that was checked.
 fn path_of(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     url[after_scheme..].find('/').map_or("", |at| &url[after_scheme + at..])

@@ -296,17 +296,17 @@ pub use types::{
 };
 pub use wait::{WaitForJobs, WaitOptions};
 
-/// The README's programs are compiled with the tests.
+/// Compiles the programs of the README with the tests.
 #[cfg(all(doctest, feature = "simulator"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Compiles the recipes of the contract.
+/// Compiles the recipes of the HTTP contract with the tests.
 #[cfg(all(doctest, feature = "simulator"))]
 #[doc = include_str!("../HTTP.md")]
 struct Http;
 
-/// For the fuzz targets, which cannot see what is private.
+/// Gives the fuzz targets access to private items.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

@@ -1,11 +1,11 @@
-//! Looks up the address of the server and keeps it for a short while.
+//! Looks up the address of the server and caches it for a short while.
 //!
-//! ureq asks its resolver for every request, before it looks for a pooled connection, and its own resolver
-//! starts a thread for every look-up with a time limit. This one starts at most one look-up at a time, and
-//! keeps what arrives after its caller has left.
+//! ureq calls its resolver for every request, before it searches its pool for a connection, and its own resolver starts
+//! a thread for every look-up with a time limit. This one runs at most one look-up for a host at a time, and keeps a
+//! result that arrives after its caller has given up.
 //!
-//! Like `connector`, this uses a part of ureq that may change in a minor version: hence the upper bound in
-//! `Cargo.toml`.
+//! Like `connector`, this uses a part of ureq that may change in a minor version. Therefore `Cargo.toml` has an upper
+//! bound for the version of ureq.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -22,7 +22,7 @@ use crate::clock::{Clock, DECADES};
 use crate::stop::{self, POLL_INTERVAL, StopToken};
 use crate::sync::lock;
 
-/// Marks an error from before the connection stood: nothing was sent.
+/// Marks an error that occurred before the connection was established: nothing was sent.
 #[derive(Debug)]
 pub(crate) struct NotConnected(pub(crate) ureq::Error);
 
@@ -43,10 +43,10 @@ impl std::fmt::Display for NotConnected {
 
 impl std::error::Error for NotConnected {}
 
-/// How long addresses are used. A connection that cannot be made ends it earlier.
+/// How long addresses are used, unless connecting to them fails.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// ureq's list of addresses has no room for more.
+/// The capacity of ureq's list of addresses.
 const MAX_ADDRESSES: usize = 16;
 
 type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
@@ -72,11 +72,11 @@ struct Addresses {
     found_at: Instant,
 }
 
-/// A look-up under way, on a thread of its own.
+/// A look-up in progress, on a thread of its own.
 #[derive(Clone)]
 struct Pending {
     host: String,
-    /// After a fork the thread is not there.
+    /// The process that started the thread. After a fork, the thread does not exist in the child.
     process: u32,
     outcome: Arc<Outcome>,
 }
@@ -181,7 +181,7 @@ impl CachingResolver {
         Ok(outcome)
     }
 
-    /// At most as many as fit, the preferred one first.
+    /// Returns as many addresses as the list can hold, the preferred one first.
     fn in_order(&self, mut addresses: Vec<SocketAddr>) -> ResolvedSocketAddrs {
         if let Some(preferred) = self.state().preferred {
             // The sort is stable.
@@ -229,7 +229,7 @@ impl std::fmt::Debug for CachingResolver {
     }
 }
 
-/// The address that the URL itself holds, if it names none by a host name.
+/// Returns the address in the URL, if it has one in place of a host name.
 fn literal(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -358,7 +358,7 @@ mod tests {
             stop.stop();
             caller.join().unwrap().saturating_duration_since(stopped)
         });
-        // The look-up itself would not end.
+        // The look-up itself does not end.
         assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
         assert_eq!(started.load(Ordering::SeqCst), 1, "one look-up for all of them");
         drop(release);

@@ -1,4 +1,4 @@
-//! Whether a request is retried, and after what delay. Pure: no clock, no network.
+//! Whether a request is retried, and after which delay. Pure: no clock, no network.
 
 #[cfg(test)]
 mod fleet;
@@ -13,9 +13,9 @@ impl Idempotency {
         kind.is_transient()
             && match self {
                 Idempotency::Safe => true,
-                // The server may still be at it: a second rename could undo a later one.
+                // The server may still be processing the request: a second rename could undo a later one.
                 Idempotency::Idempotent => !kind.is_response_timeout(),
-                // A 503 does not count: Varnish was seen to send it after the backend had accepted the job.
+                // A 503 is excluded: Varnish has been seen to send it after the backend had accepted the job.
                 Idempotency::NonIdempotent => {
                     matches!(kind, ErrorKind::NotConnected { .. } | ErrorKind::Status { status: 429, .. })
                 }
@@ -23,13 +23,13 @@ impl Idempotency {
     }
 }
 
-/// How many times a request is retried and how long the delays are.
+/// How often a request is retried, and how long the delays are.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
     pub(crate) max_retries: u32,
     pub(crate) first_pause: Duration,
     pub(crate) max_pause: Duration,
-    /// The longest `Retry-After` that is honoured. Beyond it the error is returned at once.
+    /// The longest `Retry-After` that is honoured. If it is longer, the error is returned at once.
     pub(crate) max_retry_after: Duration,
 }
 
@@ -45,10 +45,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The delay before the next attempt, or `None` if there is to be none.
+    /// Returns the delay before the next attempt, or `None` if there is to be none.
     ///
-    /// `attempts` is the number of attempts so far, `remaining` the time before the deadline, and `jitter` is
-    /// in `0.0..1.0`.
+    /// `attempts` is the number of attempts so far, `remaining` is the time before the deadline, and `jitter` is in
+    /// `0.0..1.0`.
     pub(crate) fn delay(
         &self,
         idempotency: Idempotency,
@@ -66,7 +66,7 @@ impl RetryPolicy {
             None => {
                 let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
                 let full = self.first_pause.saturating_mul(factor).min(self.max_pause).min(DECADES);
-                // Clients that failed together must not all come back together.
+                // Clients that failed at the same time must not retry at the same time.
                 full.mul_f64(1.0 - jitter / 4.0)
             }
         };
@@ -74,17 +74,18 @@ impl RetryPolicy {
     }
 }
 
-/// Adds up to half of `asked` to a wait: threads that were told to come back at the same time must not. At least
-/// half of the time that remains after the wait is left for the attempt.
+/// Adds up to half of `asked` to a wait, because threads that were told to come back at the same time must not do so.
+/// At least half of the time that remains after the wait is left for the attempt.
 fn spread(wait: Duration, asked: Duration, remaining: Duration, jitter: f64) -> Duration {
     wait + asked.min(remaining.saturating_sub(wait)).mul_f64(jitter / 2.0)
 }
 
 /// The retries that a client may spend on a service that does not recover.
 ///
-/// A retry that fails is spent, one that succeeds is given back, and ten calls that need no retry earn one. What
-/// they earn beyond the initial budget halves every ten seconds. So a client with many calls can retry all of them
-/// after a short failure, and one with few calls adds little to an outage, however long it has been running.
+/// A retry that fails is spent, one that succeeds is given back, and ten calls that need no retry earn one. The part of
+/// the budget that exceeds the initial one halves every ten seconds. A client with many calls can therefore retry all
+/// of them after a short failure, and a client with few calls adds little to an outage, however long the client has
+/// been running.
 #[derive(Debug, Clone)]
 pub(crate) struct RetryBudget {
     /// In tenths of a retry, like `balance`.
@@ -105,7 +106,7 @@ impl RetryBudget {
     /// Spends a retry after `kind` and returns its cost, or `None` if the budget does not allow it.
     pub(crate) fn try_spend(&mut self, kind: &ErrorKind, now: Instant) -> Option<u32> {
         self.halve(now);
-        // A server that limits the rate is well and says when to come back. What it rejects would use up the
+        // A server that limits the rate is healthy and says when to come back. Its rejections must not use up the
         // budget that is meant for failures.
         let is_asked_for = matches!(kind, ErrorKind::Status { status: 429, retry_after: Some(_), .. });
         let cost = if is_asked_for { 0 } else { Self::COST };
@@ -133,7 +134,7 @@ impl RetryBudget {
     }
 }
 
-/// The last `Retry-After` that one call of a client received. Other calls wait for it as well.
+/// The last `Retry-After` that a call of a client received. Other calls wait for it as well.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hold(Option<Held>);
 
@@ -145,7 +146,7 @@ struct Held {
 }
 
 impl Hold {
-    /// Records a `Retry-After`. It never shortens an earlier one.
+    /// Records a `Retry-After`. It does not shorten an earlier one.
     pub(crate) fn extend(&mut self, now: Instant, asked: Duration) {
         let until = saturating_add(now, asked);
         if self.0.is_none_or(|held| held.until < until) {
@@ -153,9 +154,11 @@ impl Hold {
         }
     }
 
-    /// The delay before a request may be sent, or `None` if it may be sent now. The request is hopeless if the
-    /// delay is not less than `remaining`, the time before its deadline. `told` is the pause that the server asked
-    /// this call for, and when: the call is not held by what the server said before, or by a pause that is no longer.
+    /// Returns the delay before a request may be sent, or `None` if it may be sent now. If the delay is not less than
+    /// `remaining`, the time before its deadline, the request cannot succeed.
+    ///
+    /// `told` is the pause that the server requested in response to this call, and when. An earlier pause, or one that
+    /// is not longer, does not delay the call.
     pub(crate) fn delay(
         &self,
         now: Instant,
@@ -168,7 +171,7 @@ impl Hold {
         Some(spread(held.until - now, held.asked, remaining, jitter))
     }
 
-    /// Ends the hold if a request that was sent after it began has succeeded: the server accepts requests again.
+    /// Ends the hold if a request that was sent after its beginning has succeeded: the server accepts requests again.
     pub(crate) fn accepted(&mut self, sent: Instant) {
         self.0 = self.0.filter(|held| sent < held.since);
     }
@@ -320,7 +323,7 @@ mod tests {
             assert_eq!(budget.try_spend(&status(503), now), Some(10));
         }
         assert_eq!(budget.try_spend(&status(503), now), None);
-        // Time alone brings nothing back.
+        // Time alone gives nothing back.
         assert_eq!(budget.try_spend(&status(503), now + LONG), None);
     }
 
@@ -335,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Counts the retries that are left.
+    /// Returns the number of retries that are left.
     fn left(budget: &RetryBudget, now: Instant) -> u32 {
         let mut budget = budget.clone();
         (0..).take_while(|_| budget.try_spend(&TIMEOUT, now).is_some()).count() as u32

@@ -1,8 +1,9 @@
-//! Locks that outlive a panic.
+//! Locks that ignore poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks the mutex, also after a panic of another thread: what it guards is not left half-changed.
+/// Locks the mutex, even if another thread panicked while it held the lock. The values of this crate that a mutex
+/// guards stay consistent.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

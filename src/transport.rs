@@ -1,8 +1,9 @@
-//! Makes exactly one attempt: a request goes out, and what was received or what went wrong comes back.
+//! Makes exactly one attempt: sends a request, and returns what was received or what failed.
 //!
-//! With `config`, which parses URLs, and `connector` and `resolver` below it, the only file that names ureq.
+//! This is the only file that sends requests with ureq. `connector` and `resolver` extend ureq, and `config` and `raw`
+//! use its types for URLs and headers.
 
-// An attempt's error is short-lived.
+// The error of an attempt is short-lived.
 #![allow(clippy::result_large_err)]
 
 use std::io::{self, Read};
@@ -19,20 +20,20 @@ use crate::raw::{RawRequest, RawResponse};
 use crate::resolver::{CachingResolver, NotConnected};
 use crate::stop::{self, StopToken};
 
-/// How much is kept of the body of an error response.
+/// How many bytes of the body of an error response are kept.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
 
-/// Longer than the pauses of a wait, so its polls share a connection.
+/// This is longer than the pauses of a wait, so that its polls share a connection.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// The server may close an idle connection just when a request goes out on it. A submission cannot be
-/// retried then, so it uses a connection only while that is unlikely.
+/// The server may close an idle connection at the moment at which a request is sent on it, and a submission cannot be
+/// retried then. It therefore uses a connection only while that is unlikely.
 const MAX_IDLE_FOR_SUBMISSIONS: Duration = Duration::from_secs(5);
 
-/// Calls on many jobs go out several at a time.
+/// Methods for many jobs send several requests at a time.
 const MAX_IDLE_CONNECTIONS: usize = 16;
 
-/// One connection pool.
+/// A connection pool and its settings.
 pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
@@ -42,11 +43,11 @@ pub(crate) struct Transport {
     proxy: Option<Proxy>,
 }
 
-/// An attempt without a response, or with one that is broken.
+/// The failure of an attempt: no response, or one that is broken.
 #[derive(Debug)]
 pub(crate) struct AttemptError {
     pub(crate) kind: ErrorKind,
-    /// From the head of a response whose body is broken.
+    /// The request id in the head of a response whose body is broken.
     pub(crate) request_id: Option<String>,
 }
 
@@ -114,7 +115,7 @@ impl Transport {
         outcome
     }
 
-    /// The next requests use new connections.
+    /// Ensures that the next requests use new connections.
     pub(crate) fn distrust_idle_connections(&self) {
         self.pool_health.distrust_idle_connections();
     }
@@ -146,8 +147,8 @@ impl Transport {
                 }
             })?;
         } else {
-            // Read to its end if it is short, so the connection can be used again. Of a body that is
-            // longer or broken, the beginning is shown.
+            // A short body is read to its end, so that the connection can be used again. Of a body that is longer or
+            // broken, only the beginning is kept.
             let read = read(&mut received, MAX_ERROR_BODY, &mut response.body);
             if let (Err(error), true) = (read, stop::current().is_some_and(|stop| stop.is_stopped())) {
                 let kind = self.error_kind(error, within, "the body of the response is broken");
@@ -166,7 +167,7 @@ impl Transport {
     ) -> Result<http::Response<Body>, ureq::Error> {
         let mut builder = http::Request::builder().method(request.method.as_str()).uri(url);
         if let Some(headers) = builder.headers_mut() {
-            // Each replaces an earlier one with the same name.
+            // Each header replaces an earlier one with the same name.
             for (name, value) in self.headers.iter().chain([&api_key.header]) {
                 headers.insert(name, value.clone());
             }
@@ -179,7 +180,7 @@ impl Transport {
         let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };
         match &request.body {
             Some(body) => self.run(builder.body(body.as_slice())?, within, max_idle),
-            // Without this a request of this kind without a body goes out chunked.
+            // Without this, a request with such a method and no body is sent chunked.
             None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => {
                 self.run(builder.body([].as_slice())?, within, max_idle)
             }
@@ -194,11 +195,12 @@ impl Transport {
         max_idle: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
         let request = self.agent.configure_request(request);
-        // ureq's only limit that bounds everything: look-up, connection, sending, a body that trickles.
+        // This is the only limit of ureq that bounds everything: look-up, connecting, sending, a body that arrives
+        // slowly.
         self.agent.run(request.timeout_global(Some(within)).max_idle_age(max_idle).build())
     }
 
-    /// What an error means. `broken` describes a response that cannot be understood.
+    /// Describes an error. `broken` describes a response that cannot be understood.
     fn error_kind(&self, error: ureq::Error, within: Duration, broken: &str) -> ErrorKind {
         let error = match error {
             ureq::Error::Other(inner) => match inner.downcast::<NotConnected>() {
@@ -208,7 +210,7 @@ impl Transport {
             error => error,
         };
         match error {
-            // Found before anything was sent.
+            // This was found before anything was sent.
             ureq::Error::Http(error) => ErrorKind::NotConnected {
                 reason: format!("the request cannot be sent: {}", sanitize(&error.to_string(), 200)),
                 timed_out: None,
@@ -217,14 +219,14 @@ impl Transport {
             ureq::Error::Timeout(_) => ErrorKind::Timeout { within },
             ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
             ureq::Error::Io(error) => io_error_kind(&error, broken),
-            // A compressed body that was cut.
+            // This is a compressed body that is incomplete.
             #[cfg(feature = "gzip")]
             ureq::Error::Decompress(_, error) => io_error_kind(&error, broken),
             error => ErrorKind::BadResponse(format!("{broken}: {}", sanitize(&error.to_string(), 300))),
         }
     }
 
-    /// What an error from before the connection stood means.
+    /// Describes an error that occurred before the connection was established.
     fn not_connected(&self, error: ureq::Error, within: Duration) -> ErrorKind {
         if is_about_tls(&error) {
             let mut reason = reason(&error);
@@ -265,7 +267,7 @@ impl Transport {
         if let Some(Proxy { shown, .. }) = &self.proxy {
             reason = format!("the proxy {shown}: {reason}");
         }
-        // A proxy that refuses will refuse again.
+        // A proxy that refuses a request will refuse it again.
         let is_refusal =
             matches!(&error, ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 4"));
         ErrorKind::NotConnected { reason, timed_out, retryable: !is_refusal }
@@ -298,7 +300,7 @@ fn io_error_kind(error: &io::Error, broken: &str) -> ErrorKind {
 fn is_about_tls(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
-        // How rustls reports a certificate that it does not trust, and a server that does not speak TLS.
+        // rustls reports a certificate that it does not trust, and a server that does not speak TLS, in this way.
         ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         #[cfg(feature = "rustls")]
         ureq::Error::Rustls(_) => true,
@@ -334,7 +336,7 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
     outcome
 }
 
-/// The standard name of a status.
+/// Returns the standard name of a status.
 pub(crate) fn reason_of(status: u16) -> &'static str {
     let status = http::StatusCode::from_u16(status).ok();
     status.and_then(|status| status.canonical_reason()).unwrap_or("(a status without a name)")
@@ -373,7 +375,7 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
         }
     }
     let roots = if cfg!(feature = "platform-verifier") {
-        // The verifier takes no further roots, and a list in its place would drop the system's.
+        // The verifier accepts no further roots, and a list in its place would exclude those of the system.
         if !added.is_empty() {
             return Err(Error::input(
                 "add_root_certificates cannot be combined with the feature platform-verifier: add the \

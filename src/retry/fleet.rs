@@ -1,6 +1,6 @@
-//! What many clients do to a service, simulated in virtual time with the policy, the budget and the hold of this
-//! crate. There are no threads, sockets or clocks in the simulated world, and the random numbers have fixed seeds, so
-//! `fleet.md` can be compared with the results to the last digit.
+//! The effect of many clients on a service, simulated in virtual time with the policy, the budget and the hold of this
+//! crate. The simulation uses no threads, sockets or clocks for the clients, and the random numbers have fixed seeds,
+//! so the results can be compared with `fleet.md` to the last digit.
 
 mod limit;
 mod outage;
@@ -27,18 +27,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// In `0..bound`.
+    /// Returns a number in `0..bound`.
     fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
-    /// In `0.0..1.0`.
+    /// Returns a number in `0.0..1.0`.
     fn jitter(&mut self) -> f64 {
         f64::from((self.next() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     }
 }
 
-/// Events in the order of time, and of insertion where the time is equal.
+/// Events in the order of time, and in the order of insertion if the time is equal.
 struct Queue<E>(BinaryHeap<Reverse<(Duration, u64, E)>>, u64);
 
 impl<E: Ord> Queue<E> {

@@ -19,7 +19,7 @@ pub(super) struct Service {
     pub(super) api_key: &'static str,
     /// Sorted by the time of submission, the oldest first.
     jobs: Vec<StoredJob>,
-    /// Of every job that ever was, by its serial number.
+    /// The time of submission of every job that was ever added, by its serial number.
     submission_times: Vec<i128>,
     /// The job of each payload that was submitted.
     submitted: HashMap<String, JobId>,

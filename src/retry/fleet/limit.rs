@@ -5,16 +5,16 @@ use crate::retry::Hold;
 
 use std::collections::VecDeque;
 
-/// How a thread treats a `Retry-After`.
+/// How a thread responds to a `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Policy {
-    /// It waits for exactly as long.
+    /// It waits for exactly that time.
     Alone,
     /// It adds up to half at random.
     Spread,
-    /// In addition all other calls and retries wait.
+    /// In addition, all other calls and retries wait.
     HoldAll,
-    /// In addition all calls wait that were not told how long, until a request is accepted.
+    /// In addition, all calls that were not told to wait themselves wait until a request is accepted.
     Ours,
 }
 
@@ -31,15 +31,15 @@ impl Policy {
     }
 }
 
-/// How the service counts. A rejected request is told to wait for a second, the shortest time that a
-/// `Retry-After` other than 0 can name.
+/// How the service counts requests. A request that is rejected is told to wait for a second, which is the shortest time
+/// other than 0 that a `Retry-After` can express.
 #[derive(Debug, Clone, Copy)]
 enum Limit {
-    /// As `limit_req` of nginx with `rate=20r/s burst=5 nodelay`.
+    /// Like `limit_req` of nginx with `rate=20r/s burst=5 nodelay`.
     Bucket,
     /// At most 20 requests in each second of the clock.
     FixedWindow,
-    /// At most 20 requests in any second, those that are rejected included.
+    /// At most 20 requests in any second, including those that are rejected.
     SlidingWindow,
 }
 
@@ -84,7 +84,7 @@ struct Call {
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A call begins or goes on.
+    /// A call begins or continues.
     Ready,
     Responded {
         is_success: bool,
@@ -113,12 +113,12 @@ impl Simulation {
         if self.policy == Policy::Alone { 0.0 } else { self.random.jitter() }
     }
 
-    /// How long a call has to wait before its next request, because of what another call was told.
+    /// Returns how long a call must wait before its next request, because another call was told to wait.
     fn held(&mut self, call: &Call, now: Duration) -> Option<Duration> {
         let was_told_itself = call.attempts > 0;
         match self.policy {
             Policy::Alone | Policy::Spread => return None,
-            // No pause is longer than its own.
+            // No pause is longer than the one of this call.
             Policy::Ours if was_told_itself => return None,
             Policy::HoldAll | Policy::Ours => {}
         }
@@ -134,7 +134,7 @@ impl Simulation {
         }
     }
 
-    /// The pause before the next attempt, or `None` if the call fails.
+    /// Returns the pause before the next attempt, or `None` if the call fails.
     fn rejected(&mut self, call: &mut Call, now: Duration) -> Option<Duration> {
         let kind = status(429, Some(SECOND));
         self.hold.extend(self.start + now, SECOND);
@@ -145,7 +145,7 @@ impl Simulation {
     }
 }
 
-/// For 20 seconds the threads make one call after another. A response takes 5 ms, more or less.
+/// Simulates threads that make one call after another for 20 seconds. A response takes about 5 ms.
 fn limited(policy: Policy, limit: Limit) -> Outcome {
     let start = Instant::now();
     let mut simulation = Simulation {
@@ -190,7 +190,7 @@ fn limited(policy: Policy, limit: Limit) -> Outcome {
                 }
             },
         }
-        // A thread does not wake to the microsecond.
+        // A thread does not wake up exactly on time.
         let late = Duration::from_micros(simulation.random.below(1000).into());
         queue.push(next + late, (thread, Event::Ready));
     }

@@ -1,4 +1,4 @@
-//! 10,000 quiet clients in an outage of ten minutes, and one busy client in an outage of a second.
+//! 10,000 clients with few calls in an outage of ten minutes, and one busy client in an outage of one second.
 
 use super::*;
 
@@ -8,10 +8,11 @@ use std::thread;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Policy {
     NoRetries,
-    /// openai-python: two retries after 0.5 and 1 second less up to a quarter, as often as they are needed.
+    /// Like openai-python: two retries after 0.5 and 1 second, less up to a quarter, without a limit on their total
+    /// number.
     NoBudget,
-    /// The standard mode of botocore. A retry costs 5 of 500. If it succeeds, they are given back, and a call that
-    /// needs no retry earns 1. The pauses are random, up to 1 and 2 seconds.
+    /// The standard mode of botocore. A retry costs 5 of 500 tokens. If it succeeds, they are given back, and a call
+    /// that needs no retry earns 1. The pauses are random, up to 1 and 2 seconds.
     Botocore,
     Ours,
 }
@@ -65,17 +66,17 @@ impl Budget {
     }
 }
 
-/// One call after another.
+/// The call that a client or a thread is making.
 #[derive(Clone, Default)]
 struct Call {
     started: Duration,
     attempts: u32,
-    /// What its last retry cost.
+    /// The cost of its last retry.
     spent: u32,
     was_hit: bool,
 }
 
-/// What all clients of a simulation share.
+/// The state that all clients of a simulation share.
 struct World {
     policy: Policy,
     retries: RetryPolicy,
@@ -96,7 +97,7 @@ impl World {
         }
     }
 
-    /// The pause before the next attempt of a call that met a 503, or `None` if the call is lost.
+    /// Returns the pause before the next attempt of a call that received a 503, or `None` if the call is lost.
     fn retry(&mut self, call: &mut Call, budget: &mut Budget, now: Duration) -> Option<Duration> {
         let jitter = self.random.jitter();
         let remaining = TIMEOUT.saturating_sub(now - call.started);
@@ -111,12 +112,12 @@ impl World {
 }
 
 const CLIENTS: u32 = 10_000;
-/// The outage begins after a minute, lasts ten, and is followed by one more. In milliseconds.
+/// In milliseconds. The outage begins after one minute, lasts for ten minutes, and is followed by another minute.
 const OUTAGE: std::ops::Range<u32> = 60_000..660_000;
 const END: u32 = 720_000;
 
-/// When each client acts next, in milliseconds: a wheel of lists, because a heap of all clients takes too long in a
-/// debug build. An event lies at most a turn of the wheel ahead.
+/// When each client acts next, in milliseconds. This is a wheel of lists, because a heap of all clients takes too long
+/// in a debug build. An event lies at most one turn of the wheel ahead.
 struct Wheel {
     first: Vec<u32>,
     next: Vec<u32>,
@@ -143,7 +144,7 @@ impl Wheel {
     }
 }
 
-/// What happened in each second, by the second in which a call began or a request was sent.
+/// The events of each second, by the second in which a call began or a request was sent.
 struct Seconds {
     calls: Vec<u32>,
     lost: Vec<u32>,
@@ -156,7 +157,7 @@ impl Seconds {
         Seconds { calls: none(), lost: none(), requests: none() }
     }
 
-    /// The requests for each call, in the whole outage and in its worst minute.
+    /// Returns the number of requests for each call, in the whole outage and in its worst minute.
     fn load(&self) -> (f64, f64) {
         let load = |from: u32, to: u32| {
             let sum = |counts: &[u32]| f64::from(counts[from as usize..to as usize].iter().sum::<u32>());
@@ -166,7 +167,8 @@ impl Seconds {
         (load(from, to), (from..to).step_by(60).map(|minute| load(minute, minute + 60)).fold(0.0, f64::max))
     }
 
-    /// The seconds from the end of the outage until 99 % of the calls that begin succeed, and go on to.
+    /// Returns the seconds from the end of the outage until 99 % of the calls that begin in each second succeed, for
+    /// the rest of the simulation.
     fn recovery(&self) -> usize {
         let after = (OUTAGE.end / 1000) as usize;
         let is_bad = |second: &usize| self.lost[*second] * 100 > self.calls[*second];
@@ -174,8 +176,8 @@ impl Seconds {
     }
 }
 
-/// Each client makes a call every 10 seconds on average. Without retries these are 1000 requests/s. The service
-/// handles 1300, none in the outage, and responds with 503 to those beyond.
+/// Simulates clients that each make a call every 10 seconds on average. Without retries these are 1000 requests/s. The
+/// service handles 1300 requests/s, or none in the outage, and responds with 503 to the rest.
 fn outage(policy: Policy) -> Seconds {
     let mut world = World::new(policy);
     let mut wheel = Wheel::new();
@@ -217,8 +219,8 @@ enum Event {
     Responded { is_success: bool },
 }
 
-/// The threads of one client make one call after another. A response takes 50 ms. For a second, after `warm_up`,
-/// every request fails. Returns how many calls were lost and how many met a failure.
+/// Simulates threads of one client that make one call after another. A response takes 50 ms. Every request fails for
+/// one second after `warm_up`. Returns how many calls were lost and how many met a failure.
 fn blip(policy: Policy, threads: usize, warm_up: Duration) -> (u32, u32) {
     let second = Duration::from_secs(1);
     let latency = Duration::from_millis(50);
@@ -265,7 +267,7 @@ fn blip(policy: Policy, threads: usize, warm_up: Duration) -> (u32, u32) {
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// The outage for all policies, side by side because each takes about a second in a debug build.
+/// Simulates the outage for all policies, in parallel because each takes about a second in a debug build.
 fn outages() -> &'static [Seconds] {
     static OUTAGES: OnceLock<Vec<Seconds>> = OnceLock::new();
     OUTAGES.get_or_init(|| {
@@ -314,6 +316,6 @@ fn a_blip_costs_a_busy_client_no_call() {
 #[test]
 fn a_second_of_successes_earns_enough_for_a_blip() {
     assert_eq!(blip(Policy::Ours, 16, Duration::from_secs(1)).0, 0);
-    // There is no more than the initial budget at the very start.
+    // At the start there is only the initial budget.
     assert!(blip(Policy::Ours, 16, Duration::ZERO).0 > 0);
 }
