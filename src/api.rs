@@ -101,7 +101,7 @@ fn problem_of_id(id: &str) -> Option<&'static str> {
     })
 }
 
-/// What the status and the headers of a response mean.
+/// Methods that interpret the status and the headers of a response.
 impl RawResponse {
     fn message(&self) -> Option<String> {
         let body = self.secrets.hide(&String::from_utf8_lossy(&self.body));

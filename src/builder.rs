@@ -139,7 +139,7 @@ impl ClientBuilder {
     /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
     ///
     /// Looking up the server's host name is not included. The [`attempt_timeout`](ClientBuilder::attempt_timeout)
-    /// bounds it.
+    /// bounds it, or for submissions the [`timeout`](ClientBuilder::timeout).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
@@ -213,7 +213,7 @@ impl ClientBuilder {
     }
 
     /// Sets the proxy, such as `http://user:password@proxy.example:3128`, in place of the one configured in the
-    /// environment. Unlike that one, it is also used for a server on this machine.
+    /// environment. It is also used for a server on this machine and for hosts in `NO_PROXY`.
     ///
     /// The client asks the proxy for a tunnel (`CONNECT`). With an `https://` address, the proxy therefore does not see
     /// the API key. With plain `http://` it can read everything.

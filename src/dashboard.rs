@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-/// How [`Job::visualize_with`](crate::Job::visualize_with) shows the dashboard.
+/// The mode of [`Job::visualize_with`](crate::Job::visualize_with), which decides how the dashboard is shown.
 ///
 /// `true` converts to [`Browser`](VisualizeMode::Browser) and `false` to [`Link`](VisualizeMode::Link), like the flag
 /// `open_browser` of the Python SDK.

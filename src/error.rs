@@ -342,7 +342,7 @@ impl Error {
             Some(Context { earlier, .. }) => {
                 self.kind().may_have_been_processed() || earlier.may_have_been_processed
             }
-            // A wait that timed out, and what came of cancelling the job.
+            // For a wait that timed out, this says whether the job may have been cancelled.
             None => self.kind().may_have_been_processed(),
         }
     }

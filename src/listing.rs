@@ -215,6 +215,9 @@ impl JobsIter {
     /// [`cursor`](JobsIter::cursor) are the same as without it. The iterator holds two pages at a time, and if the
     /// caller stops early, it may have requested one page more. One thread fetches all pages. When the iterator is
     /// dropped, the thread abandons its request and ends.
+    ///
+    /// The [`timeout`](crate::ClientBuilder::timeout) of the client then applies to each page instead of each `next`.
+    /// The two differ only if the server sends empty pages.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self

@@ -1,7 +1,7 @@
 //! Looks up the address of the server and caches it for a short while.
 //!
 //! ureq calls its resolver for every request, before it searches its pool for a connection, and its own resolver starts
-//! a thread for every look-up with a time limit. This one runs at most one look-up for a host at a time, and keeps a
+//! a thread for every lookup with a time limit. This one runs at most one lookup for a host at a time, and keeps a
 //! result that arrives after its caller has given up.
 //!
 //! Like `connector`, this uses a part of ureq that may change in a minor version. Therefore `Cargo.toml` has an upper
@@ -72,7 +72,7 @@ struct Addresses {
     found_at: Instant,
 }
 
-/// A look-up in progress, on a thread of its own.
+/// A lookup in progress, on a thread of its own.
 #[derive(Clone)]
 struct Pending {
     host: String,
@@ -358,7 +358,7 @@ mod tests {
             stop.stop();
             caller.join().unwrap().saturating_duration_since(stopped)
         });
-        // The look-up itself does not end.
+        // The lookup itself does not end.
         assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
         assert_eq!(started.load(Ordering::SeqCst), 1, "one look-up for all of them");
         drop(release);

@@ -14,7 +14,7 @@ use crate::sync::lock;
 /// left for a machine that is busy.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Stops calls from another thread, such as a Ctrl-C handler or the shutdown of a service.
+/// A token that stops calls from another thread, such as a Ctrl-C handler or the shutdown of a service.
 ///
 /// A client made by [`Client::with_stop`](crate::Client::with_stop) watches the token. After [`stop`](StopToken::stop),
 /// each of its calls returns within 100 milliseconds with an error for which [`is_stopped`](crate::Error::is_stopped)

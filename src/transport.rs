@@ -195,7 +195,7 @@ impl Transport {
         max_idle: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
         let request = self.agent.configure_request(request);
-        // This is the only limit of ureq that bounds everything: look-up, connecting, sending, a body that arrives
+        // This is the only limit of ureq that bounds everything: lookup, connecting, sending, a body that arrives
         // slowly.
         self.agent.run(request.timeout_global(Some(within)).max_idle_age(max_idle).build())
     }

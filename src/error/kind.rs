@@ -52,7 +52,6 @@ pub(crate) enum ErrorKind {
     /// Another call of the client was told to come back later, and there is no time for that.
     #[error("not tried: the server asked this client to wait another {} (Retry-After), and the call has less time left",
             seconds(*retry_after))]
-    /// The server asked another call of the client to wait, and this call has less time than that.
     Held { retry_after: Duration },
     /// A stop token ended the call. Whatever was in flight then was abandoned.
     #[error("stopped{}", if *is_in_flight { " before the response came" } else { "; no request was in flight" })]

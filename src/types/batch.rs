@@ -83,7 +83,7 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     })
 }
 
-/// What the service did with one payload of a batch.
+/// The status of one payload of a batch: what the service did with it.
 ///
 /// # Examples
 ///
@@ -122,7 +122,7 @@ impl SubmissionStatus {
     }
 }
 
-/// What is known about a batch submission that failed.
+/// The known part of the outcome of a batch submission that failed.
 ///
 /// [`Error::partial_batch`](crate::Error::partial_batch) returns one. The ranges are indices into the payloads.
 /// Together they cover all payloads.
