@@ -537,8 +537,8 @@ impl Client {
     ///
     /// At the start of a poll, the first page or the first 16 requests by id are sent at once. Further requests are
     /// sent at a rate of 20 a second, which bounds the requests of a wait for any number of jobs. The table shows the
-    /// number of requests in the first minute with the default intervals, if the jobs are the newest of the account and
-    /// if 100,000 other jobs are newer; less is better. In later minutes there are about half as many.
+    /// approximate number of requests in the first minute with the default intervals, if the jobs are the newest of the
+    /// account and if 100,000 other jobs are newer; less is better. In later minutes there are about half as many.
     ///
     /// | jobs | newest | behind 100,000 |
     /// |---|---|---|
