@@ -103,7 +103,9 @@ fn load(file: &str) -> Result<Jobs> {
     };
     let job = |line: &str| match line.split_once('\t') {
         Some((id, payload)) if id != IN_DOUBT => Ok((payload.to_owned(), id.to_owned())),
-        _ => Err(format!("{file}: put the id of this job in place of `?`, or delete the line: {line}")),
+        _ => {
+            Err(format!("{file}: put the id from the dashboard in place of `?`, or delete the line: {line}"))
+        }
     };
     Ok(text.lines().map(job).collect::<Result<_, _>>()?)
 }

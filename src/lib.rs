@@ -1,178 +1,412 @@
-//! A blocking SDK for job management on [Atomiverse](https://atomiverse.com), a cloud for quantum chemistry:
-//! submit jobs and wait for them, list, iterate, rename, cancel and delete them, and open their dashboards.
-//! No async runtime.
+//! A blocking SDK for job management on [Atomiverse](https://atomiverse.com), a cloud for quantum chemistry. It submits
+//! jobs and waits for them, lists and iterates over a user's jobs, renames, cancels and deletes them, and opens a job's
+//! dashboard in the browser. It returns typed values and errors that say what to do next. By default every call is
+//! bounded in time. There is no async runtime.
 //!
-//! # From the top
+//! **The HTTP API is an assumption**, and the crate has never been run against the real service: see [What is
+//! assumed](#what-is-assumed).
 //!
-//! - A [`Client`] talks to the service. Its methods block until they are done, for a bounded time.
-//! - A [`JobSummary`] describes a job: id, name, [state](JobState), type, time, charge, and the molecule.
-//!   [`Client::iter_jobs`] iterates over all of them, page by page.
-//! - An [`Error`] says what failed, on which job, what the server said, and what can be done.
+//! # Overview
 //!
-//! # By need
+//! Most programs use three types:
 //!
-//! Whole programs for most of these are in the folder `examples` of the repository.
+//! - A [`Client`] makes the calls. [`Client::from_env`] reads the API key from `ATOMIVERSE_API_KEY`. A client is cheap
+//!   to clone, and its clones share their connections.
+//! - A [`JobSummary`] describes one job: its id, name, [state](JobState), type, time of submission, charge and
+//!   molecule. [`Client::iter_jobs`] yields the jobs of the whole history, page by page.
+//! - An [`Error`] is one line that says what failed, on which job, what the server said, and what to do. Its methods
+//!   say what it means for a program, such as [`is_not_found`](Error::is_not_found) or
+//!   [`is_transient`](Error::is_transient).
 //!
-//! ## Failed jobs since yesterday
+//! This program prints the 20 newest jobs:
 //!
 //! ```no_run
-//! use atomiverse::{Client, JobState};
-//! use std::time::{Duration, SystemTime};
-//!
 //! fn main() -> atomiverse::Result<()> {
-//!     let client = Client::from_env()?; // ATOMIVERSE_API_KEY
-//!     let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
-//!     for job in client.iter_jobs() {
+//!     let client = atomiverse::Client::from_env()?;
+//!     for job in client.iter_jobs().max_jobs(20) {
 //!         let job = job?;
-//!         let is_new = job.created_at.to_system_time().is_some_and(|submitted| submitted >= yesterday);
-//!         if is_new && job.state == JobState::Failed {
-//!             println!("{} {}", job.job_id, job.name.as_deref().unwrap_or("-"));
-//!         }
+//!         println!("{} {} {}", job.job_id, job.state, job.name.unwrap_or_default());
 //!     }
 //!     Ok(())
 //! }
 //! ```
 //!
+//! There is a guide for each of three kinds of program, with a whole program in each: [a script](guide::script), [a
+//! build tool](guide::build_tool), and [a service](guide::service). To try things out without a key, use the
+//! [simulator](#test-your-own-tool-offline).
+//!
+//! # Cookbook
+//!
+//! In these recipes, `client` is a [`Client`].
+//!
+//! - [Failed jobs since yesterday](#failed-jobs-since-yesterday)
+//! - [Core-seconds by job type this month](#core-seconds-by-job-type-this-month)
+//! - [Clean up old cancelled jobs, with a dry run](#clean-up-old-cancelled-jobs-with-a-dry-run)
+//! - [Rename by pattern](#rename-by-pattern)
+//! - [Cancel everything pending](#cancel-everything-pending)
+//! - [Resume a broken scan](#resume-a-broken-scan)
+//! - [Export previews as XYZ](#export-previews-as-xyz)
+//! - [Submit and wait](#submit-and-wait)
+//! - [Many jobs](#many-jobs)
+//! - [Test your own tool offline](#test-your-own-tool-offline)
+//! - [Behind a proxy](#behind-a-proxy)
+//! - [Small builds](#small-builds)
+//!
+//! ## Failed jobs since yesterday
+//!
+//! A [`Timestamp`] converts to a [`SystemTime`](std::time::SystemTime), which compares correctly whatever time zone the
+//! server writes. A job whose time cannot be read is left out here.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # use atomiverse::simulator::{SimulatedJob, Simulator};
+//! # let simulator = Simulator::start()?;
+//! # let day = Duration::from_secs(24 * 3600);
+//! # simulator.add_job(SimulatedJob::new("opt").state(JobState::Failed).age(2 * day));
+//! # simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+//! # let expected = simulator.add_job(SimulatedJob::new("opt").state(JobState::Failed).age(day / 2));
+//! # let client = simulator.client()?;
+//! # let mut found = Vec::new();
+//! use atomiverse::JobState;
+//! use std::time::{Duration, SystemTime};
+//!
+//! let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
+//! for job in client.iter_jobs().previews(false) {
+//!     let job = job?;
+//!     let is_new = job.created_at.to_system_time().is_some_and(|created| created >= yesterday);
+//!     if is_new && job.state == JobState::Failed {
+//!         println!("{} {}", job.job_id, job.name.unwrap_or_default());
+//! #       found.push(job.job_id);
+//!     }
+//! }
+//! # assert_eq!(found, [expected]);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With `previews(false)` the molecules are not decoded, which saves time. The loop reads the whole history, because
+//! the order of the jobs is an assumption. If you rely on it, newest first, `break` at the first job that is too old.
+//!
 //! ## Core-seconds by job type this month
 //!
-//! ```no_run
-//! use std::collections::BTreeMap;
-//! # let client = atomiverse::Client::from_env()?;
+//! With the feature `jiff`, a timestamp also converts to a `jiff::Timestamp`. The month here is that of UTC.
 //!
-//! let first: jiff::Timestamp = "2026-05-01T00:00:00Z".parse()?;
+//! ```
+//! # #[cfg(all(feature = "jiff", feature = "simulator"))] {
+//! # use atomiverse::{JobState, simulator::{SimulatedJob, Simulator}};
+//! # let simulator = Simulator::start()?;
+//! # let opt = SimulatedJob::new("opt").state(JobState::Done).billed_core_seconds(10.0);
+//! # simulator.add_job(opt.clone());
+//! # simulator.add_job(opt.clone());
+//! # simulator.add_job(opt.age(std::time::Duration::from_secs(32 * 24 * 3600)));
+//! # simulator.add_job(SimulatedJob::new("single_point_energy").state(JobState::Done).billed_core_seconds(1.5));
+//! # let client = simulator.client()?;
+//! use jiff::{Timestamp, tz::TimeZone};
+//! use std::collections::BTreeMap;
+//!
+//! let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
+//! let first = today.first_of_month()?.start_of_day()?.timestamp();
 //! let mut billed: BTreeMap<String, f64> = BTreeMap::new();
-//! for job in client.iter_jobs().limit(200).prefetch(true) {
+//! for job in client.iter_jobs().previews(false) {
 //!     let job = job?;
-//!     if job.created_at.to_jiff().is_some_and(|submitted| submitted >= first) {
+//!     if job.created_at.to_jiff().is_some_and(|created| created >= first) {
 //!         *billed.entry(job.job_type).or_default() += job.billed_core_seconds.unwrap_or(0.0);
 //!     }
 //! }
-//! for (job_type, core_seconds) in billed {
+//! for (job_type, core_seconds) in &billed {
 //!     println!("{job_type:<24} {core_seconds:>12.1}");
 //! }
+//! # assert_eq!(billed, BTreeMap::from([("opt".to_owned(), 20.0), ("single_point_energy".to_owned(), 1.5)]));
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! ## Clean up old cancelled jobs, with a dry run
 //!
-//! The ids are collected before the first job is deleted: on a server that counts positions, deleting while
-//! iterating skips jobs. A job whose time cannot be read is kept.
+//! Only jobs that are certainly old and certainly cancelled are deleted: a job whose time cannot be read, or whose
+//! state is not known, is kept. The ids are collected before the first job is deleted, because deleting while iterating
+//! may skip jobs.
 //!
-//! ```no_run
-//! use atomiverse::{JobId, JobState};
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! use atomiverse::{Client, JobId, JobState};
 //! use std::time::{Duration, SystemTime};
-//! # let client = atomiverse::Client::from_env()?;
 //!
-//! let limit = SystemTime::now() - Duration::from_secs(30 * 86_400);
-//! let mut old: Vec<JobId> = Vec::new();
-//! for job in client.iter_jobs() {
-//!     let job = job?;
-//!     let is_old = job.created_at.to_system_time().is_some_and(|submitted| submitted < limit);
-//!     if is_old && job.state == JobState::Cancelled {
-//!         old.push(job.job_id);
+//! fn clean_up(client: &Client, dry_run: bool) -> atomiverse::Result<()> {
+//!     let limit = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+//!     let mut old: Vec<JobId> = Vec::new();
+//!     for job in client.iter_jobs().previews(false) {
+//!         let job = job?;
+//!         let is_old = job.created_at.to_system_time().is_some_and(|created| created < limit);
+//!         if is_old && job.state == JobState::Cancelled {
+//!             println!("{} {} {}", job.job_id, job.created_at, job.name.unwrap_or_default());
+//!             old.push(job.job_id);
+//!         }
 //!     }
-//! }
-//! let dry_run = true;
-//! for id in &old {
 //!     if dry_run {
-//!         println!("would delete {id}");
-//!         continue;
+//!         println!("{} jobs would be deleted", old.len());
+//!         return Ok(());
 //!     }
-//!     match client.delete_job_if_exists(id) {
-//!         Ok(true) => println!("deleted {id}"),
-//!         Ok(false) => println!("{id} was already gone"),
-//!         Err(error) if error.is_conflict() => eprintln!("{error}"),
-//!         Err(error) => return Err(error),
+//!     for (id, outcome) in client.delete_jobs(&old) {
+//!         match outcome {
+//!             Ok(true) => println!("deleted {id}"),
+//!             Ok(false) => println!("{id} was already gone"),
+//!             Err(error) => eprintln!("{error}"), // the other jobs are still deleted
+//!         }
 //!     }
+//!     Ok(())
 //! }
-//! # Ok::<(), atomiverse::Error>(())
+//! # use atomiverse::simulator::{SimulatedJob, Simulator};
+//! # let simulator = Simulator::start()?;
+//! # let day = Duration::from_secs(24 * 3600);
+//! # for state in [JobState::Cancelled, JobState::Done, JobState::Unknown("archived".to_owned())] {
+//! #     simulator.add_job(SimulatedJob::new("opt").state(state.clone()).age(day));
+//! #     simulator.add_job(SimulatedJob::new("opt").state(state).age(31 * day));
+//! # }
+//! # let client = simulator.client()?;
+//! # clean_up(&client, true)?;
+//! # assert_eq!(client.iter_jobs().count(), 6);
+//! # let without_times = simulator.client_builder().on_response(|_, response| {
+//! #     let body = String::from_utf8_lossy(&response.body).replace(r#""created_at":""#, r#""created_at":"about "#);
+//! #     response.body = body.into_bytes();
+//! # });
+//! # clean_up(&without_times.build()?, false)?;
+//! # assert_eq!(client.iter_jobs().count(), 6);
+//! # clean_up(&client, false)?;
+//! # assert_eq!(client.iter_jobs().count(), 5);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! ## Rename by pattern
 //!
-//! ```no_run
-//! # let client = atomiverse::Client::from_env()?;
-//! for job in client.iter_jobs() {
+//! A job without a name is not renamed.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # use atomiverse::simulator::{SimulatedJob, Simulator};
+//! # let simulator = Simulator::start()?;
+//! # let water = simulator.add_job(SimulatedJob::new("opt").name("test-water"));
+//! # let other = simulator.add_job(SimulatedJob::new("opt").name("water"));
+//! # simulator.add_job(SimulatedJob::new("opt"));
+//! # let client = simulator.client()?;
+//! let mut renames = Vec::new();
+//! for job in client.iter_jobs().previews(false) {
 //!     let job = job?;
 //!     if let Some(rest) = job.name.as_deref().and_then(|name| name.strip_prefix("test-")) {
-//!         client.rename_job(&job.job_id, format!("benchmark-{rest}"))?;
+//!         renames.push((job.job_id, format!("benchmark-{rest}")));
 //!     }
 //! }
-//! # Ok::<(), atomiverse::Error>(())
+//! for (id, name) in &renames {
+//!     client.rename_job(id, name)?;
+//!     println!("{id} is now {name}");
+//! }
+//! # assert_eq!(renames.len(), 1);
+//! # assert_eq!(client.get_job(water)?.name.as_deref(), Some("benchmark-water"));
+//! # assert_eq!(client.get_job(other)?.name.as_deref(), Some("water"));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! ## Cancel everything pending
 //!
-//! ```no_run
-//! use atomiverse::JobState;
-//! # let client = atomiverse::Client::from_env()?;
+//! A job in a state that this version does not know is left alone. A job that has started to run by the time the
+//! request arrives is cancelled too.
 //!
-//! let jobs: Vec<_> = client.iter_jobs().collect::<Result<_, _>>()?;
-//! for job in jobs.iter().filter(|job| job.state == JobState::Pending) {
-//!     client.cancel_job(&job.job_id)?; // best effort
-//!     println!("{} is {}", job.job_id, client.get_job(&job.job_id)?.state);
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # use atomiverse::simulator::{SimulatedJob, Simulator};
+//! # let simulator = Simulator::start()?;
+//! # for state in [JobState::Pending, JobState::Running, JobState::Unknown("paused".to_owned())] {
+//! #     simulator.add_job(SimulatedJob::new("opt").state(state));
+//! # }
+//! # let client = simulator.client()?;
+//! use atomiverse::{JobId, JobState};
+//!
+//! let mut pending: Vec<JobId> = Vec::new();
+//! for job in client.iter_jobs().previews(false) {
+//!     let job = job?;
+//!     if job.state == JobState::Pending {
+//!         pending.push(job.job_id);
+//!     }
 //! }
-//! # Ok::<(), atomiverse::Error>(())
+//! for (id, outcome) in client.cancel_jobs(&pending) {
+//!     match outcome {
+//!         Ok(()) => println!("{id} is being cancelled"),
+//!         Err(error) => eprintln!("{error}"),
+//!     }
+//! }
+//! # let states = client.iter_jobs().map(|job| Ok(job?.state.to_string()));
+//! # assert_eq!(states.collect::<atomiverse::Result<Vec<_>>>()?, ["paused", "running", "cancelled"]);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! ## Resume a broken scan
 //!
-//! ```no_run
-//! # let client = atomiverse::Client::from_env()?;
-//! let mut jobs = client.iter_jobs();
-//! for job in &mut jobs {
+//! An iteration ends after a request that failed. [`resume`](JobsIter::resume) continues it: the next `next` asks for
+//! the same page again, and no job is lost or repeated. A job that cannot be read is an error in its place, and the
+//! iteration continues by itself.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # use atomiverse::simulator::{Fault, Simulator};
+//! # let simulator = Simulator::start()?;
+//! # simulator.add_sample_jobs(120);
+//! # let client = simulator.client_builder().max_retries(0).build()?;
+//! # simulator.fail_when(|request| request.target.contains("cursor"), 3, Fault::status(503));
+//! # let pause = Duration::ZERO;
+//! # let mut count = 0;
+//! use std::{thread, time::Duration};
+//!
+//! # #[cfg(any())]
+//! let pause = Duration::from_secs(60);
+//! let mut attempts_left = 10;
+//! let mut jobs = client.iter_jobs().previews(false);
+//! while let Some(job) = jobs.next() {
 //!     match job {
 //!         Ok(job) => println!("{}", job.job_id),
-//!         Err(error) => eprintln!("{error}"), // the iterator ends here
+//!         Err(error) if error.is_unreadable_job() => eprintln!("{error}"),
+//!         Err(error) if error.is_transient() && attempts_left > 0 => {
+//!             eprintln!("{error}");
+//!             attempts_left -= 1;
+//!             thread::sleep(pause);
+//!             jobs.resume();
+//!         }
+//!         Err(error) => return Err(error.into()),
 //!     }
+//! #   count += 1;
 //! }
-//! if let Some(cursor) = jobs.cursor() {
-//!     std::fs::write("cursor", cursor)?; // later: client.iter_jobs().resume_from(cursor)
-//! }
+//! # assert_eq!((count, attempts_left), (123, 7));
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! To continue in another process, save [`cursor`](JobsIter::cursor) after the error and begin there with
+//! [`resume_from`](JobsIter::resume_from). If `cursor` is `None` after an error, the first page failed, and the scan
+//! begins anew.
+//!
 //! ## Export previews as XYZ
 //!
-//! ```no_run
-//! # let client = atomiverse::Client::from_env()?;
+//! Programs for molecules read a file with several molecules one after the other. Positions are in angstrom.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # let simulator = atomiverse::simulator::Simulator::start()?;
+//! # simulator.add_sample_jobs(30);
+//! # let client = simulator.client()?;
+//! let mut xyz = String::new();
 //! for job in client.iter_jobs().max_jobs(20) {
 //!     if let Some(preview) = job?.molecule_preview {
-//!         print!("{}", preview.to_xyz()); // positions in angstrom
+//!         xyz += &preview.to_xyz();
 //!     }
 //! }
-//! # Ok::<(), atomiverse::Error>(())
+//! print!("{xyz}");
+//! # assert!(xyz.contains("3\nH2O\nO "), "{xyz}");
+//! # assert_eq!(xyz.lines().filter(|line| line.starts_with('C')).count() > 5, true);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! ## From submission to done
+//! ## Submit and wait
 //!
-//! The payload is any value that serialises to a JSON object. A wait takes at most one hour, unless
-//! [`WaitOptions`] say otherwise.
+//! The payload is any value that serialises to a JSON object, such as what Python's `model_dump()` writes. A wait ends
+//! after one hour unless [`WaitOptions`] say otherwise. A job that failed is not an error: look at its state.
 //!
-//! ```no_run
-//! use atomiverse::WaitOptions;
-//! # let client = atomiverse::Client::from_env()?;
-//! # let payload = serde_json::json!({});
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # let simulator = atomiverse::simulator::Simulator::start()?;
+//! # let client = simulator.client()?;
+//! use atomiverse::{JobState, WaitOptions};
+//! use std::time::Duration;
 //!
+//! let payload = serde_json::json!({"job_type": "single_point_energy", "name": "water"});
 //! let mut job = client.submit_job(&payload)?;
-//! let options = WaitOptions::new().on_update(|job| println!("{}", job.state));
-//! println!("{:?}", job.wait(&options)?.billed_core_seconds);
-//! job.visualize(); // opens its dashboard
-//! # Ok::<(), atomiverse::Error>(())
+//! println!("{}", job.job_dashboard_url());
+//!
+//! let options = WaitOptions::new()
+//!     .timeout(Duration::from_secs(600))
+//!     .cancel_on_timeout(true) // a job that runs on costs money
+//!     .on_update(|job| println!("{}", job.state));
+//! let summary = job.wait(&options)?;
+//! if summary.state == JobState::Done {
+//!     println!("{} core-seconds", summary.billed_core_seconds.unwrap_or(0.0));
+//! }
+//! # assert_eq!(summary.state, JobState::Done);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A submission is not retried if the server may have accepted it. [`Error::may_have_been_submitted`] then says so:
+//! list the newest jobs before you submit again.
+//!
+//! ## Many jobs
+//!
+//! [`Client::submit_batch`] sends any number of payloads, and [`Client::wait_for_jobs`] yields each job when it ends.
+//! The payloads that were rejected have an entry without an id.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! # let simulator = atomiverse::simulator::Simulator::start()?;
+//! # let client = simulator.client()?;
+//! # let mut done = 0;
+//! use atomiverse::WaitOptions;
+//! use serde_json::json;
+//!
+//! let payloads = (0..30).map(|n| json!({"job_type": "opt", "name": format!("molecule-{n}")}));
+//! let batch = client.submit_batch(payloads)?;
+//! for (n, entry) in batch.jobs.iter().enumerate().filter(|(_, entry)| entry.job_id.is_none()) {
+//!     eprintln!("payload {n} was rejected: {}", entry.error.as_deref().unwrap_or("no reason given"));
+//! }
+//! let ids = batch.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
+//! for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
+//!     match outcome {
+//!         Ok(job) => println!("{} is {}", job.job_id, job.state),
+//!         Err(error) => eprintln!("{error}"), // about one job; the others go on
+//!     }
+//! #   done += 1;
+//! }
+//! # assert_eq!(done, 30);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Client::cancel_jobs`] and [`Client::delete_jobs`] make one call for each job, four at a time, and report each job
+//! as it completes.
 //!
 //! ## Test your own tool offline
 //!
-//! With the feature `simulator`, the module of that name serves the interface inside your test. See there.
+//! The feature `simulator` runs the service in miniature inside your test, in the module [`simulator`]. Its clock moves
+//! only when your test moves it or your client pauses: the two hours below take no real time. A `Fault` makes it
+//! respond with an error status, late, incompletely, or not at all.
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+//! use atomiverse::{JobState, WaitOptions};
+//! use std::time::Duration;
+//!
+//! const TWO_HOURS: Duration = Duration::from_secs(7200);
+//!
+//! let simulator = Simulator::start()?;
+//! let id = simulator.add_job(SimulatedJob::new("opt").running_for(TWO_HOURS).fails());
+//! simulator.fail_next(Fault::status(503)); // the client retries
+//!
+//! let job = simulator.client()?.wait_for_job(&id, &WaitOptions::new().timeout(2 * TWO_HOURS))?;
+//! assert_eq!(job.state, JobState::Failed);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! ## Behind a proxy
 //!
-//! The variables `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are used. A proxy that inspects TLS has a certificate
-//! authority of its own: enable the feature `platform-verifier` if the operating system trusts it, or add it:
+//! The first of the variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set names the proxy, unless
+//! `NO_PROXY` exempts the host. [`ClientBuilder::proxy`] replaces them. A proxy that inspects TLS has a certificate
+//! authority of its own. If the operating system trusts it, enable the feature `platform-verifier`. Otherwise add it:
 //!
 //! ```no_run
-//! let client = atomiverse::Client::builder()
-//!     .api_key(std::env::var("ATOMIVERSE_API_KEY")?)
+//! let client = atomiverse::ClientBuilder::from_env()?
+//!     .proxy("http://proxy.example:3128")
 //!     .add_root_certificates(std::fs::read("our-authority.pem")?)
 //!     .build()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -180,28 +414,42 @@
 //!
 //! ## Small builds
 //!
-//! With `default-features = false` the crate talks plain HTTP to a gateway on the same machine, without TLS,
-//! compression and the browser. `BENCHMARKS.md` has a profile for small binaries.
+//! Without its default features the crate has no TLS, no compression, and does not open a browser. It then speaks plain
+//! HTTP to a gateway on the same machine, whose address is in `ATOMIVERSE_BASE_URL`:
 //!
-//! # Staying in control
+//! ```toml
+//! [dependencies]
+//! atomiverse = { version = "0.1", default-features = false }
+//! ```
 //!
-//! - **Stop**: a client made by [`Client::with_stop`] returns from every call when its [`StopToken`] is stopped.
-//! - **One call, other limits**: [`Client::with_timeout`], [`Client::with_max_retries`] and [`Client::with_api_key`]
-//!   return clients that share the connections; [`Client::set_api_key`] replaces a key that is rotated.
-//! - **Many jobs**: [`Client::cancel_jobs`] and [`Client::delete_jobs`] report each job as it completes.
-//! - **Metrics**: [`ClientBuilder::on_attempt`] sees every HTTP attempt.
-//! - **What this crate does not type**: [`Client::send`] takes a [`RawRequest`].
+//! `BENCHMARKS.md`, which comes with the source of this crate, compares sizes and has a profile for small programs.
+//!
+//! # Control
+//!
+//! - **Stop**: a client made by [`Client::with_stop`] returns from each call within 100 milliseconds when its
+//!   [`StopToken`] is stopped, for example on Ctrl-C.
+//! - **Views**: [`Client::with_timeout`], [`Client::with_max_retries`], [`Client::with_stop`] and
+//!   [`Client::with_api_key`] return clients that differ in one setting and share the connections. They are as cheap as
+//!   a clone. [`Client::set_api_key`] replaces a key that is rotated, also in waits that are running.
+//! - **Many jobs**: [`Client::cancel_jobs`], [`Client::delete_jobs`] and [`Client::wait_for_jobs`] make several
+//!   requests at a time.
+//! - **Metrics**: [`ClientBuilder::on_attempt`] is called after each HTTP attempt.
+//! - **Anything else**: [`Client::send`] sends a [`RawRequest`], for example for the result of a job, with the same
+//!   key, limits, retries and errors as the other calls.
 //!
 //! # What is assumed
 //!
-//! The service documents its Python SDK, not its HTTP API. The requests that this crate sends are an assumption,
-//! listed in `HTTP.md` together with what is tolerated if the service differs. If only the address or the header of
-//! the key differs, [`ClientBuilder::api_url`] and [`ClientBuilder::api_key_header`] correct it.
+//! Atomiverse documents its Python SDK, not its HTTP API. The requests that this crate sends were inferred from that
+//! documentation. `HTTP.md`, which comes with the source of this crate, lists them and what is tolerated if the service
+//! differs. In a checkout of the repository, `cargo run --example check_service` makes read-only calls and reports each
+//! assumption that does not hold. If only the address or the header of the key differs, [`ClientBuilder::api_url`] and
+//! [`ClientBuilder::api_key_header`] correct it.
 //!
 //! # Adapting to a service that differs
 //!
 //! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] adapt what is sent and what is received. They see
-//! each request and response as plain data. A service that renames by `POST /jobs/{job_id}/rename`:
+//! each request and each response as plain data. This hook is for a service that renames by `POST
+//! /jobs/{job_id}/rename`:
 //!
 //! ```
 //! # let builder = atomiverse::Client::builder();
@@ -213,7 +461,7 @@
 //! });
 //! ```
 //!
-//! A service that responds with `{"data": ...}` where this crate expects the data alone:
+//! This one is for a service that responds with `{"data": ...}` where this crate expects the data alone:
 //!
 //! ```
 //! # let builder = atomiverse::Client::builder();
@@ -225,30 +473,68 @@
 //! });
 //! ```
 //!
-//! The file `HTTP.md`, which comes with this crate's source, has these and eight more: the key in another header,
-//! another envelope, other words for states, camelCase keys, 400 for an unknown job, deleting by POST, `status` for
-//! `state`, and positions in bohr.
+//! `HTTP.md` has eight more: the key in another header, another envelope, other words for states, camelCase keys, 400
+//! for an unknown job, deleting by POST, `status` for `state`, and positions in bohr.
+//!
+//! # Use from async code
+//!
+//! Calls block their thread. In async code, run them on a thread for blocking work, such as that of tokio's
+//! `spawn_blocking`. Dropping the future does not end the call, so stop it with a token:
+//!
+//! ```
+//! # #[cfg(feature = "simulator")] {
+//! use atomiverse::{Client, JobId, JobSummary, StopToken, WaitOptions};
+//!
+//! struct StopOnDrop(StopToken);
+//!
+//! impl Drop for StopOnDrop {
+//!     fn drop(&mut self) {
+//!         self.0.stop();
+//!     }
+//! }
+//!
+//! /// Waits for a job. If the future is dropped, the wait is stopped.
+//! async fn wait(client: &Client, id: JobId) -> atomiverse::Result<JobSummary> {
+//!     let guard = StopOnDrop(StopToken::new());
+//!     let client = client.with_stop(&guard.0);
+//!     let call = move || client.wait_for_job(id, &WaitOptions::new());
+//!     tokio::task::spawn_blocking(call).await.expect("the call does not panic")
+//! }
+//! # let simulator = atomiverse::simulator::Simulator::start()?;
+//! # let id = simulator.add_job(atomiverse::simulator::SimulatedJob::new("opt"));
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! # let job = runtime.block_on(wait(&simulator.client()?, id))?;
+//! # assert_eq!(job.state, atomiverse::JobState::Done);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Features
 //!
-//! | feature | default | what it does |
+//! | feature | default | effect |
 //! |---|---|---|
-//! | `rustls` | yes | TLS by rustls, with Mozilla's root certificates |
-//! | `native-tls` | | TLS by the system's library; where `rustls` is on too, rustls is used |
-//! | `platform-verifier` | | trusts what the operating system trusts (brings `rustls`) |
-//! | `gzip` | yes | asks for compressed answers |
-//! | `browser` | yes | [`Job::visualize`] opens the browser; without it the link is printed |
-//! | `jiff` | | [`Timestamp`] converts to `jiff::Timestamp` |
-//! | `simulator` | | the `simulator` module: the service in miniature, for tests without a network |
+//! | `rustls` | yes | TLS by rustls. Trusts Mozilla's root certificates and those of [`add_root_certificates`](ClientBuilder::add_root_certificates). |
+//! | `gzip` | yes | Requests compressed responses. |
+//! | `browser` | yes | [`visualize`](Job::visualize) opens the browser. Without it, `visualize` prints the link. |
+//! | `native-tls` | no | TLS by the system's library, with the same root certificates as `rustls`. If both are enabled, rustls is used. |
+//! | `platform-verifier` | no | Trusts what the operating system trusts. Enables `rustls`, and refuses `add_root_certificates`. |
+//! | `jiff` | no | [`Timestamp`] converts to `jiff::Timestamp`. |
+//! | `simulator` | no | The module [`simulator`]. |
 //!
-//! Without any of them the crate talks plain HTTP to a gateway on the same machine.
+//! Without `rustls` and `native-tls` the crate speaks plain HTTP only, to a gateway on the same machine or, with
+//! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to another one. The default address is
+//! `https://`, so a build without TLS needs another one, from [`base_url`](ClientBuilder::base_url) or
+//! `ATOMIVERSE_BASE_URL`.
 //!
 //! # Logging
 //!
-//! Every request is a line at level debug, by the crate [`log`]. No line of this crate holds the key.
-//! **At level trace the crate `ureq_proto` logs the bytes that it sends, the key included**: where you
-//! log at that level, filter it out (`RUST_LOG=trace,ureq_proto=debug`).
-
+//! Each HTTP attempt is logged with the crate [`log`] at level *debug*. No line of this crate contains the key.
+//!
+//! **At level *trace*, the crate `ureq_proto` logs the bytes that are sent, including the `Authorization` header.** If
+//! you log at that level, exclude it: `RUST_LOG=trace,ureq_proto=debug`.
+//!
+#![cfg_attr(feature = "simulator", doc = "[`simulator`]: mod@simulator")]
+#![cfg_attr(not(feature = "simulator"), doc = "[`simulator`]: #features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
@@ -261,6 +547,8 @@ mod confirm;
 mod connector;
 mod dashboard;
 mod error;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod hooks;
 mod http;
 mod job;
