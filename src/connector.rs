@@ -20,13 +20,15 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error};
 
-use crate::clock::DECADES;
-use crate::resolver::{CachingResolver, NotConnected};
+use crate::clock::{Clock, DECADES};
+use crate::not_connected::NotConnected;
+use crate::resolver::CachingResolver;
 use crate::stop::{self, POLL_INTERVAL, StopToken};
 use crate::sync::lock;
 
 /// Builds the agent that sends all requests of a client.
-pub(crate) fn agent(config: Config, resolver: CachingResolver, pool_health: PoolHealth) -> Agent {
+pub(crate) fn agent(config: Config, clock: Arc<dyn Clock>, pool_health: PoolHealth) -> Agent {
+    let resolver = CachingResolver::new(clock);
     let tcp = TcpConnector { resolver: resolver.clone(), pool_health, abandoned: Arc::default() };
     let connector = ().chain(ConnectProxyConnector::default()).chain(tcp);
     #[cfg(feature = "rustls")]

@@ -522,6 +522,7 @@
 //! | `rustls` | yes | TLS by rustls. Trusts Mozilla's root certificates and those of [`add_root_certificates`](ClientBuilder::add_root_certificates). |
 //! | `gzip` | yes | Requests compressed responses. |
 //! | `browser` | yes | [`visualize`](Job::visualize) opens the browser. Without it, `visualize` prints the link. |
+//! | `dns-cache` | yes | Keeps addresses for 30 seconds and makes connections itself. Requires `ureq` below 3.6, see [below](#without-dns-cache). |
 //! | `native-tls` | no | TLS by the system's library, with the same root certificates as `rustls`. If both are enabled, rustls is used. |
 //! | `platform-verifier` | no | Trusts what the operating system trusts. Enables `rustls`, and refuses `add_root_certificates`. |
 //! | `jiff` | no | [`Timestamp`] converts to `jiff::Timestamp`. |
@@ -531,6 +532,23 @@
 //! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to another one. The default address is
 //! `https://`, so a build without TLS needs another one, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
+//!
+//! ## Without `dns-cache`
+//!
+//! The feature `dns-cache` uses a part of `ureq` that may change in a minor version, so it keeps the whole dependency
+//! tree on a `ureq` below 3.6. Without it, any `ureq` 3 from 3.5.2 on is accepted. Stops, time limits and the use of
+//! another address of the host work without it too, with these exceptions:
+//!
+//! - Each request looks up the host name on a new thread. The call panics if that thread cannot be started.
+//! - The address that worked last is not tried first, so an address that does not respond delays each new connection.
+//! - TLS is set up anew for each connection, and sessions are not resumed.
+//! - A proxy that sends its response byte by byte can hold a call beyond its time limit.
+//! - If the server responds before it has read a long submission, the response (such as 401 or 413) can be lost. The
+//!   call then reports a broken connection.
+//! - A cancellation or deletion that was not sent because no connection was made can be reported as one that may have
+//!   been processed. Submissions and renames are reported as not sent.
+//! - With a [`StopToken`], each attempt runs on a new thread. If the call is stopped before the connection is made, a
+//!   cancellation or deletion may still be sent after the call has returned. A submission or rename is not.
 //!
 //! # Logging
 //!
@@ -543,6 +561,8 @@
 #![cfg_attr(not(feature = "simulator"), doc = "[`simulator`]: #features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+extern crate ureq_3 as ureq;
+
 mod api;
 mod builder;
 mod bulk;
@@ -550,6 +570,7 @@ mod client;
 mod clock;
 mod config;
 mod confirm;
+#[cfg(feature = "dns-cache")]
 mod connector;
 mod dashboard;
 mod error;
@@ -559,14 +580,18 @@ mod hooks;
 mod http;
 mod job;
 mod listing;
+mod not_connected;
 mod operations;
 mod pages;
 mod raw;
+#[cfg(feature = "dns-cache")]
 mod resolver;
 mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
+#[cfg(not(feature = "dns-cache"))]
+mod stock;
 mod stop;
 mod submit;
 mod sync;

@@ -4,8 +4,8 @@
 //! a thread for every lookup with a time limit. This one runs at most one lookup for a host at a time, and keeps a
 //! result that arrives after its caller has given up.
 //!
-//! Like `connector`, this uses a part of ureq that may change in a minor version. Therefore `Cargo.toml` has an upper
-//! bound for the version of ureq.
+//! Like `connector`, this uses a part of ureq that may change in a minor version. Therefore the feature `dns-cache` sets an
+//! upper bound for the version of ureq.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -19,29 +19,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::clock::{Clock, DECADES};
+use crate::not_connected::NotConnected;
 use crate::stop::{self, POLL_INTERVAL, StopToken};
 use crate::sync::lock;
-
-/// Marks an error that occurred before the connection was established: nothing was sent.
-#[derive(Debug)]
-pub(crate) struct NotConnected(pub(crate) ureq::Error);
-
-impl NotConnected {
-    pub(crate) fn wrap(error: ureq::Error) -> ureq::Error {
-        match error {
-            ureq::Error::Other(inner) if inner.is::<NotConnected>() => ureq::Error::Other(inner),
-            error => ureq::Error::Other(Box::new(NotConnected(error))),
-        }
-    }
-}
-
-impl std::fmt::Display for NotConnected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for NotConnected {}
 
 /// How long addresses are used, unless connecting to them fails.
 const MAX_AGE: Duration = Duration::from_secs(30);

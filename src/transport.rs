@@ -1,7 +1,7 @@
 //! Makes exactly one attempt: sends a request, and returns what was received or what failed.
 //!
-//! This is the only file that sends requests with ureq. `connector` and `resolver` extend ureq, and `config` and `raw`
-//! use its types for URLs and headers.
+//! This is the only file that sends requests with ureq. `connector` and `resolver`, or `stock`, extend ureq, and `config`
+//! and `raw` use its types for URLs and headers.
 
 // The error of an attempt is short-lived.
 #![allow(clippy::result_large_err)]
@@ -14,10 +14,13 @@ use ureq::{Agent, AsSendBody, Body, Timeout};
 
 use crate::clock::DECADES;
 use crate::config::{ApiKey, Config, Proxy};
+#[cfg(feature = "dns-cache")]
 use crate::connector::{self, PoolHealth};
 use crate::error::{Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::not_connected::NotConnected;
 use crate::raw::{RawRequest, RawResponse};
-use crate::resolver::{CachingResolver, NotConnected};
+#[cfg(not(feature = "dns-cache"))]
+use crate::stock::{self, self as connector, PoolHealth};
 use crate::stop::{self, StopToken};
 
 /// How many bytes of the body of an error response are kept.
@@ -34,9 +37,12 @@ const MAX_IDLE_FOR_SUBMISSIONS: Duration = Duration::from_secs(5);
 const MAX_IDLE_CONNECTIONS: usize = 16;
 
 /// A connection pool and its settings.
+#[derive(Clone)]
 pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
+    #[cfg(not(feature = "dns-cache"))]
+    attempt: stock::Attempt,
     headers: Vec<(HeaderName, HeaderValue)>,
     connect_timeout: Duration,
     max_response_bytes: u64,
@@ -74,10 +80,11 @@ impl Transport {
             .max_idle_age(MAX_IDLE);
         let agent = with_tls(agent, &settings.root_certificates)?.build();
         let pool_health = PoolHealth::default();
-        let resolver = CachingResolver::new(settings.clock.clone());
         Ok(Transport {
-            agent: connector::agent(agent, resolver, pool_health.clone()),
+            agent: connector::agent(agent, settings.clock.clone(), pool_health.clone()),
             pool_health,
+            #[cfg(not(feature = "dns-cache"))]
+            attempt: Default::default(),
             headers: config.headers.clone(),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
@@ -100,7 +107,10 @@ impl Transport {
             return Err(AttemptError { kind: ErrorKind::Stopped { is_in_flight: false }, request_id: None });
         }
         let within = within.min(DECADES);
+        #[cfg(feature = "dns-cache")]
         let outcome = stop::during(stop, || self.exchange(request, url, api_key, within, buffer));
+        #[cfg(not(feature = "dns-cache"))]
+        let outcome = self.exchange_stoppable(request, url, api_key, within, stop, buffer);
         if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
             outcome
         {
@@ -118,6 +128,36 @@ impl Transport {
     /// Ensures that the next requests use new connections.
     pub(crate) fn distrust_idle_connections(&self) {
         self.pool_health.distrust_idle_connections();
+    }
+
+    /// Makes an attempt that can be stopped on a thread of its own, because nothing interrupts ureq. After a
+    /// stop the thread is left to its time limits.
+    #[cfg(not(feature = "dns-cache"))]
+    fn exchange_stoppable(
+        &self,
+        request: &RawRequest,
+        url: &str,
+        api_key: &ApiKey,
+        within: Duration,
+        stop: Option<&StopToken>,
+        buffer: Vec<u8>,
+    ) -> Result<RawResponse, AttemptError> {
+        let attempt = self.attempt.next();
+        let transport = Transport { attempt: attempt.clone(), ..self.clone() };
+        let Some(stop) = stop else { return transport.exchange(request, url, api_key, within, buffer) };
+        let (request, url, api_key, token) = (request.clone(), url.to_owned(), api_key.clone(), stop.clone());
+        let exchange = move || {
+            stop::during(Some(&token), || transport.exchange(&request, &url, &api_key, within, buffer))
+        };
+        stop.run_abandonable(&attempt.abandoned, move || Ok(exchange())).unwrap_or_else(|error| {
+            let reason = error.to_string();
+            let kind = if attempt.may_be_sent() {
+                ErrorKind::ConnectionLost(reason)
+            } else {
+                ErrorKind::NotConnected { reason, timed_out: None, retryable: true }
+            };
+            Err(AttemptError { kind, request_id: None })
+        })
     }
 
     fn exchange(
@@ -178,14 +218,23 @@ impl Transport {
         }
         let is_submission = request.idempotency() == Idempotency::NonIdempotent;
         let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };
-        match &request.body {
-            Some(body) => self.run(builder.body(body.as_slice())?, within, max_idle),
+        let body = match request.body.as_deref() {
             // Without this, a request with such a method and no body is sent chunked.
-            None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => {
-                self.run(builder.body([].as_slice())?, within, max_idle)
-            }
+            None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => Some(&[][..]),
+            body => body,
+        };
+        #[cfg(feature = "dns-cache")]
+        return match body {
+            Some(body) => self.run(builder.body(body)?, within, max_idle),
             None => self.run(builder.body(())?, within, max_idle),
-        }
+        };
+        #[cfg(not(feature = "dns-cache"))]
+        return stock::run(
+            builder.body(body)?,
+            request.idempotency() == Idempotency::Safe,
+            &self.attempt,
+            |request| self.run(request, within, self.pool_health.limit(max_idle)),
+        );
     }
 
     fn run(

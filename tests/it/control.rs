@@ -141,7 +141,9 @@ fn assert_calls_stop(received: impl Fn() -> usize, builder: impl Fn() -> ClientB
 /// Makes each call on a server to which no connection comes about, and stops it.
 fn assert_calls_stop_unsent(builder: impl Fn() -> ClientBuilder) {
     for call in CALLS {
-        assert_call_stops(call, false, Counter::get, &builder);
+        // Without `dns-cache` only a body shows whether they were sent.
+        let is_in_doubt = cfg!(not(feature = "dns-cache")) && call.1 == Change && call.0 != "rename";
+        assert_call_stops(call, is_in_doubt, Counter::get, &builder);
     }
 }
 
