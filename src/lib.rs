@@ -587,6 +587,8 @@ mod raw;
 #[cfg(feature = "dns-cache")]
 mod resolver;
 mod retry;
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+mod roots;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;

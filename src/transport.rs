@@ -435,8 +435,7 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
     } else if added.is_empty() {
         RootCerts::WebPki
     } else {
-        let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
-        added.extend(mozilla.iter().map(|certificate| Certificate::from_der(certificate)));
+        added.extend(crate::roots::mozilla());
         RootCerts::Specific(std::sync::Arc::new(added))
     };
     Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
