@@ -1,4 +1,4 @@
-//! Guides for the three kinds of program that use this crate. Each ends with a whole program.
+//! Guides for the three kinds of program that use this crate. Each ends with a program.
 //!
 //! | guide | for |
 //! |---|---|
