@@ -1,59 +1,77 @@
-//! The clients that are compared: each goes through the pages and gives the number of jobs it read.
+//! The clients that are compared. Each goes through the pages and returns the number of jobs that it read.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 #[derive(Debug, Clone)]
 pub struct Work {
     pub url: String,
-    pub limit: usize,
+    /// The size of a page. `None` leaves it to the client; by hand it is 50 then.
+    pub limit: Option<usize>,
     pub max_jobs: usize,
 }
 
 pub type Scan = fn(&Work) -> usize;
 
-pub const ALL: [(&str, Scan); 8] = [
-    ("atomiverse", atomiverse),
-    ("atomiverse, prefetch", atomiverse_prefetch),
-    ("ureq loop", ureq_loop),
-    ("ureq loop with timeouts", ureq_loop_with_timeouts),
-    ("reqwest", reqwest),
-    ("python requests", python_requests),
-    ("python httpx", python_httpx),
-    ("raw socket, no JSON", raw),
-];
+pub const ATOMIVERSE: (&str, Scan) = ("atomiverse", atomiverse);
+pub const WITHOUT_PREVIEWS: (&str, Scan) = ("previews(false)", without_previews);
+pub const PREFETCH: (&str, Scan) = ("prefetch(true)", prefetch);
+pub const BY_HAND: (&str, Scan) = ("ureq loop", ureq_loop);
+pub const BY_HAND_WITH_TIMEOUTS: (&str, Scan) = ("ureq loop with timeouts", ureq_loop_with_timeouts);
+/// The floor of what skips previews: nothing but the cursor is decoded.
+pub const SKIPPING: (&str, Scan) = ("ureq loop that skips all jobs", ureq_loop_that_skips);
+pub const REQWEST: (&str, Scan) = ("reqwest loop", reqwest);
+pub const PYTHON_REQUESTS: (&str, Scan) = ("python requests", |work| python(work, "requests"));
+pub const PYTHON_HTTPX: (&str, Scan) = ("python httpx", |work| python(work, "httpx"));
+/// The floor of everything: the bytes are received and dropped.
+pub const RAW: (&str, Scan) = ("raw socket, no JSON", raw);
+
+const ALL: [(&str, Scan); 7] =
+    [ATOMIVERSE, WITHOUT_PREVIEWS, PREFETCH, BY_HAND, BY_HAND_WITH_TIMEOUTS, SKIPPING, REQWEST];
 
 pub fn by_name(name: &str) -> Scan {
     ALL.iter().find(|(known, _)| *known == name).expect("a client of this name").1
 }
 
-/// Whether it can run here: Python and its packages need not be there.
-pub fn is_there(name: &str) -> bool {
-    let Some(package) = name.strip_prefix("python ") else { return true };
-    Command::new("python3")
-        .args(["-c", &format!("import {package}")])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Whether Python and a package are installed.
+pub fn has_python(package: &str) -> bool {
+    let import = format!("import {package}");
+    let status = Command::new("python3").args(["-c", &import]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 // atomiverse
 
-pub fn atomiverse_client(url: &str) -> atomiverse::Client {
+pub fn client(url: &str) -> atomiverse::Client {
     atomiverse::Client::builder().api_key("av_key").api_url(url).base_url(url).build().unwrap()
 }
 
-pub fn atomiverse(work: &Work) -> usize {
-    let jobs = atomiverse_client(&work.url).iter_jobs().limit(work.limit as u32).max_jobs(work.max_jobs);
+pub fn jobs(work: &Work) -> atomiverse::JobsIter {
+    let jobs = client(&work.url).iter_jobs().max_jobs(work.max_jobs);
+    match work.limit {
+        Some(limit) => jobs.limit(limit as u32),
+        None => jobs,
+    }
+}
+
+fn count(jobs: atomiverse::JobsIter) -> usize {
     jobs.map(|job| usize::from(std::hint::black_box(job.unwrap()).job_id.as_str().len() > 1)).sum()
 }
 
-fn atomiverse_prefetch(work: &Work) -> usize {
-    let jobs = atomiverse_client(&work.url).iter_jobs().limit(work.limit as u32).max_jobs(work.max_jobs);
-    jobs.prefetch(true).map(|job| usize::from(std::hint::black_box(job.unwrap()).job_id.as_str().len() > 1)).sum()
+fn atomiverse(work: &Work) -> usize {
+    count(jobs(work))
+}
+
+fn without_previews(work: &Work) -> usize {
+    count(jobs(work).previews(false))
+}
+
+fn prefetch(work: &Work) -> usize {
+    count(jobs(work).prefetch(true))
 }
 
 // What a careful user would write by hand.
@@ -91,45 +109,67 @@ struct Atom {
     position: [f64; 3],
 }
 
-/// Goes through the pages that `get` gives for a URL.
-fn by_pages(work: &Work, mut get: impl FnMut(&str) -> Page) -> usize {
-    let first = format!("{}/jobs?limit={}", work.url, work.limit);
+/// A page of which only the cursor is read.
+#[derive(Deserialize)]
+struct Skipped {
+    #[serde(rename = "jobs")]
+    _jobs: IgnoredAny,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+/// Goes through the pages that `get` returns for a URL: the number of jobs on each, and the next cursor.
+fn by_pages(work: &Work, mut get: impl FnMut(&str) -> (usize, Option<String>)) -> usize {
+    let first = format!("{}/jobs?limit={}", work.url, work.limit.unwrap_or(50));
     let mut url = first.clone();
     let mut count = 0;
     loop {
-        let page = get(&url);
-        for job in page.jobs {
-            count += usize::from(std::hint::black_box(job).job_id.len() > 1);
-            if count == work.max_jobs {
-                return count;
-            }
+        let (jobs, cursor) = get(&url);
+        count += jobs;
+        match cursor {
+            Some(cursor) if count < work.max_jobs => url = format!("{first}&cursor={cursor}"),
+            _ => return count,
         }
-        let Some(cursor) = page.next_cursor.filter(|_| page.has_more) else { return count };
-        url = format!("{first}&cursor={cursor}");
     }
 }
 
-fn by_ureq(work: &Work, agent: ureq::Agent) -> usize {
+fn count_page(page: Page) -> (usize, Option<String>) {
+    let jobs = page.jobs.into_iter().map(|job| usize::from(std::hint::black_box(job).job_id.len() > 1)).sum();
+    (jobs, page.next_cursor.filter(|_| page.has_more))
+}
+
+fn by_ureq(work: &Work, agent: &ureq::Agent, read: impl Fn(&[u8]) -> (usize, Option<String>)) -> usize {
+    let mut body = Vec::new();
     by_pages(work, |url| {
-        let mut answer = agent.get(url).header("authorization", "Bearer av_key").call().unwrap();
-        let body = answer.body_mut().read_to_vec().unwrap();
-        serde_json::from_slice(&body).unwrap()
+        let mut response = agent.get(url).header("authorization", "Bearer av_key").call().unwrap();
+        body.clear();
+        response.body_mut().as_reader().read_to_end(&mut body).unwrap();
+        read(&body)
     })
 }
 
 fn ureq_loop(work: &Work) -> usize {
-    by_ureq(work, ureq::Agent::new_with_defaults())
+    let read = |body: &[u8]| count_page(serde_json::from_slice(body).unwrap());
+    by_ureq(work, &ureq::Agent::new_with_defaults(), read)
 }
 
-/// As above, with the limits without which a pipeline may hang.
+/// The same with the limits without which a pipeline may hang.
 fn ureq_loop_with_timeouts(work: &Work) -> usize {
     let config = ureq::Agent::config_builder().timeout_global(Some(std::time::Duration::from_secs(30)));
-    by_ureq(work, config.build().into())
+    let read = |body: &[u8]| count_page(serde_json::from_slice(body).unwrap());
+    by_ureq(work, &config.build().into(), read)
+}
+
+fn ureq_loop_that_skips(work: &Work) -> usize {
+    by_ureq(work, &ureq::Agent::new_with_defaults(), |body| {
+        let page: Skipped = serde_json::from_slice(body).unwrap();
+        (work.limit.unwrap_or(50), page.next_cursor.filter(|_| page.has_more))
+    })
 }
 
 fn reqwest(work: &Work) -> usize {
     let client = reqwest::blocking::Client::new();
-    by_pages(work, |url| client.get(url).bearer_auth("av_key").send().unwrap().json().unwrap())
+    by_pages(work, |url| count_page(client.get(url).bearer_auth("av_key").send().unwrap().json().unwrap()))
 }
 
 // Python
@@ -153,36 +193,29 @@ print(count)
 "#,
         session = if package == "httpx" { "Client" } else { "Session" },
     );
+    let limit = work.limit.unwrap_or(50).to_string();
     let output = Command::new("python3")
-        .args(["-c", &script, &work.url, &work.limit.to_string(), &work.max_jobs.to_string()])
+        .args(["-c", &script, &work.url, &limit, &work.max_jobs.to_string()])
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().expect("a count")
 }
 
-fn python_requests(work: &Work) -> usize {
-    python(work, "requests")
-}
-
-fn python_httpx(work: &Work) -> usize {
-    python(work, "httpx")
-}
-
-// The floor: the bytes are read and nothing is made of them.
-
-pub fn raw(work: &Work) -> usize {
+fn raw(work: &Work) -> usize {
     let (host, path) = work.url.trim_start_matches("http://").split_once('/').unwrap();
     let stream = TcpStream::connect(host).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::with_capacity(64 * 1024, &stream);
     let mut line = String::new();
     let mut body = Vec::new();
-    let pages = work.max_jobs / work.limit;
+    let limit = work.limit.unwrap_or(50);
+    let pages = work.max_jobs / limit;
     for page in 0..pages {
         write!(
             &mut &stream,
-            "GET /{path}/jobs?limit={}&cursor={page} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: gzip\r\n\r\n",
-            work.limit
+            "GET /{path}/jobs?limit={}&cursor={} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: gzip\r\n\r\n",
+            limit,
+            page * limit
         )
         .unwrap();
         let (mut length, mut is_chunked) = (0, false);
@@ -216,5 +249,5 @@ pub fn raw(work: &Work) -> usize {
         }
         std::hint::black_box(&body);
     }
-    pages * work.limit
+    pages * limit
 }

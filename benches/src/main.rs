@@ -1,18 +1,26 @@
-//! Measures `atomiverse` beside its alternatives, in one run, against a server in a process of its own:
+//! Measures `atomiverse` beside what a programmer would write by hand, in one run, against a server in a process of
+//! its own:
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/Cargo.toml            # everything but the footprint
-//! cargo run --release --manifest-path benches/Cargo.toml -- scan    # scan, latency, memory, start, pages
+//! cargo run --release --manifest-path benches/Cargo.toml                 # all tables, about 5 minutes
+//! cargo run --release --manifest-path benches/Cargo.toml -- scan memory  # some of them
+//! cargo run --release --manifest-path benches/Cargo.toml -- --smoke      # a short run; its figures mean little
 //! ```
 //!
-//! Every table has medians and ratios of runs that alternate.
+//! Every table is printed and written between its markers in `BENCHMARKS.md`, and the table `scan` also draws
+//! `benchmarks.svg`. A ratio is the median of the ratios of runs that alternate.
 
+mod chart;
 mod clients;
+mod report;
 mod server;
+mod tables;
 
 use std::env;
+use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clients::{Scan, Work};
@@ -22,31 +30,57 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["serve"] => server::run(),
-        // In a process of its own, for its memory or its start.
+        // In a process of its own, for its memory, its start or its instructions.
         ["once", client, url, limit, max_jobs] => {
-            let work = Work { url: (*url).to_owned(), limit: limit.parse().unwrap(), max_jobs: max_jobs.parse().unwrap() };
-            clients::by_name(client)(&work);
-            println!("{}", peak_memory_kib());
+            let (limit, max_jobs) = (limit.parse().ok(), max_jobs.parse().unwrap());
+            clients::by_name(client)(&Work { url: (*url).to_owned(), limit, max_jobs });
+            println!("{}", status("VmHWM"));
         }
-        [] => {
-            scan();
-            latency();
-            memory();
-            start();
-            page_sizes();
-        }
+        ["abandon", url, prefetch] => abandon(url, prefetch.parse().unwrap()),
         names => {
-            for name in names {
-                match *name {
-                    "scan" => scan(),
-                    "latency" => latency(),
-                    "memory" => memory(),
-                    "start" => start(),
-                    "pages" => page_sizes(),
-                    _ => panic!("{name} is none of: scan, latency, memory, start, pages"),
+            let is_smoke = names.contains(&"--smoke");
+            let bench = Bench { server: Server::start(), rounds: if is_smoke { 3 } else { 11 }, is_smoke };
+            let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--smoke").collect();
+            tables::write(&bench, &names);
+        }
+    }
+}
+
+/// What every table needs.
+struct Bench {
+    server: Server,
+    rounds: usize,
+    is_smoke: bool,
+}
+
+impl Bench {
+    fn url(&self, kind: &str, atoms: usize) -> String {
+        format!("{}/{kind}/{atoms}", self.server.url)
+    }
+
+    /// Seconds of each run of each of these, which alternate. A first round warms up.
+    fn alternate<const N: usize>(&self, rounds: usize, mut runs: [&mut dyn FnMut(); N]) -> [Vec<f64>; N] {
+        let mut times = [const { Vec::new() }; N];
+        for round in 0..=rounds {
+            for (run, times) in runs.iter_mut().zip(&mut times) {
+                let started = Instant::now();
+                run();
+                if round > 0 {
+                    times.push(started.elapsed().as_secs_f64());
                 }
             }
         }
+        times
+    }
+
+    fn scans<const N: usize>(&self, rounds: usize, scans: [(Scan, &Work); N]) -> [Vec<f64>; N] {
+        let mut runs = scans.map(|(scan, work)| {
+            move || {
+                let jobs = scan(work);
+                assert_eq!(jobs, work.max_jobs.min(server::JOBS), "every job was read");
+            }
+        });
+        self.alternate(rounds, runs.each_mut().map(|run| run as &mut dyn FnMut()))
     }
 }
 
@@ -76,143 +110,63 @@ impl Drop for Server {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+fn median(times: impl IntoIterator<Item = f64>) -> f64 {
+    let mut times: Vec<f64> = times.into_iter().collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
 
-fn timed(scan: Scan, work: &Work) -> f64 {
-    let started = Instant::now();
-    let jobs = scan(work);
-    let time = started.elapsed().as_secs_f64();
-    assert_eq!(jobs, work.max_jobs.min(server::JOBS), "every job was read");
-    time
+/// How many times as fast as the first the second is, run by run.
+fn speed(of: &[f64], than: &[f64]) -> f64 {
+    median(than.iter().zip(of).map(|(than, of)| than / of))
 }
 
-const JOBS: usize = 50_000;
-
-/// All jobs of a history of 50,000, by every client in turn.
-fn scan() {
-    const ROUNDS: usize = 11;
-    let server = Server::start();
-    println!("\nScan of {JOBS} jobs, pages of 50: thousand jobs a second, median of {ROUNDS} runs in turn");
-    println!("(Python: of 3), and as a ratio to atomiverse.\n");
-    println!("| body | atoms | {} |", clients::ALL.map(|(name, _)| name).join(" | "));
-    println!("|---|---|{}", "---|".repeat(clients::ALL.len()));
-    for body in ["length", "chunked", "gzip"] {
-        for atoms in [3, 24] {
-            let work = Work { url: format!("{}/{body}/{atoms}", server.url), limit: 50, max_jobs: JOBS };
-            let mut times: Vec<Vec<f64>> = vec![Vec::new(); clients::ALL.len()];
-            for round in 0..=ROUNDS {
-                for (n, (name, scan)) in clients::ALL.iter().enumerate() {
-                    let is_python = name.starts_with("python");
-                    if is_python && round > 3 || !clients::is_there(name) {
-                        continue;
-                    }
-                    let time = timed(*scan, &work);
-                    // The first round warms up.
-                    if round > 0 {
-                        times[n].push(time);
-                    }
-                }
-            }
-            let ours = median(times[0].clone());
-            let cells: Vec<String> = times
-                .into_iter()
-                .map(|times| match times.is_empty() {
-                    true => "not there".to_owned(),
-                    false => {
-                        let time = median(times);
-                        format!("{:.0} ({:.2})", JOBS as f64 / time / 1000.0, ours / time)
-                    }
-                })
-                .collect();
-            println!("| {body} | {atoms} | {} |", cells.join(" | "));
-        }
+/// This program with these arguments, after `before`, such as valgrind. Returns what it printed.
+fn this_program(before: &[&str], arguments: &[&str]) -> std::process::Output {
+    let program = env::current_exe().unwrap();
+    let (first, rest) = before.split_first().map_or((None, &[][..]), |(first, rest)| (Some(first), rest));
+    let mut command = match first {
+        Some(first) => Command::new(first),
+        None => Command::new(&program),
+    };
+    if first.is_some() {
+        command.args(rest).arg(&program);
     }
+    let output = command.args(arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
-/// A server that takes 20 ms for a page, and a caller who takes 20 ms for what is on it.
-fn latency() {
-    const PAGES: usize = 50;
-    const WORK: Duration = Duration::from_millis(20);
-    let server = Server::start();
-    let url = format!("{}/slow/3", server.url);
-    println!("\n20 ms a page from the server and 20 ms a page of the caller's own work, {PAGES} pages:\n");
-    println!("| iterator | ms a page |\n|---|---|");
-    for prefetch in [false, true] {
-        let jobs = clients::atomiverse_client(&url).iter_jobs().max_jobs(50 * PAGES).prefetch(prefetch);
-        let started = Instant::now();
-        for (n, job) in jobs.enumerate() {
-            job.unwrap();
-            if n % 50 == 49 {
-                std::thread::sleep(WORK);
-            }
-        }
-        let per_page = started.elapsed().as_secs_f64() * 1000.0 / PAGES as f64;
-        println!("| prefetch({prefetch}) | {per_page:.1} |");
+fn numbers(output: &std::process::Output) -> Vec<u64> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().map(|number| number.parse().expect("a number")).collect()
+}
+
+/// Peak resident memory in KiB of a process that goes through these jobs.
+fn peak_memory(client: &str, work: &Work) -> u64 {
+    let limit = work.limit.map_or("none".to_owned(), |limit| limit.to_string());
+    numbers(&this_program(&[], &["once", client, &work.url, &limit, &work.max_jobs.to_string()]))[0]
+}
+
+/// Drops 1,000 iterators half-way through their first page, while the server keeps the second one back. Prints the
+/// threads and the resident KiB before, after the last drop, and a second later.
+fn abandon(url: &str, prefetch: bool) {
+    let client = clients::client(url);
+    black_box(client.iter_jobs().max_jobs(1).count());
+    let print = || println!("{} {}", status("Threads"), status("VmRSS"));
+    print();
+    for _ in 0..1000 {
+        let mut jobs = client.iter_jobs().prefetch(prefetch);
+        assert!(jobs.by_ref().take(25).all(|job| job.is_ok()));
     }
+    print();
+    thread::sleep(Duration::from_secs(1));
+    print();
 }
 
-fn once(client: &str, url: &str, limit: usize, max_jobs: usize) -> (f64, u64) {
-    let started = Instant::now();
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["once", client, url, &limit.to_string(), &max_jobs.to_string()])
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    let time = started.elapsed().as_secs_f64();
-    assert!(output.status.success());
-    (time, String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
-}
-
-/// Peak resident memory of a process, by the length of the history.
-fn memory() {
-    let server = Server::start();
-    let url = format!("{}/length/3", server.url);
-    println!("\nPeak resident memory of a process that iterates, KiB:\n");
-    println!("| jobs | atomiverse |\n|---|---|");
-    for jobs in [1_000, 1_000_000] {
-        println!("| {jobs} | {} |", once("atomiverse", &url, 50, jobs).1);
-    }
-}
-
-/// From the start of a process to its end, with one page listed.
-fn start() {
-    const RUNS: usize = 101;
-    let server = Server::start();
-    let url = format!("{}/length/3", server.url);
-    let names = ["atomiverse", "ureq loop", "reqwest"];
-    let mut times = vec![Vec::new(); names.len()];
-    for _ in 0..RUNS {
-        for (n, name) in names.iter().enumerate() {
-            times[n].push(once(name, &url, 50, 50).0 * 1000.0);
-        }
-    }
-    println!("\nA process that lists one page, from start to end, ms, median of {RUNS} in turn:\n");
-    println!("| {} |\n|{}", names.join(" | "), "---|".repeat(names.len()));
-    let cells: Vec<String> = times.into_iter().map(|times| format!("{:.2}", median(times))).collect();
-    println!("| {} |", cells.join(" | "));
-}
-
-/// The cost of a job by the size of the page it came on.
-fn page_sizes() {
-    const ROUNDS: usize = 7;
-    let server = Server::start();
-    println!("\nMicroseconds a job by the size of the page, 3 atoms, median of {ROUNDS}:\n");
-    println!("| page | atomiverse | of it beyond the request |\n|---|---|---|");
-    for limit in [10, 50, 200, 1000] {
-        let url = format!("{}/length/3", server.url);
-        let work = Work { url, limit, max_jobs: JOBS };
-        let time = |scan: Scan| median((0..ROUNDS).map(|_| timed(scan, &work)).collect()) * 1e6 / JOBS as f64;
-        let ours = time(clients::atomiverse);
-        println!("| {limit} | {ours:.2} | {:.2} |", ours - time(clients::raw));
-    }
-}
-
-/// Of this process, from the kernel; 0 where it does not say.
-fn peak_memory_kib() -> u64 {
+/// An entry of the kernel's about this process; 0 if there is none.
+fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -1,5 +1,7 @@
-//! Pages that were rendered beforehand, by kind: `/length/3/jobs?limit=50&cursor=7` is page 7 of 50 jobs with
-//! 3 atoms each and a Content-Length. A history of a million jobs is the same 50,000 over and over.
+//! A server whose pages were rendered beforehand: `/length/3/jobs?limit=50&cursor=100` is the page of 50 jobs from
+//! the hundredth on, with 3 atoms each and a Content-Length.
+//!
+//! The kinds are `length`, `chunked`, `gzip`, `slow` (20 ms a page) and `stuck` (all pages but the first take a minute).
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -8,17 +10,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// The whole history.
+/// The number of jobs in the whole history.
 pub const JOBS: usize = 1_000_000;
-/// Different jobs in it.
-const DISTINCT: usize = 50_000;
-
-type Pages = Arc<Vec<Vec<u8>>>;
+/// The number of different jobs. The history repeats them.
+const DISTINCT: usize = 20_000;
+/// How long a page takes on the slow server.
+pub const SLOW: Duration = Duration::from_millis(20);
 
 pub fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("http://{}", listener.local_addr().unwrap());
-    let rendered: Arc<Mutex<HashMap<String, Pages>>> = Arc::default();
+    let rendered = Arc::new(Rendered::default());
     for stream in listener.incoming().flatten() {
         let rendered = rendered.clone();
         thread::spawn(move || {
@@ -27,12 +29,12 @@ pub fn run() {
     }
 }
 
-fn serve(stream: &TcpStream, rendered: &Mutex<HashMap<String, Pages>>) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, rendered: &Rendered) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    // The pages of the kind that this connection asks for.
-    let mut at_hand: Option<(String, Pages)> = None;
+    // The history that this connection asks for.
+    let mut at_hand: Option<(usize, Arc<History>)> = None;
     let mut answer = Vec::new();
     loop {
         line.clear();
@@ -48,77 +50,125 @@ fn serve(stream: &TcpStream, rendered: &Mutex<HashMap<String, Pages>>) -> std::i
         }
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let mut parts = path.split('/').skip(1);
-        let kind = parts.next().unwrap_or_default().to_owned();
+        let kind = parts.next().unwrap_or_default();
         let atoms: usize = parts.next().unwrap_or_default().parse().unwrap_or(3);
         let parameter = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse::<usize>().ok())
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse::<usize>().ok())
         };
-        let limit = parameter("limit").unwrap_or(50);
-        let page = parameter("cursor").unwrap_or(0);
-
-        let key = format!("{kind} {atoms} {limit}");
-        if at_hand.as_ref().is_none_or(|(hand, _)| *hand != key) {
-            let mut rendered = rendered.lock().unwrap();
-            let pages = rendered.entry(key.clone()).or_insert_with(|| Arc::new(render(&kind, atoms, limit))).clone();
-            at_hand = Some((key, pages));
+        let (limit, first) = (parameter("limit").unwrap_or(50), parameter("cursor").unwrap_or(0));
+        if at_hand.as_ref().is_none_or(|(hand, _)| *hand != atoms) {
+            at_hand = Some((atoms, rendered.history(atoms)));
         }
-        let Some((_, pages)) = &at_hand else { return Ok(()) };
-        if kind == "slow" {
-            thread::sleep(Duration::from_millis(20));
+        let Some((_, history)) = &at_hand else { return Ok(()) };
+        match kind {
+            "slow" => thread::sleep(SLOW),
+            "stuck" if first > 0 => thread::sleep(Duration::from_secs(60)),
+            _ => {}
         }
         answer.clear();
-        let rest = &pages[page % pages.len()];
-        if kind == "gzip" {
-            write!(answer, "{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", rest.len())?;
-        } else {
-            let start = start(page, limit);
-            if kind == "chunked" {
-                write!(answer, "{HEAD}transfer-encoding: chunked\r\n\r\n{:x}\r\n{start}\r\n", start.len())?;
-            } else {
-                write!(answer, "{HEAD}content-length: {}\r\n\r\n{start}", start.len() + rest.len())?;
-            }
-        }
-        answer.extend_from_slice(rest);
+        match kind {
+            "gzip" => gzip(&mut answer, &rendered.gzip(atoms, history, first, limit)),
+            "chunked" => chunked(&mut answer, &history.parts(first, limit)),
+            _ => with_length(&mut answer, &history.parts(first, limit)),
+        }?;
         (&mut &*stream).write_all(&answer)?;
     }
 }
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: 7d1f\r\n";
+type Parts<'a> = [std::borrow::Cow<'a, [u8]>];
 
-/// The page up to its jobs.
-fn start(page: usize, limit: usize) -> String {
-    let has_more = (page + 1) * limit < JOBS;
-    let next = page + 1;
-    format!(r#"{{"has_more":{has_more},"next_cursor":"{next}","jobs":"#)
+fn with_length(answer: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    write!(answer, "{HEAD}content-length: {length}\r\n\r\n")?;
+    parts.iter().for_each(|part| answer.extend_from_slice(part));
+    Ok(())
 }
 
-/// What follows the start of each page.
-fn render(kind: &str, atoms: usize, limit: usize) -> Vec<Vec<u8>> {
-    (0..DISTINCT / limit)
-        .map(|page| {
-            let jobs: Vec<String> = (page * limit..(page + 1) * limit).map(|n| job(n, atoms)).collect();
-            let rest = format!("[{}]}}", jobs.join(","));
-            match kind {
-                "chunked" => {
-                    let mut body = Vec::new();
-                    for chunk in rest.as_bytes().chunks(4096) {
-                        write!(body, "{:x}\r\n", chunk.len()).unwrap();
-                        body.extend_from_slice(chunk);
-                        body.extend_from_slice(b"\r\n");
-                    }
-                    body.extend_from_slice(b"0\r\n\r\n");
-                    body
-                }
-                "gzip" => {
-                    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-                    encoder.write_all(start(page, limit).as_bytes()).unwrap();
-                    encoder.write_all(rest.as_bytes()).unwrap();
-                    encoder.finish().unwrap()
-                }
-                _ => rest.into_bytes(),
-            }
-        })
-        .collect()
+fn chunked(answer: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
+    write!(answer, "{HEAD}transfer-encoding: chunked\r\n\r\n")?;
+    for chunk in parts.iter().flat_map(|part| part.chunks(4096)) {
+        write!(answer, "{:x}\r\n", chunk.len())?;
+        answer.extend_from_slice(chunk);
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    Ok(())
+}
+
+fn gzip(answer: &mut Vec<u8>, body: &[u8]) -> std::io::Result<()> {
+    write!(answer, "{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len())?;
+    answer.extend_from_slice(body);
+    Ok(())
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: 7d1f\r\n";
+
+/// What was rendered so far.
+#[derive(Default)]
+struct Rendered {
+    histories: Mutex<HashMap<usize, Arc<History>>>,
+    compressed: Mutex<HashMap<(usize, usize, usize), Arc<Vec<u8>>>>,
+}
+
+impl Rendered {
+    fn history(&self, atoms: usize) -> Arc<History> {
+        let mut histories = self.histories.lock().unwrap();
+        histories.entry(atoms).or_insert_with(|| Arc::new(History::render(atoms))).clone()
+    }
+
+    fn gzip(&self, atoms: usize, history: &History, first: usize, limit: usize) -> Arc<Vec<u8>> {
+        let key = (atoms, first, limit);
+        if let Some(body) = self.compressed.lock().unwrap().get(&key) {
+            return body.clone();
+        }
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        for part in history.parts(first, limit) {
+            encoder.write_all(&part).unwrap();
+        }
+        let body = Arc::new(encoder.finish().unwrap());
+        self.compressed.lock().unwrap().insert(key, body.clone());
+        body
+    }
+}
+
+/// Jobs as JSON, separated by commas.
+struct History {
+    text: Vec<u8>,
+    /// Where each job begins, and behind the last one.
+    starts: Vec<usize>,
+}
+
+impl History {
+    fn render(atoms: usize) -> Self {
+        let (mut text, mut starts) = (Vec::new(), vec![0]);
+        for n in 0..DISTINCT {
+            text.extend_from_slice(job(n, atoms).as_bytes());
+            text.push(b',');
+            starts.push(text.len());
+        }
+        History { text, starts }
+    }
+
+    /// The body of a page.
+    fn parts(&self, first: usize, limit: usize) -> Vec<std::borrow::Cow<'_, [u8]>> {
+        let next = first + limit;
+        let has_more = next < JOBS;
+        let start = format!(r#"{{"has_more":{has_more},"next_cursor":"{next}","jobs":["#);
+        let mut parts = vec![start.into_bytes().into()];
+        let (mut first, mut left) = (first % DISTINCT, limit);
+        while left > 0 {
+            let end = (first + left).min(DISTINCT);
+            left -= end - first;
+            // The last job is not followed by a comma.
+            let last = self.starts[end] - usize::from(left == 0);
+            parts.push(self.text[self.starts[first]..last].into());
+            first = 0;
+        }
+        parts.push(b"]}".as_slice().into());
+        parts
+    }
 }
 
 fn job(n: usize, atoms: usize) -> String {
