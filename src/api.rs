@@ -13,7 +13,8 @@ use crate::confirm::{self, Objection};
 use crate::error::{Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::raw::{RawRequest, RawResponse, encode, is_json, looks_like_html, without_bom};
 use crate::types::{
-    BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus, Submitted,
+    BatchEntry, BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus,
+    Submitted,
 };
 
 /// The default base URL.
@@ -104,8 +105,10 @@ fn problem_of_id(id: &str) -> Option<&'static str> {
 /// Methods that interpret the status and the headers of a response.
 impl RawResponse {
     fn message(&self) -> Option<String> {
+        // Once more after decoding, because the server may have escaped what it sends back.
         let body = self.secrets.hide(&String::from_utf8_lossy(&self.body));
-        error_message(self.header("content-type"), body.as_bytes())
+        let message = error_message(self.header("content-type"), body.as_bytes())?;
+        Some(self.secrets.hide(&message))
     }
 
     /// Returns the path that the server redirects to without changing the method, on any host.
@@ -122,7 +125,9 @@ impl RawResponse {
     pub(crate) fn error(&self, reason: &'static str, now: SystemTime) -> ErrorKind {
         let status = self.status;
         if (300..400).contains(&status) {
-            let location = self.header("location").map(|location| self.shown(location, 200));
+            // The query may hold a credential for the new address.
+            let location = self.header("location").and_then(|location| location.split('?').next());
+            let location = location.map(|location| self.shown(location, 200));
             return ErrorKind::Redirect { status, location };
         }
         ErrorKind::Status {
@@ -139,7 +144,11 @@ impl RawResponse {
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
-    let fraction = || Duration::try_from_secs_f64(text.parse().ok()?).ok();
+    let fraction = || {
+        let seconds: f64 =
+            text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    };
     let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
     seconds.or_else(fraction).or_else(date)
 }
@@ -227,13 +236,33 @@ impl Response {
     }
 
     pub(crate) fn submitted(&self) -> Result<Submitted> {
-        let submitted = Submitted::from_json(without_bom(&self.raw.body))
-            .map_err(|error| self.unreadable("a submitted job", &error.to_string()))?;
+        let submitted = Submitted::from_json(without_bom(&self.raw.body)).map_err(|error| {
+            self.unreadable("a submitted job", &format!("{error}{}", self.mentioned_job()))
+        })?;
         self.confirm(None)?;
         match problem_of_id(submitted.job_id.as_str()) {
             None => Ok(submitted),
             Some(problem) => Err(self.unreadable("a submitted job", &format!("its job id {problem}"))),
         }
+    }
+
+    /// Where else the response to a submission names a job. The caller pays for it.
+    fn mentioned_job(&self) -> String {
+        fn find(value: &Value, depth: u8) -> Option<&Value> {
+            let inner: Vec<&Value> = match value {
+                Value::Object(fields) => match fields.get("job_id") {
+                    Some(id) if !id.is_object() => return Some(id),
+                    _ => fields.values().collect(),
+                },
+                Value::Array(entries) => entries.iter().collect(),
+                _ => return None,
+            };
+            (depth > 0).then(|| inner.into_iter().find_map(|value| find(value, depth - 1)))?
+        }
+        let body = from_json::<Value>(&self.raw.body).unwrap_or_default();
+        let id = find(&body, 4).map(|id| format!("; it mentions the job_id {id}"));
+        let location = self.raw.header("location").map(|location| format!("; its Location is {location}"));
+        id.or(location).unwrap_or_default()
     }
 
     pub(crate) fn batch(&self) -> Result<BatchSubmission> {
@@ -242,14 +271,6 @@ impl Response {
 
     /// Checks that each job has an id, and that nothing in the entries contradicts the assumed order.
     pub(crate) fn check_entries(&self, batch: &BatchSubmission) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Indices {
-            jobs: Vec<Index>,
-        }
-        #[derive(Deserialize)]
-        struct Index {
-            index: Option<usize>,
-        }
         let problem = |n: usize, text: &str| {
             Err(self.unreadable("the response to a batch", &format!("entry {n} {text}")))
         };
@@ -260,14 +281,36 @@ impl Response {
         {
             return problem(n, "has no job_id");
         }
-        if let Ok(Indices { jobs }) = serde_json::from_slice(&self.raw.body) {
-            let indices: Vec<usize> = jobs.iter().filter_map(|entry| entry.index).collect();
-            let from = indices.first().copied().filter(|first| *first == 1).unwrap_or_default();
-            if let Some(n) = indices.iter().enumerate().position(|(n, index)| *index != n + from) {
-                return problem(n, "has an index that is not its position");
-            }
+        let bad_id = |entry: &BatchEntry| problem_of_id(entry.job_id.as_ref()?.as_str());
+        if let Some((n, text)) =
+            batch.jobs.iter().enumerate().find_map(|(n, entry)| Some((n, bad_id(entry)?)))
+        {
+            return problem(n, &format!("has a job_id that {text}"));
         }
-        Ok(())
+        let body = self.batch_entries();
+        let indices: Vec<Option<&Value>> =
+            body.iter().map(|entry| entry.get("index").filter(|index| !index.is_null())).collect();
+        // A service may count from 1 if it counts every entry.
+        let counts_from_one = indices.iter().all(Option::is_some)
+            && indices.first().is_some_and(|first| first.and_then(as_count) == Some(1));
+        let is_wrong = |(n, index): (usize, &Option<&Value>)| {
+            index.is_some_and(|index| as_count(index) != Some(n as u64 + u64::from(counts_from_one)))
+        };
+        match indices.iter().enumerate().position(is_wrong) {
+            Some(n) => problem(n, "has an index that is not its position"),
+            None => Ok(()),
+        }
+    }
+
+    fn batch_entries(&self) -> Vec<Value> {
+        let body = from_json::<Value>(&self.raw.body).unwrap_or_default();
+        body.get("jobs").and_then(Value::as_array).cloned().unwrap_or_default()
+    }
+
+    /// Returns what can be read of a response to a batch that cannot be read as a whole: no id must be lost.
+    pub(crate) fn readable_batch(&self) -> BatchSubmission {
+        let jobs = self.batch_entries().into_iter().map(BatchEntry::from_json).collect();
+        BatchSubmission { jobs, ..BatchSubmission::default() }
     }
 
     /// Checks that the body of the response to a change does not contradict its success status. An empty body does not.
@@ -333,6 +376,17 @@ impl Response {
     /// Returns the response as plain data.
     pub(crate) fn into_raw(self) -> RawResponse {
         RawResponse { context: Some(Box::new(self.context)), ..self.raw }
+    }
+}
+
+/// A whole number, also as a string or with a fraction of zero.
+fn as_count(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        value => value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && *number >= 0.0)
+            .map(|number| number as u64),
     }
 }
 
@@ -511,7 +565,8 @@ mod tests {
         assert_eq!(read("Sat, 02 May 2026 14:32:11 GMT"), Some(Duration::from_secs(10)));
         assert_eq!(read("Sat, 02 May 2026 14:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("1.5"), Some(Duration::from_millis(1500)));
-        for nonsense in ["soon", "-1", "nan", "inf", "1e300", ""] {
+        assert_eq!(read("99999999999999999999999"), Some(Duration::MAX));
+        for nonsense in ["soon", "-1", "nan", "inf", ""] {
             assert_eq!(read(nonsense), None, "{nonsense}");
         }
     }

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use crate::api;
 use crate::error::{Error, Result};
 use crate::http::Http;
+use crate::stop::StopToken;
 use crate::sync::lock;
 use crate::types::JobId;
 
@@ -36,6 +37,8 @@ pub struct Bulk<T> {
     left: usize,
     parallel: usize,
     workers: Option<Workers<T>>,
+    /// Ends the pauses of the workers when the iterator is dropped.
+    stop: StopToken,
 }
 
 type Call<T> = dyn Fn(&Http, &JobId) -> Result<T> + Send + Sync;
@@ -63,8 +66,12 @@ impl<T: Send + 'static> Bulk<T> {
                 Err(error) => refused.push_back((JobId::from(id), error)),
             }
         }
+        let stop = StopToken::child(http.stop.as_ref());
+        let mut http = http.clone();
+        http.stop = Some(stop.clone());
         Bulk {
-            http: http.clone(),
+            http,
+            stop,
             call: Arc::new(call),
             left: queue.len() + refused.len(),
             queue: Arc::new(Mutex::new(queue)),
@@ -141,6 +148,7 @@ impl<T> Drop for Bulk<T> {
     /// Clears the queue, so that a worker whose outcome was just taken begins no other call.
     fn drop(&mut self) {
         lock(&self.queue).clear();
+        self.stop.stop();
     }
 }
 

@@ -247,7 +247,8 @@ impl Client {
     /// Use this method for clean-up that may run twice. It returns `false` only if the service itself says that there
     /// is no such job:
     ///
-    /// - A 404 whose body is not JSON, such as the HTML page of a gateway, is an error.
+    /// - A 404 with a body other than JSON, such as the HTML page of a gateway, is an error. An empty body counts as the
+    ///   service's.
     /// - After a 404 the job is loaded. If it exists, the service does not know the request to delete, which is an
     ///   error.
     /// - If no call of this client has succeeded yet, one page of jobs is requested to check the address.

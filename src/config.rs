@@ -153,6 +153,16 @@ impl Settings {
             None if self.proxy_from_env && !api_url.is_loopback => Proxy::from_env(&api_url)?,
             None => None,
         };
+        if let (Some(proxy), false, false) = (&proxy, api_url.is_https, self.allow_insecure_http) {
+            if !proxy.is_loopback {
+                return Err(Error::input(format!(
+                    "the proxy {} would see the API key, because the API URL {} is plain http: use https, or \
+                     allow_insecure_http(true)",
+                    proxy.shown,
+                    sanitize(&api_url.text, 200)
+                )));
+            }
+        }
         Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
     }
 
@@ -327,6 +337,7 @@ pub(crate) struct Proxy {
     pub(crate) url: String,
     /// The scheme, host and port, and the name of the setting.
     pub(crate) shown: String,
+    is_loopback: bool,
 }
 
 impl Proxy {
@@ -377,7 +388,7 @@ impl Proxy {
         }
         let port = authority.port_u16().unwrap_or(default_port);
         let shown = format!("{scheme}://{}:{port} ({name})", sanitize(authority.host(), 200));
-        Ok(Proxy { url, shown })
+        Ok(Proxy { is_loopback: is_loopback(authority.host()), url, shown })
     }
 }
 

@@ -415,7 +415,7 @@ impl Error {
             ErrorKind::Status { retry_after: Some(pause), .. } => {
                 return Some(format!("the server asks to wait {} before another attempt", seconds(*pause)));
             }
-            ErrorKind::Status { is_foreign: true, status: 400..500, .. } => {
+            ErrorKind::Status { is_foreign: true, status: 400 | 402..=428 | 430..500, .. } => {
                 "a response that is not JSON may not be the API's: a proxy or gateway may have sent it, or the base \
                  URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
             }
@@ -431,6 +431,9 @@ impl Error {
                  ClientBuilder::on_request and on_response can adapt them"
             }
             ErrorKind::NoSuchRequest { .. } => DIFFERENT_REQUEST,
+            ErrorKind::WrongJob(id) if self.is_other_spelling() => {
+                return Some(format!("the service seems to write this id as {id}: use that"));
+            }
             ErrorKind::WrongJob(_) => "it may be the response to another request",
             ErrorKind::WrongState { reloaded: Ok(state), .. } if state.is_terminal() => {
                 return Some(format!("the job is {state} now: try again"));
@@ -465,6 +468,15 @@ impl Error {
         Some(fixed.to_owned())
     }
 
+    /// Returns whether the response was for the job that was asked for, whose id the service writes differently.
+    pub(crate) fn is_other_spelling(&self) -> bool {
+        let plain = |id: &str| id.replace('-', "").to_ascii_lowercase();
+        match (self.kind(), self.context().and_then(|context| context.job_id.as_ref())) {
+            (ErrorKind::WrongJob(id), Some(asked)) => plain(id) == plain(asked.as_str()),
+            _ => false,
+        }
+    }
+
     fn is_about_deleting(&self) -> bool {
         self.context().is_some_and(|context| context.action == DELETE_JOB)
     }
@@ -473,7 +485,7 @@ impl Error {
         let on_a_job = self.job_id().is_some();
         let has_responded = self.context().is_some_and(|context| context.has_responded);
         Some(match status {
-            401 if message.is_some_and(says_no_credentials_came) => {
+            401 | 403 if message.is_some_and(says_no_credentials_came) => {
                 "no API key seems to have reached the service: it may expect the key in another header \
                  (api_key_header), or a proxy or gateway may have removed it"
             }
@@ -488,6 +500,7 @@ impl Error {
             404 | 405 if has_responded => DIFFERENT_REQUEST,
             404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
             429 => "send requests less often",
+            501 => DIFFERENT_REQUEST,
             500.. if !self.may_have_been_processed() => "this is an error of the server: try again later",
             _ => return None,
         })
@@ -510,16 +523,16 @@ const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or
 /// Returns whether the message is one that FastAPI and gateways use if a request carries no key at all.
 fn says_no_credentials_came(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["not authenticated", "missing", "no credentials", "not provided", "required"]
-        .iter()
-        .any(|words| message.contains(words))
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    says(&["not authenticated", "no credentials", "not provided", "key required", "key is required"])
+        || (says(&["missing"]) && says(&["key", "header", "authorization", "credentials", "token"]))
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let context = self.context();
         if let Some(Context { action, job_id, .. }) = context {
-            f.write_str(action)?;
+            f.write_str(&sanitize(action, 80))?;
             if let Some(id) = job_id {
                 write!(f, " {}", sanitize(id.as_str(), 80))?;
             }

@@ -179,6 +179,10 @@ impl Http {
                     return Err(Error::new(kind, call.context(request, None)));
                 }
             };
+            // The hooks may have taken their time.
+            if let Err(kind) = call.check_time() {
+                return Err(Error::new(kind, call.context(request, None)));
+            }
             match call.attempt(&adapted) {
                 Ok(raw) => return Ok(Response { context: call.context(&adapted, raw.request_id()), raw }),
                 Err((AttemptError { kind, request_id }, None)) => {
@@ -220,13 +224,7 @@ impl<'a> Call<'a> {
     /// Waits if the server has asked another call of the client to come back later.
     fn wait_for_turn(&self) -> Result<(), ErrorKind> {
         loop {
-            let left = self.left();
-            if self.http.is_stopped() {
-                return Err(ErrorKind::Stopped { is_in_flight: false });
-            }
-            if left.is_zero() {
-                return Err(ErrorKind::OutOfTime);
-            }
+            let left = self.check_time()?;
             let (now, jitter) = (self.http.clock().now(), self.http.jitter());
             let delay = lock(&self.http.core.hold).delay(now, left, jitter, self.told);
             match delay {
@@ -234,6 +232,17 @@ impl<'a> Call<'a> {
                 Some(delay) if delay >= left => return Err(ErrorKind::Held { retry_after: delay }),
                 Some(delay) => self.http.sleep(delay),
             }
+        }
+    }
+
+    /// Returns the time that is left, or an error if the call must not send anything any more.
+    fn check_time(&self) -> Result<Duration, ErrorKind> {
+        if self.http.is_stopped() {
+            return Err(ErrorKind::Stopped { is_in_flight: false });
+        }
+        match self.left() {
+            Duration::ZERO => Err(ErrorKind::OutOfTime),
+            left => Ok(left),
         }
     }
 

@@ -215,9 +215,6 @@ impl JobsIter {
     /// [`cursor`](JobsIter::cursor) are the same as without it. The iterator holds two pages at a time, and if the
     /// caller stops early, it may have requested one page more. One thread fetches all pages. When the iterator is
     /// dropped, the thread abandons its request and ends.
-    ///
-    /// The [`timeout`](crate::ClientBuilder::timeout) of the client then applies to each page instead of each `next`.
-    /// The two differ only if the server sends empty pages.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
@@ -270,7 +267,10 @@ impl JobsIter {
     }
 
     fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
-        let mut prefetched = self.prefetcher.as_mut().and_then(Prefetcher::take);
+        // Once the time of this call is over, the request reports it.
+        let is_late = self.http.clock().now() >= deadline;
+        let prefetched = self.prefetcher.as_mut().and_then(Prefetcher::take);
+        let mut prefetched = prefetched.filter(|_| !is_late);
         let jobs = self.pages.next_page(|limit, cursor| {
             let fetched = prefetched.take();
             fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, self.previews, deadline))

@@ -286,7 +286,7 @@ pub struct RawResponse {
     pub status: u16,
     /// The headers in the server's order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 64 KiB.
+    /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 1 MiB.
     pub body: Vec<u8>,
     pub(crate) secrets: Secrets,
     /// The call that the response belongs to. `None` in a hook, which runs before the call has ended.
@@ -406,6 +406,8 @@ impl Secrets {
             let parts = [value, token].into_iter().filter(|part| part.len() >= SHORTEST);
             secrets.extend(parts.map(str::to_owned));
         }
+        // One may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(secrets.into())
     }
 

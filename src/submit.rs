@@ -48,16 +48,20 @@ pub(crate) fn submit_batch<P: Serialize>(
 fn submit_chunk(http: &Http, payloads: &[Vec<u8>]) -> (BatchSubmission, Result<()>) {
     let request = api::submit_batch(payloads, http.idempotency_key());
     let response = http.send(&request, http.deadline());
-    match response.and_then(|response| Ok((response.batch()?, response))) {
-        Ok((batch, response)) if batch.jobs.len() == payloads.len() => {
+    let response = match response {
+        Ok(response) => response,
+        Err(error) => return (BatchSubmission::default(), Err(error)),
+    };
+    match response.batch() {
+        Ok(batch) if batch.jobs.len() == payloads.len() => {
             let outcome = response.check_entries(&batch);
             (batch, outcome)
         }
-        Ok((batch, response)) => {
+        Ok(batch) => {
             let kind = ErrorKind::EntryCount { payloads: payloads.len(), entries: batch.jobs.len() };
             (batch, Err(response.error(kind)))
         }
-        Err(error) => (BatchSubmission::default(), Err(error)),
+        Err(error) => (response.readable_batch(), Err(error)),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::stock::{self, self as connector, PoolHealth};
 use crate::stop::{self, StopToken};
 
 /// How many bytes of the body of an error response are kept.
-const MAX_ERROR_BODY: u64 = 64 * 1024;
+const MAX_ERROR_BODY: u64 = 1 << 20;
 
 /// This is longer than the pauses of a wait, so that its polls share a connection.
 const MAX_IDLE: Duration = Duration::from_secs(60);

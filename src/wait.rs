@@ -436,12 +436,16 @@ impl<'a> WaitForJobs<'a> {
         if error.is_stopped() || (is_over && matches!(error.kind(), ErrorKind::OutOfTime)) {
             return;
         }
-        let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode();
+        // A response that is not JSON may come from a gateway.
+        let is_foreign =
+            matches!(error.kind(), ErrorKind::Status { is_foreign: true, status, .. } if *status != 401);
+        let is_refused = matches!(error.status(), Some(300..500)) && !error.is_decode() && !is_foreign;
+        let is_other_spelling = error.is_other_spelling();
         // If such a job has ended, polling it again would not help.
         let has_ended = error.is_decode() && error.state().is_some_and(JobState::is_terminal);
         // A gateway may send responses that make no sense for a while. Before the first success, the address may be
         // wrong.
-        if error.is_transient() || (!is_refused && !has_ended && self.has_seen) {
+        if error.is_transient() || (!is_refused && !has_ended && !is_other_spelling && self.has_seen) {
             log::debug!("a poll failed and does not end the wait: {error}");
             round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
             pending.last_failure = Some(error.to_string());

@@ -105,11 +105,14 @@ fn gzip(answer: &mut Vec<u8>, body: &[u8]) -> std::io::Result<()> {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: 7d1f\r\n";
 
+/// Bodies by what they hold.
+type Bodies = HashMap<(usize, usize, usize), Arc<Vec<u8>>>;
+
 /// What was rendered so far.
 #[derive(Default)]
 struct Rendered {
     histories: Mutex<HashMap<usize, Arc<History>>>,
-    compressed: Mutex<HashMap<(usize, usize, usize), Arc<Vec<u8>>>>,
+    compressed: Mutex<Bodies>,
 }
 
 impl Rendered {

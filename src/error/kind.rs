@@ -79,7 +79,7 @@ pub(crate) enum ErrorKind {
     },
     #[error(
         "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
-         address only. If the new address is right, set it as the base URL (base_url, ATOMIVERSE_BASE_URL)",
+         address only. If the API has moved there, set it as the base URL (base_url, ATOMIVERSE_BASE_URL)",
         location.as_deref().unwrap_or("an unknown address (no Location header)")
     )]
     Redirect { status: u16, location: Option<String> },

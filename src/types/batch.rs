@@ -68,6 +68,21 @@ pub struct BatchEntry {
     pub error: Option<String>,
 }
 
+impl BatchEntry {
+    /// Reads as much of an entry as can be read.
+    pub(crate) fn from_json(entry: Value) -> Self {
+        let id = ["job_id", "id"].iter().find_map(|name| JobId::deserialize(entry.get(*name)?).ok());
+        let state = entry.get("state").and_then(|state| JobState::deserialize(state).ok());
+        let error = entry.get("error").filter(|error| !error.is_null()).map(Value::to_string);
+        serde_json::from_value(entry).unwrap_or(BatchEntry {
+            job_id: id,
+            state,
+            status: SubmissionStatus::Unknown(String::new()),
+            error,
+        })
+    }
+}
+
 /// Reads an id. An empty one counts as missing.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JobId>, D::Error> {
     let id = Option::<JobId>::deserialize(deserializer)?;

@@ -277,11 +277,21 @@ impl Submitted {
             state: Option<JobState>,
         }
         let (job_id, state) = match serde_json::from_slice(body)? {
-            id @ (Value::String(_) | Value::Number(_)) => (serde_json::from_value(id)?, None),
+            id @ (Value::String(_) | Value::Number(_)) => (bare_id(&id)?, None),
             object => {
                 // An `id` next to an object with an id of its own is the id of the request.
                 let has_id = |value: &Value| value.get("job_id").or(value.get("id")).is_some();
-                let is_envelope = object.as_object().is_some_and(|fields| fields.values().any(has_id));
+                let holds_id = |value: &Value| match value {
+                    Value::Object(fields) => has_id(value) || fields.values().any(has_id),
+                    Value::Array(entries) => entries.iter().any(has_id),
+                    _ => false,
+                };
+                let is_envelope = object.as_object().is_some_and(|fields| {
+                    fields.values().any(holds_id)
+                        || ["jsonrpc", "result", "job", "job_ids"]
+                            .iter()
+                            .any(|name| fields.contains_key(*name))
+                });
                 let Partial { job_id, id, state } = serde_json::from_value(object)?;
                 (
                     job_id
@@ -293,6 +303,15 @@ impl Submitted {
         };
         Ok(Submitted { job_id, state, summary: None })
     }
+}
+
+/// The identifier of a new job that is the whole response. A sentence is none.
+fn bare_id(value: &Value) -> Result<JobId, serde_json::Error> {
+    let is_sentence = |text: &str| text.contains(|c: char| c.is_whitespace() || c == ':') || text == "error";
+    if value.as_str().is_some_and(is_sentence) || value.as_f64().is_some_and(|number| number <= 0.0) {
+        return Err(serde_json::Error::custom("it is not a job, and not the identifier of one"));
+    }
+    JobId::deserialize(value)
 }
 
 /// The state of a job.
@@ -353,7 +372,15 @@ impl JobState {
 impl From<&str> for JobState {
     fn from(text: &str) -> Self {
         use JobState::*;
-        let word = text.rsplit('.').next().unwrap_or(text);
+        // `JobState.DONE` or `app.JobStatus.DONE`, but not `stage1.done`.
+        let is_enum = |prefix: &str| {
+            let prefix = prefix.to_ascii_lowercase();
+            prefix.ends_with("state") || prefix.ends_with("status")
+        };
+        let word = match text.rsplit_once('.') {
+            Some((prefix, word)) if is_enum(prefix) => word,
+            _ => text,
+        };
         if word.eq_ignore_ascii_case("canceled") {
             return Cancelled;
         }

@@ -1,8 +1,11 @@
 //! Bodies that contradict a success status, and responses that leave open what happened.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use atomiverse::{Client, Error, Result, WaitOptions};
 
-use crate::support::{Answer, RawServer, Step, answer, job, json, page, raw};
+use crate::support::{Answer, RawServer, Step, answer, job, json, page, raw, until};
 
 type Change = (&'static str, fn(&Client) -> Result<()>);
 
@@ -158,8 +161,7 @@ fn without_routes(get: Answer) -> Client {
         ("GET", _) => get.clone(),
         _ => answer(404, &["content-type: application/json"], r#"{"detail":"Not Found"}"#),
     });
-    let client =
-        server.client_builder().max_retries(0).attempt_timeout(std::time::Duration::from_millis(300));
+    let client = server.client_builder().max_retries(0).attempt_timeout(Duration::from_millis(300));
     let client = client.build().unwrap();
     std::mem::forget(server);
     client
@@ -206,4 +208,189 @@ fn a_response_that_cannot_be_read_does_not_verify_the_address() {
         assert!(!error.is_not_found(), "{error}");
     }
     std::mem::forget(server);
+}
+
+fn payloads(count: usize) -> Vec<serde_json::Value> {
+    vec![serde_json::json!({"job_type": "opt"}); count]
+}
+
+#[test]
+fn one_odd_entry_of_a_batch_loses_no_id() {
+    let odd = [
+        r#"{"job_id":"b","state":3,"status":"submitted"}"#,
+        r#"{"job_id":"b","state":"pending"}"#,
+        r#"{"job_id":2.5,"state":"pending","status":"submitted"}"#,
+        "null",
+        r#"{"job_id":"b","id":"b","state":"pending","status":"submitted"}"#,
+    ];
+    let good = |id: &str| format!(r#"{{"job_id":"{id}","state":"pending","status":"submitted"}}"#);
+    for odd in odd {
+        let body = format!(
+            r#"{{"total":3,"submitted":3,"failed":0,"cache_hits":0,"jobs":[{},{odd},{}]}}"#,
+            good("a"),
+            good("c")
+        );
+        let server = RawServer::script(vec![json(&body)]);
+        let error = server.client().submit_batch(payloads(3)).unwrap_err();
+        std::mem::forget(server);
+        let received = &error.partial_batch().unwrap().received.jobs;
+        let ids: Vec<Option<&str>> =
+            received.iter().map(|entry| entry.job_id.as_ref().map(|id| id.as_str())).collect();
+        assert_eq!((ids.len(), ids[0], ids[2]), (3, Some("a"), Some("c")), "{odd}");
+        assert!(error.may_have_been_submitted(), "{error}");
+    }
+}
+
+#[test]
+fn an_index_must_be_the_position_of_its_entry() {
+    let failed = |index: &str| format!(r#"{{"job_id":null,"state":null,"status":"failed","index":{index}}}"#);
+    let job = |id: &str, index: &str| {
+        format!(r#"{{"job_id":"{id}","state":"pending","status":"submitted","index":{index}}}"#)
+    };
+    let outcome = |entries: &[String]| {
+        let body = format!(
+            r#"{{"total":{n},"submitted":0,"failed":0,"cache_hits":0,"jobs":[{}]}}"#,
+            entries.join(","),
+            n = entries.len()
+        );
+        let server = RawServer::script(vec![json(&body)]);
+        let outcome = server.client().submit_batch(payloads(entries.len()));
+        std::mem::forget(server);
+        outcome.map(drop)
+    };
+    outcome(&[job("a", "null"), job("b", "null"), failed("2")]).unwrap();
+    outcome(&[job("a", "1"), job("b", "\"2\"")]).unwrap();
+    outcome(&[job("a", "0.0"), job("b", "1")]).unwrap();
+    for wrong in [
+        [failed("1"), job("a", "null")],
+        [job("a", "\"1\""), job("b", "\"0\"")],
+        [job("a", "1.0"), job("b", "0.0")],
+        [job("a", "[]"), job("b", "1")],
+    ] {
+        let error = outcome(&wrong).unwrap_err();
+        assert!(error.to_string().contains("has an index that is not its position"), "{wrong:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_the_id_of_a_new_job_is_not_taken_for_it() {
+    for (body, named) in [
+        (r#"{"jsonrpc":"2.0","id":1,"result":"107"}"#, None),
+        (r#"{"id":"req-1","jobs":[{"job_id":"107"}]}"#, Some("107")),
+        (r#"{"id":"req-1","data":{"job":{"job_id":"107"}}}"#, Some("107")),
+        (r#"{"id":"req-1","job_ids":["107"]}"#, None),
+        (r#""Quota exceeded: 0 core-seconds left""#, None),
+        (r#""error""#, None),
+        ("0", None),
+        ("-1", None),
+        (r#"{"id":"u-7","errors":{"name":["too long"]}}"#, None),
+        (r#"{"job_id":"107","status":"error"}"#, Some("107")),
+    ] {
+        let server = RawServer::script(vec![answer(201, &["content-type: application/json"], body)]);
+        let error = server.client().submit_job(&payloads(1)[0]).unwrap_err();
+        std::mem::forget(server);
+        assert!(error.may_have_been_submitted(), "{body}: {error}");
+        assert!(named.is_none_or(|id| error.to_string().contains(id)), "{body}: {error}");
+    }
+    let server = RawServer::script(vec![answer(201, &["location: /api/v1/jobs/107"], "")]);
+    let error = server.client().submit_job(&payloads(1)[0]).unwrap_err();
+    std::mem::forget(server);
+    assert!(error.to_string().contains("/api/v1/jobs/107"), "{error}");
+}
+
+#[test]
+fn a_word_with_a_dot_is_a_state_only_after_the_name_of_an_enum() {
+    use atomiverse::JobState;
+    assert_eq!(JobState::from("JobState.DONE"), JobState::Done);
+    assert_eq!(JobState::from("app.JobStatus.canceled"), JobState::Cancelled);
+    for word in ["scf.done", "stage1.done", "relax.failed", "not.done"] {
+        assert_eq!(JobState::from(word), JobState::Unknown(word.to_owned()));
+    }
+}
+
+#[test]
+fn an_id_in_another_spelling_is_reported_at_once() {
+    let server = RawServer::start(|_, request| match request.line.contains("limit=") {
+        true => json(&page(&["abc-1"], false, None)),
+        false => json(&job(if request.line.contains("101") { "101" } else { "abc-1" })),
+    });
+    let client = server.client();
+    let outcomes: Vec<_> = client.wait_for_jobs(["101", "ABC1"], &WaitOptions::new()).collect();
+    let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).unwrap();
+    assert!(error.to_string().contains("the service seems to write this id as abc-1: use that"), "{error}");
+    assert_eq!(outcomes.len(), 2);
+}
+
+#[test]
+fn one_response_of_a_gateway_ends_no_wait() {
+    let server = RawServer::start(|n, _| match n {
+        0 => json(&job("a").replace("done", "running")),
+        1 => answer(404, &["content-type: text/html"], "<h1>Not Found</h1>"),
+        2 => answer(403, &["content-type: text/html"], "<h1>Forbidden</h1>"),
+        _ => json(&job("a")),
+    });
+    let often = WaitOptions::new().min_interval(Duration::from_millis(1));
+    assert_eq!(server.client().wait_for_job("a", &often).unwrap().job_id, "a");
+}
+
+#[test]
+fn a_slow_hook_sends_nothing_after_the_deadline() {
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let builder = server.client_builder().timeout(Duration::from_millis(50));
+    let builder = builder.on_request(|_| std::thread::sleep(Duration::from_millis(100)));
+    let error = builder.build().unwrap().cancel_job("a").unwrap_err();
+    assert!(error.is_timeout() && !error.may_have_been_processed(), "{error}");
+    assert_eq!(server.lines().len(), 0);
+}
+
+#[test]
+fn a_key_that_the_server_escapes_is_hidden() {
+    let key = "c2VjcmV0/a2V5LXZhbHVl==";
+    for echo in [r"c2VjcmV0\/a2V5LXZhbHVl==", r"c2VjcmV0/a2V5LXZhbHVl\u003d\u003d"] {
+        let server =
+            RawServer::script(vec![answer(401, &[], &format!(r#"{{"detail":"invalid key {echo}"}}"#))]);
+        let error = server.client_builder().api_key(key).build().unwrap().get_job("a").unwrap_err();
+        std::mem::forget(server);
+        assert_eq!(error.server_message(), Some("invalid key (hidden)"));
+        assert!(!error.to_string().contains("a2V5LXZhbHVl"), "{error}");
+    }
+}
+
+#[test]
+fn a_proxy_elsewhere_is_not_shown_the_key_in_plain_text_unless_that_is_allowed() {
+    let builder =
+        || Client::builder().api_key("key").base_url("http://127.0.0.1:9").proxy("http://proxy.example:3128");
+    let error = builder().build().unwrap_err();
+    assert!(error.to_string().contains("would see the API key"), "{error}");
+    builder().allow_insecure_http(true).build().unwrap();
+    Client::builder().api_key("key").proxy("http://proxy.example:3128").build().unwrap();
+}
+
+#[test]
+fn no_pause_of_a_bulk_ends_in_a_request_after_it_was_dropped() {
+    let server = RawServer::start(|n, _| match n {
+        0 => answer(204, &[], ""),
+        _ => answer(503, &["Retry-After: 20"], ""),
+    });
+    // Every worker holds the client, and with it the hook.
+    let held = Arc::new(());
+    let in_hook = held.clone();
+    let client =
+        server.client_builder().on_request(move |_| _ = Arc::strong_count(&in_hook)).build().unwrap();
+    let mut bulk = client.delete_jobs(["a", "b", "c", "d"]).parallel(2);
+    bulk.next().unwrap().1.unwrap();
+    until(|| server.lines().len() >= 2);
+    let dropped = Instant::now();
+    drop((bulk, client));
+    until(|| Arc::strong_count(&held) == 1);
+    assert!(dropped.elapsed() < Duration::from_secs(15), "{:?}", dropped.elapsed());
+    assert!(server.lines().len() <= 3, "{:?}", server.lines());
+}
+
+#[test]
+fn a_prefetch_of_endless_empty_pages_is_bounded() {
+    let server = RawServer::start(|n, _| json(&page(&[], true, Some(&format!("c{n}")))));
+    let client = server.client().with_timeout(Duration::from_millis(300));
+    let error = client.iter_jobs().prefetch(true).next().unwrap().unwrap_err();
+    assert!(error.is_timeout(), "{error}");
 }

@@ -550,15 +550,15 @@ const MESSAGES: &[Row] = &[
     (
         "a redirect",
         "get job 9f2c: 302: the server redirects to https://other.example/login, which is not followed: \
-         the API key is sent to the configured address only. If the new address is right, set it as the \
+         the API key is sent to the configured address only. If the API has moved there, set it as the \
          base URL (base_url, ATOMIVERSE_BASE_URL) (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || get(answer(302, &["location: https://other.example/login"], "")),
     ),
     (
         "a redirect to nowhere",
         "get job 9f2c: 301: the server redirects to an unknown address (no Location header), which is not \
-         followed: the API key is sent to the configured address only. If the new address is right, set \
-         it as the base URL (base_url, ATOMIVERSE_BASE_URL) (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+         followed: the API key is sent to the configured address only. If the API has moved there, set it \
+         as the base URL (base_url, ATOMIVERSE_BASE_URL) (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || get(answer(301, &[], "")),
     ),
     // Outcomes of changes.
