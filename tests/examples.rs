@@ -200,7 +200,7 @@ fn cleanup_keeps_going_on_a_conflict_and_counts_what_was_gone() {
     let listing = format!(r#"{{"jobs":[{},{},{}],"has_more":false}}"#, old("a"), old("b"), old("c"));
     let server = RawServer::start(move |_, request| match request.line.as_str() {
         "DELETE /api/v1/jobs/a" => answer(409, &[], r#"{"detail":"Job is running"}"#),
-        "DELETE /api/v1/jobs/b" => answer(404, &[], ""),
+        "DELETE /api/v1/jobs/b" | "GET /api/v1/jobs/b" => answer(404, &[], ""),
         "DELETE /api/v1/jobs/c" => answer(204, &[], ""),
         line if line.contains("limit=") => json(&listing),
         _ => json(&old("a").replace("cancelled", "running")),
@@ -751,5 +751,246 @@ mod signals {
         let outcome = service.program.end_by("-INT");
         assert_eq!(outcome.code, 0, "{}", outcome.err);
         assert!(outcome.err.contains("these jobs run on: job-000121\n"), "{}", outcome.err);
+    }
+}
+
+/// The programs of the guides.
+mod guides {
+    use std::path::Path;
+
+    use atomiverse::simulator::Fault;
+
+    use super::*;
+
+    /// A folder of its own with these files.
+    fn folder_with(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = folder(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (file, text) in files {
+            fs::write(folder.join(file), text).unwrap();
+        }
+        folder
+    }
+
+    /// A simulator whose submitted jobs end at once: as failed if their name says so, otherwise as done.
+    fn instant_simulator() -> Simulator {
+        let simulator = Simulator::start().unwrap();
+        simulator.on_submit(|payload| {
+            let fails = payload["name"].as_str().is_some_and(|name| name.starts_with("fails"));
+            let state = if fails { JobState::Failed } else { JobState::Done };
+            SimulatedJob::new("any").state(state).billed_core_seconds(12.5)
+        });
+        simulator
+    }
+
+    #[test]
+    fn the_script_submits_each_payload_of_a_folder_and_reports_every_job() {
+        let simulator = instant_simulator();
+        let folder = folder_with(
+            "script",
+            &[
+                ("water.json", r#"{"job_type": "opt", "name": "water"}"#),
+                ("fails.json", r#"{"job_type": "opt", "name": "fails"}"#),
+                ("rejected.json", r#"{"name": "no type"}"#),
+                ("notes.txt", "not a payload"),
+            ],
+        );
+        let script = || run(example_on("script", &simulator.base_url(), simulator.api_key()).arg(&folder));
+        let Outcome { code, out, err } = script();
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains("\nwater: done, 12.5 core-seconds\n"), "{out}");
+        assert!(out.contains("\nfails: failed, 12.5 core-seconds\n"), "{out}");
+        assert!(out.contains("water.json is job job-00000"), "{out}");
+        assert_eq!((out.lines().count(), err.lines().count()), (4, 1), "{out}{err}");
+        assert!(err.contains("rejected.json was rejected: ") && err.contains("job_type"), "{err}");
+
+        // A file that is not JSON is named, and nothing is submitted.
+        fs::write(folder.join("broken.json"), "{").unwrap();
+        let before = simulator.requests().len();
+        let Outcome { code, out, err } = script();
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.contains("broken.json: EOF"), "{err}");
+        assert_eq!(simulator.requests().len(), before);
+    }
+
+    #[test]
+    fn the_script_says_what_to_do_about_a_wrong_key() {
+        let simulator = instant_simulator();
+        let folder = folder_with("script-key", &[("water.json", r#"{"job_type": "opt"}"#)]);
+        let script = run(example_on("script", &simulator.base_url(), "wrong").arg(&folder));
+        assert_eq!(script.code, 1);
+        assert!(script.err.contains("401") && script.err.contains("ATOMIVERSE_API_KEY"), "{}", script.err);
+        let script = run(example("script").arg(&folder));
+        assert_eq!(script.code, 1);
+        assert!(script.err.contains("ATOMIVERSE_API_KEY"), "{}", script.err);
+    }
+
+    /// Two payloads, one a line.
+    const PAYLOADS: &str =
+        "{\"job_type\": \"opt\", \"name\": \"a\"}\n{\"job_type\": \"opt\", \"name\": \"b\"}\n";
+
+    /// The build tool with its file of payloads, for this simulator.
+    fn build_tool(simulator: &Simulator, folder: &Path) -> Command {
+        let mut command = example_on("build_tool", &simulator.base_url(), simulator.api_key());
+        command.arg(folder.join("scan.jsonl"));
+        command
+    }
+
+    fn submissions(simulator: &Simulator) -> usize {
+        let requests = simulator.requests();
+        requests.iter().filter(|request| request.to_string() == "POST /api/v1/jobs/batch").count()
+    }
+
+    #[test]
+    fn the_build_tool_submits_each_payload_once() {
+        let simulator = instant_simulator();
+        let folder = folder_with("build", &[("scan.jsonl", PAYLOADS)]);
+        let first = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((first.code, first.err.as_str()), (0, ""));
+        assert!(first.out.contains("job-000001 done 12.5 core-seconds a\n"), "{}", first.out);
+        assert!(first.out.ends_with("\n2 done, 0 failed, 0 unknown\n"), "{}", first.out);
+        let second = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((second.code, second.out.lines().count()), (0, 3), "{}", second.out);
+        assert_eq!(submissions(&simulator), 1);
+
+        // One payload more: only this one is submitted.
+        fs::write(
+            folder.join("scan.jsonl"),
+            format!("{PAYLOADS}{{\"job_type\": \"opt\", \"name\": \"c\"}}\n"),
+        )
+        .unwrap();
+        let third = run(&mut build_tool(&simulator, &folder));
+        assert!(third.out.ends_with("\n3 done, 0 failed, 0 unknown\n"), "{}", third.out);
+        assert_eq!(simulator.client().unwrap().iter_jobs().count(), 3);
+    }
+
+    #[test]
+    fn the_build_tool_ends_with_one_if_a_job_failed_or_a_payload_was_rejected() {
+        let simulator = instant_simulator();
+        let scan = "{\"job_type\": \"opt\"}\n{\"job_type\": \"opt\", \"name\": \"fails\"}\n{\"name\": \"no type\"}\n";
+        let folder = folder_with("build-failed", &[("scan.jsonl", scan)]);
+        let outcome = run(&mut build_tool(&simulator, &folder));
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.out.ends_with("\n1 done, 2 failed, 0 unknown\n"), "{}", outcome.out);
+        assert!(outcome.err.starts_with("rejected: ") && outcome.err.contains("no type"), "{}", outcome.err);
+
+        // What is not done is submitted again. This server returns the job that failed.
+        let again = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((again.code, submissions(&simulator)), (1, 2));
+        assert!(
+            simulator
+                .requests()
+                .iter()
+                .rfind(|request| request.method == "POST")
+                .unwrap()
+                .body
+                .contains("fails")
+        );
+
+        fs::write(folder.join("scan.jsonl"), "{\n").unwrap();
+        let broken = run(&mut build_tool(&simulator, &folder));
+        assert_eq!(broken.code, 1);
+        assert!(broken.err.contains("scan.jsonl:1: EOF"), "{}", broken.err);
+    }
+
+    #[test]
+    fn the_build_tool_ends_with_75_if_the_same_run_may_succeed_later() {
+        let simulator = instant_simulator();
+        let folder = folder_with("build-later", &[("scan.jsonl", PAYLOADS)]);
+        let busy = Fault::status(429).header("Retry-After", "3600");
+        simulator.fail_next(busy.clone());
+        let submitting = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((submitting.code, submitting.out.as_str()), (75, ""), "{}", submitting.err);
+        assert!(submitting.err.contains("429"), "{}", submitting.err);
+
+        // The jobs are submitted, and then the service is unavailable for as long as the tool waits.
+        simulator.fail_when(|request| request.to_string() != "POST /api/v1/jobs/batch", usize::MAX, busy);
+        let waiting = run(build_tool(&simulator, &folder).arg("1"));
+        assert_eq!(waiting.code, 75, "{}", waiting.err);
+        assert!(waiting.out.ends_with("0 done, 0 failed, 2 unknown\n"), "{}", waiting.out);
+        let kept = fs::read_to_string(folder.join("scan.jsonl.jobs")).unwrap();
+        assert_eq!(kept.lines().filter(|line| line.starts_with("job-00000")).count(), 2, "{kept}");
+    }
+
+    #[test]
+    fn the_build_tool_cancels_what_is_left_at_the_deadline() {
+        let simulator = Simulator::start().unwrap();
+        simulator.on_submit(|_| SimulatedJob::new("any").running_for(Duration::MAX));
+        let folder = folder_with("build-deadline", &[("scan.jsonl", PAYLOADS)]);
+        let outcome = run(build_tool(&simulator, &folder).arg("10"));
+        assert_eq!(outcome.code, 1, "{}", outcome.err);
+        assert_eq!(outcome.out, "0 done, 2 failed, 0 unknown\n");
+        let jobs: Vec<JobSummary> =
+            simulator.client().unwrap().iter_jobs().collect::<Result<_, _>>().unwrap();
+        assert!(jobs.iter().all(|job| job.state == JobState::Cancelled), "{jobs:?}");
+        assert_eq!(fs::read_to_string(folder.join("scan.jsonl.jobs")).unwrap(), "");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_build_tool_waits_for_the_jobs_of_a_run_that_was_interrupted() {
+        let simulator = Simulator::start().unwrap();
+        let folder = folder_with("build-interrupted", &[("scan.jsonl", PAYLOADS)]);
+        let first = interrupt(build_tool(&simulator, &folder), || simulator.requests().len() >= 2);
+        assert_eq!(first.code, 130, "{}", first.err);
+        assert!(first.err.contains("the job was not cancelled"), "{}", first.err);
+
+        simulator.advance(Duration::from_secs(60));
+        let second = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((second.code, second.err.as_str()), (0, ""));
+        assert!(second.out.ends_with("\n2 done, 0 failed, 0 unknown\n"), "{}", second.out);
+        assert_eq!(submissions(&simulator), 1);
+    }
+
+    #[test]
+    fn the_build_tool_submits_nothing_again_that_may_have_been_submitted() {
+        let simulator = instant_simulator();
+        let folder = folder_with("build-doubt", &[("scan.jsonl", PAYLOADS)]);
+        simulator.fail_next(Fault::Cut);
+        let first = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((first.code, submissions(&simulator)), (1, 1));
+        assert!(first.err.contains("may have been submitted"), "{}", first.err);
+
+        let second = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((second.code, submissions(&simulator)), (1, 1));
+        assert!(second.err.contains("scan.jsonl.jobs: ") && second.err.contains("`?`"), "{}", second.err);
+
+        // One of the jobs is found in the dashboard, and the other one is not.
+        let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done)).to_string();
+        let file = folder.join("scan.jsonl.jobs");
+        let marked = fs::read_to_string(&file).unwrap();
+        assert_eq!(marked.lines().filter(|line| line.starts_with("?\t")).count(), 2, "{marked}");
+        fs::write(&file, marked.lines().next().unwrap().replacen('?', &id, 1)).unwrap();
+        let third = run(&mut build_tool(&simulator, &folder));
+        assert_eq!((third.code, submissions(&simulator)), (0, 2), "{}", third.err);
+        assert!(third.out.ends_with("\n2 done, 0 failed, 0 unknown\n"), "{}", third.out);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_build_tool_marks_what_it_was_submitting_when_it_was_interrupted() {
+        let simulator = instant_simulator();
+        let folder = folder_with("build-marks", &[("scan.jsonl", PAYLOADS)]);
+        simulator.fail_next(Fault::Delay(Duration::from_secs(600)));
+        let outcome = interrupt(build_tool(&simulator, &folder), || submissions(&simulator) == 1);
+        assert_eq!(outcome.code, 130, "{}", outcome.err);
+        assert!(outcome.err.contains("may have been submitted"), "{}", outcome.err);
+        let marked = fs::read_to_string(folder.join("scan.jsonl.jobs")).unwrap();
+        assert_eq!(marked.lines().filter(|line| line.starts_with("?\t")).count(), 2, "{marked}");
+    }
+
+    /// Runs the program until the condition holds, and then interrupts it as Ctrl-C does.
+    #[cfg(unix)]
+    fn interrupt(mut command: Command, condition: impl FnMut() -> bool) -> Outcome {
+        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        support::until(condition);
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -INT {}", process.id())).status().unwrap();
+        assert!(kill.success());
+        let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
+        Outcome {
+            code: status.code().expect("ended by itself"),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
     }
 }
