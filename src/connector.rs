@@ -115,6 +115,8 @@ impl<In: Transport> Connector<In> for TcpConnector {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             send_error: None,
+            read_timeout: None,
+            write_timeout: None,
             process: process::id(),
             last_input: Instant::now(),
             pool_health: self.pool_health.clone(),
@@ -162,6 +164,9 @@ struct TcpTransport {
     buffers: LazyBuffers,
     /// The error that broke the connection while a request was sent. The server may have responded before.
     send_error: Option<io::Error>,
+    /// What the socket is set to.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     /// The process that made the connection. After a fork, the connection belongs to the parent.
     process: u32,
     last_input: Instant,
@@ -177,7 +182,11 @@ impl Transport for TcpTransport {
         let (deadline, stop) = (deadline(timeout), stop::current());
         let mut output = &self.buffers.output()[..amount];
         while !output.is_empty() && self.send_error.is_none() {
-            self.stream.set_write_timeout(Some(time_left(deadline, timeout, stop.as_ref())?))?;
+            let left = slice(time_left(deadline, timeout, stop.as_ref())?);
+            if self.write_timeout != Some(left) {
+                self.stream.set_write_timeout(Some(left))?;
+                self.write_timeout = Some(left);
+            }
             match self.stream.write(output) {
                 Ok(0) => self.send_error = Some(ErrorKind::WriteZero.into()),
                 Ok(sent) => output = &output[sent..],
@@ -191,7 +200,11 @@ impl Transport for TcpTransport {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let (deadline, stop) = (deadline(timeout), stop::current());
         loop {
-            self.stream.set_read_timeout(Some(time_left(deadline, timeout, stop.as_ref())?))?;
+            let left = slice(time_left(deadline, timeout, stop.as_ref())?);
+            if self.read_timeout != Some(left) {
+                self.stream.set_read_timeout(Some(left))?;
+                self.read_timeout = Some(left);
+            }
             let received = self.stream.read(self.buffers.input_append_buf());
             match (received, self.send_error.take()) {
                 (Err(error), send_error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {
@@ -246,6 +259,14 @@ fn time_left(deadline: Instant, timeout: NextTimeout, stop: Option<&StopToken>) 
     }
 }
 
+/// Rounds a timeout of the socket down, so that it rarely has to be set. An early end is followed by another wait.
+fn slice(left: Duration) -> Duration {
+    match left.as_secs() {
+        0 => left,
+        seconds => Duration::from_secs(1 << seconds.ilog2()),
+    }
+}
+
 /// Returns whether the time limit of a socket has passed, which is reported as one of two errors.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
@@ -265,6 +286,8 @@ mod tests {
             stream,
             buffers: LazyBuffers::new(1024, 1024),
             send_error: None,
+            read_timeout: None,
+            write_timeout: None,
             process: process::id(),
             last_input: Instant::now(),
             pool_health: pool_health.clone(),

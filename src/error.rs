@@ -485,9 +485,10 @@ impl Error {
         let on_a_job = self.job_id().is_some();
         let has_responded = self.context().is_some_and(|context| context.has_responded);
         Some(match status {
-            401 | 403 if message.is_some_and(says_no_credentials_came) => {
-                "no API key seems to have reached the service: it may expect the key in another header \
-                 (api_key_header), or a proxy or gateway may have removed it"
+            401 if message.is_some_and(says_no_credentials_came) => NO_KEY_CAME,
+            // So says FastAPI.
+            403 if message.is_some_and(|message| message.eq_ignore_ascii_case("not authenticated")) => {
+                NO_KEY_CAME
             }
             401 => "check the API key (ATOMIVERSE_API_KEY): it may be mistyped or revoked",
             404 | 410 if on_a_job && has_responded => {
@@ -506,6 +507,9 @@ impl Error {
         })
     }
 }
+
+const NO_KEY_CAME: &str = "no API key seems to have reached the service: it may expect the key in another header \
+                           (api_key_header), or a proxy or gateway may have removed it";
 
 const DIFFERENT_REQUEST: &str = "the service may differ from what this version expects: see HTTP.md; \
                                  ClientBuilder::on_request can adapt requests";

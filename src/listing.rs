@@ -2,7 +2,7 @@
 
 use std::iter::FusedIterator;
 use std::panic::resume_unwind;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{mem, thread, vec};
@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::http::Http;
 use crate::pages::{self, Fetched, Pages};
 use crate::stop::StopToken;
+use crate::sync::lock;
 use crate::types::{JobSummary, JobsPage};
 
 /// Fetches one page of jobs.
@@ -296,7 +297,10 @@ impl JobsIter {
 /// A thread that fetches the next page while the caller works on this one.
 #[derive(Debug)]
 struct Prefetcher {
-    orders: mpsc::Sender<(u32, Option<String>)>,
+    /// The page that was ordered, until the thread begins.
+    order: Arc<Mutex<Option<Order>>>,
+    /// Wakes the thread up for an order.
+    wake: mpsc::Sender<()>,
     fetched: mpsc::Receiver<Result<Fetched>>,
     /// Whether an order was sent whose result has not been received.
     is_ordered: bool,
@@ -304,15 +308,21 @@ struct Prefetcher {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The limit and cursor of a page.
+type Order = (u32, Option<String>);
+
 impl Prefetcher {
     fn start(http: &Http, previews: bool) -> Option<Self> {
-        let (orders, received) = mpsc::channel::<(u32, Option<String>)>();
+        let (wake, woken) = mpsc::channel();
+        let order: Arc<Mutex<Option<Order>>> = Arc::default();
+        let orders = order.clone();
         let (sender, fetched) = mpsc::channel();
         let stop = StopToken::child(http.stop.as_ref());
         let mut http = http.clone();
         http.stop = Some(stop.clone());
         let work = move || {
-            while let Ok((limit, cursor)) = received.recv() {
+            while woken.recv().is_ok() {
+                let Some((limit, cursor)) = lock(&orders).take() else { continue };
                 // Sending fails if the iterator was dropped.
                 if sender.send(fetch(&http, limit, cursor.as_deref(), previews, http.deadline())).is_err() {
                     return;
@@ -320,16 +330,18 @@ impl Prefetcher {
             }
         };
         let thread = thread::Builder::new().name("atomiverse-prefetch".to_owned()).spawn(work).ok()?;
-        Some(Prefetcher { orders, fetched, is_ordered: false, stop, thread: Some(thread) })
+        Some(Prefetcher { order, wake, fetched, is_ordered: false, stop, thread: Some(thread) })
     }
 
     fn order(&mut self, limit: u32, cursor: Option<&str>) {
-        self.is_ordered = self.orders.send((limit, cursor.map(str::to_owned))).is_ok();
+        *lock(&self.order) = Some((limit, cursor.map(str::to_owned)));
+        self.is_ordered = self.wake.send(()).is_ok();
     }
 
-    /// Returns the page that was ordered. Waits for it, within the time limit of a call. Passes on a panic of a hook.
+    /// Returns the page that was ordered. Waits for it, within the time limit of a call. If the thread has not begun,
+    /// the caller is faster itself, and there is none. Passes on a panic of a hook.
     fn take(&mut self) -> Option<Result<Fetched>> {
-        if !mem::take(&mut self.is_ordered) {
+        if !mem::take(&mut self.is_ordered) || lock(&self.order).take().is_some() {
             return None;
         }
         match self.fetched.recv() {

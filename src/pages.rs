@@ -26,8 +26,8 @@ pub(crate) struct Pages {
     state: State,
     /// The cursor of the last page that was fetched.
     current: Option<String>,
-    /// The first jobs of the first page and of the last one.
-    first_jobs: [Option<JobId>; 2],
+    /// The first job of the last page that had any.
+    first_job: Option<JobId>,
     /// An error about the last page, reported after its jobs.
     deferred_error: Option<Error>,
     /// Hashes of the cursors used so far; hashes keep long scans small.
@@ -76,7 +76,7 @@ impl Pages {
             remaining: None,
             state: State::Next(None),
             current: None,
-            first_jobs: [None, None],
+            first_job: None,
             deferred_error: None,
             seen_cursors: HashSet::new(),
             hasher: RandomState::new(),
@@ -93,7 +93,7 @@ impl Pages {
     pub(crate) fn start_at(&mut self, cursor: String) {
         self.state = State::Next(Some(cursor));
         self.deferred_error = None;
-        self.first_jobs = [None, None];
+        self.first_job = None;
         self.seen_cursors.clear();
     }
 
@@ -230,15 +230,14 @@ impl Pages {
         }
     }
 
-    /// A page that begins like the first one or the one before was sent by a server that ignores the cursor.
+    /// Refuses a page that begins like the previous one: the server ignores the cursor.
     fn refuse_repeated(&mut self, fetched: Fetched) -> Result<Fetched> {
         let Some(first) = first_of(&fetched.page).cloned() else { return Ok(fetched) };
-        if self.first_jobs.iter().flatten().any(|earlier| *earlier == first) {
+        if self.first_job.as_ref() == Some(&first) {
             let id = sanitize(first.as_str(), 80);
             return Err(Error::new(ErrorKind::RepeatedPage(id), fetched.context));
         }
-        self.first_jobs[0].get_or_insert_with(|| first.clone());
-        self.first_jobs[1] = Some(first);
+        self.first_job = Some(first);
         Ok(fetched)
     }
 

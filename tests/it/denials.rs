@@ -394,3 +394,16 @@ fn a_prefetch_of_endless_empty_pages_is_bounded() {
     let error = client.iter_jobs().prefetch(true).next().unwrap().unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }
+
+#[test]
+fn a_cursor_that_stands_for_none_ends_a_listing_without_has_more() {
+    for end in ["0", "-1", "\"0\"", "\"null\"", "\"None\"", "\"\"", "null"] {
+        let server = RawServer::start(move |n, _| {
+            let cursor = if n == 0 { "17".to_owned() } else { end.to_owned() };
+            json(&format!(r#"{{"jobs":[{}],"next_cursor":{cursor}}}"#, job(n)))
+        });
+        let jobs = server.client().iter_jobs().collect::<Result<Vec<_>>>();
+        std::mem::forget(server);
+        assert_eq!(jobs.unwrap().len(), 2, "{end}");
+    }
+}
