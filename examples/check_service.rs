@@ -5,8 +5,11 @@
 //! cargo run --example check_service -- --with-job examples/water.json
 //! ```
 //!
-//! The first only reads. The report has no key, identifier, name or molecule in it, so it can be sent to anyone. It
-//! shows statuses, types, states, and the names of fields.
+//! The first only reads. The report on standard output has no key, identifier, name or molecule in it, so it can be sent
+//! to anyone. It shows statuses, types, states, and the names of fields that look like those of an API. Standard error
+//! names a job that may be left behind.
+//!
+//! To check with a hook of `HTTP.md`, add it to the builder in `Session::new` in `check_service/evidence.rs`.
 
 mod common;
 
@@ -39,6 +42,9 @@ struct Arguments {
     /// Also submit the payload in this file, and rename, cancel and delete the job; asks first
     #[arg(long, value_name = "FILE")]
     with_job: Option<PathBuf>,
+    /// Send the key alone in this header in place of `Authorization: Bearer`
+    #[arg(long, value_name = "NAME")]
+    api_key_header: Option<String>,
     /// Submit without asking
     #[arg(long, requires = "with_job")]
     yes: bool,
@@ -76,13 +82,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let payload = arguments.with_job.as_deref().map(|path| payload(path, arguments.yes)).transpose();
-    let (payload, session) = match payload.and_then(|payload| Ok((payload, Session::from_env()?))) {
-        Ok(ready) => ready,
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let (payload, session) =
+        match payload.and_then(|payload| Ok((payload, Session::new(arguments.api_key_header.as_deref())?))) {
+            Ok(ready) => ready,
+            Err(problem) => {
+                eprintln!("error: {problem}");
+                return Ok(ExitCode::from(2));
+            }
+        };
     let mut report = Report::default();
     let evidence = Evidence::gather(&session);
     for (assumption, check) in CHECKS {
@@ -361,7 +368,7 @@ fn field_of(valid: &Validator, job: &Value, name: &str) -> Finding {
         _ => shape(value),
     };
     match serde_json::from_value::<JobSummary>(summary) {
-        Err(_) => different("another type", seen, "other words for states"),
+        Err(_) => different(expected_type(name), seen, None),
         Ok(JobSummary { state: JobState::Unknown(_), .. }) => {
             different("pending, running, done, failed or cancelled", seen, "other words for states")
         }
@@ -376,6 +383,15 @@ fn field_of(valid: &Validator, job: &Value, name: &str) -> Finding {
     }
 }
 
+fn expected_type(name: &str) -> &'static str {
+    match name {
+        "job_id" => "a string or an integer",
+        "created_at" => "a string or a number",
+        "billed_core_seconds" => "a finite number",
+        _ => "a string",
+    }
+}
+
 fn missing(job: &Value, name: &str) -> Finding {
     let camel = name.split('_').enumerate().map(|(n, word)| {
         let (first, rest) = word.split_at(usize::from(n > 0));
@@ -385,7 +401,12 @@ fn missing(job: &Value, name: &str) -> Finding {
     if camel != name && job.get(&camel).is_some() {
         different(&format!("`{name}`"), format!("`{camel}`"), "camelCase keys")
     } else if ["job_id", "state", "job_type", "created_at"].contains(&name) {
-        different(&format!("`{name}`"), shape(job), "status for state")
+        let recipe = match name {
+            "state" if job.get("status").is_some() => Some("status for state"),
+            "job_id" if job.get("id").is_some() => Some("id for job_id"),
+            _ => None,
+        };
+        different(&format!("`{name}`"), shape(job), recipe)
     } else {
         as_assumed()
     }
@@ -405,7 +426,7 @@ fn positions(evidence: &Evidence) -> Finding {
     let mut bonds: Vec<f64> = previews.flat_map(|preview| bonds_of_hydrogen(&preview.atoms)).collect();
     bonds.sort_by(f64::total_cmp);
     match bonds.get(bonds.len() / 2) {
-        None => not_checked("no molecule with hydrogen"),
+        None => not_checked("no molecule with hydrogen beside carbon, nitrogen or oxygen"),
         Some(median) if *median > 1.5 => different("angstrom", "distances as in bohr", "positions in bohr"),
         Some(_) => as_assumed(),
     }
@@ -430,7 +451,7 @@ fn unknown_job(evidence: &Evidence) -> Finding {
             _ => tolerated("status 410"),
         },
         Some(Call { result: Err(error), seen: Some(seen) }) if error.status() == Some(404) => {
-            different("status 404 with JSON", format!("status 404 with {}", seen.shape()), RECIPE)
+            different("status 404 with JSON", format!("status 404 with {}", seen.shape()), None)
         }
         Some(Call { result: Err(error), .. }) => failed("status 404", error, RECIPE),
     }
@@ -442,7 +463,7 @@ fn wrong_key(evidence: &Evidence) -> Finding {
         Some(Call { result: Ok(_), .. }) => different("status 401", "a page of jobs", None),
         Some(Call { result: Err(error), .. }) if error.is_unauthorized() => as_assumed(),
         Some(Call { result: Err(error), .. }) if error.status() == Some(403) => tolerated("status 403"),
-        Some(Call { result: Err(error), .. }) => failed("status 401", error, "400 for an unknown job"),
+        Some(Call { result: Err(error), .. }) => failed("status 401", error, None),
     }
 }
 

@@ -472,8 +472,8 @@
 //! });
 //! ```
 //!
-//! `HTTP.md` has eight more: the key in another header, another envelope, other words for states, camelCase keys, 400
-//! for an unknown job, deleting by POST, `status` for `state`, and positions in bohr.
+//! `HTTP.md` has nine more: the key in another header, another envelope, other words for states, camelCase keys, 400
+//! for an unknown job, deleting by POST, `status` for `state`, `id` for `job_id`, and positions in bohr.
 //!
 //! # Use from async code
 //!

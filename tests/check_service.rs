@@ -372,9 +372,14 @@ fn every_recipe_is_named_where_it_helps() {
     };
     let outcome = other_header.is_different(WITH_JOB, "key", "seen status 401", "key in another header");
     outcome.has("submit", "not checked  ", "");
+    let adapted = other_header.check(&["--api-key-header", "X-API-Key"]);
+    assert_eq!(adapted.code, 0, "{}", adapted.out);
 
     let status = Differs { job: |job| move_field(job, "state", "status"), ..CONTRACT };
     status.is_different(&[], "state", "name, status", "status for state");
+
+    let id = Differs { job: |job| move_field(job, "job_id", "id"), ..CONTRACT };
+    id.is_different(&[], "job_id", "expected `job_id`", "id for job_id");
 
     let bohr =
         Differs { job: |job| job["molecule_preview"]["atoms"][1]["position"][2] = json!(1.8189), ..CONTRACT };
@@ -428,7 +433,7 @@ fn a_difference_that_no_recipe_is_for_is_told() {
         },
         ..CONTRACT
     };
-    html.is_different(&[], "unknown job", "seen status 404 with HTML", "400 for an unknown job");
+    html.check(&[]).has("unknown job", "DIFFERENT    ", "seen status 404 with HTML");
 
     let elsewhere = Differs {
         instead: |_| Some(answer(404, &["content-type: text/html"], "<h1>secret</h1>")),
@@ -453,9 +458,9 @@ fn the_keys_of_a_map_are_not_shown() {
         },
         ..CONTRACT
     };
-    by_id.is_different(&[], "envelope", "which are not shown", "envelope");
+    by_id.is_different(&[], "envelope", "not shown", "envelope");
     let by_name = Differs { page: |page| json!({"secret": page["jobs"][0]}), ..CONTRACT };
-    by_name.is_different(&[], "envelope", "which are not shown", "envelope");
+    by_name.is_different(&[], "envelope", "not shown", "envelope");
 }
 
 #[test]

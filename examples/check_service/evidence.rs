@@ -86,16 +86,35 @@ pub fn shape(value: &Value) -> String {
         Value::Object(fields) => {
             let keys: Vec<&str> =
                 fields.iter().filter(|(key, value)| is_shown(key, value)).map(|(k, _)| &**k).collect();
-            let others = if keys.len() < fields.len() { " and others, which are not shown" } else { "" };
-            format!("an object with the fields {}{others}", keys.join(", "))
+            match (keys.is_empty(), keys.len() < fields.len()) {
+                (true, _) => "an object whose fields are not shown".to_owned(),
+                (_, true) => {
+                    format!("an object with the fields {} and others, which are not shown", keys.join(", "))
+                }
+                (_, false) => format!("an object with the fields {}", keys.join(", ")),
+            }
         }
     }
 }
 
 /// The keys of a map may be identifiers, names or elements, which are not shown.
 fn is_shown(key: &str, value: &Value) -> bool {
-    const WRAPPERS: [&str; 7] =
-        ["data", "error", "meta", "molecule_preview", "moleculePreview", "pagination", "result"];
+    const WRAPPERS: [&str; 14] = [
+        "attributes",
+        "data",
+        "error",
+        "info",
+        "item",
+        "job",
+        "links",
+        "meta",
+        "molecule_preview",
+        "moleculePreview",
+        "page",
+        "pagination",
+        "relationships",
+        "result",
+    ];
     key.starts_with(|first: char| first.is_ascii_lowercase())
         && key.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
         && (key == "id" || (3..=30).contains(&key.len()))
@@ -165,12 +184,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn from_env() -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn new(api_key_header: Option<&str>) -> Result<Self, Box<dyn std::error::Error>> {
         let exchanges = Arc::new(Mutex::new(Vec::new()));
         let recorded = Arc::clone(&exchanges);
-        let client = ClientBuilder::from_env()?
-            .on_response(move |request, response| lock(&recorded).push(Exchange::new(request, response)))
-            .build()?;
+        let mut builder = ClientBuilder::from_env()?
+            .on_response(move |request, response| lock(&recorded).push(Exchange::new(request, response)));
+        if let Some(name) = api_key_header {
+            builder = builder.api_key_header(name);
+        }
+        let client = builder.build()?;
         let contract = serde_saphyr::from_str(include_str!("../../tests/contract/openapi.yaml"))?;
         Ok(Session { client, contract: Contract(contract), exchanges })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atomiverse::{Client, JobId, JobState, JobsPage, StopToken, WaitOptions};
+use atomiverse::{Client, Error, JobId, JobState, JobsPage, StopToken, WaitOptions};
 use serde_json::Value;
 
 use crate::evidence::Session;
@@ -32,9 +32,9 @@ pub fn run(session: &Session, payload: &Value) -> Findings {
             return vec![("submit", not_checked("the payload was refused (status 422)"))];
         }
         Err(error) => {
-            let mut findings =
-                vec![("submit", failed("the identifier of a new job", &error, "status for state"))];
+            let mut findings = vec![("submit", failed("the identifier of a new job", &error, None))];
             if error.may_have_been_submitted() {
+                eprintln!("a job may be left behind: look at the newest one in the dashboard");
                 findings.push(("clean-up", left_behind()));
             }
             return findings;
@@ -73,23 +73,28 @@ fn changes(client: &Client, id: &JobId) -> Findings {
     let renamed = client.rename_job(id, NAME).and_then(|()| client.get_job(id));
     let rename = match renamed {
         Ok(job) if job.name.as_deref() == Some(NAME) => as_assumed(),
-        Ok(_) => different("the new name", "another name", "rename by POST"),
-        Err(error) => failed("the job to be renamed", &error, "rename by POST"),
+        Ok(_) => different("the new name", "another name", None),
+        Err(error) => failed("the job to be renamed", &error, if_no_route(&error, "rename by POST")),
     };
     let cancel = match client.cancel_and_wait(id, &WaitOptions::new().timeout(PATIENCE)) {
         Ok(job) if job.state == JobState::Cancelled => as_assumed(),
         Ok(job) => tolerated(format!("a job that is {}", job.state)),
         Err(error) if error.is_timeout() => not_checked("the job did not end in time"),
-        Err(error) => failed("the job to be cancelled", &error, "rename by POST"),
+        Err(error) => failed("the job to be cancelled", &error, None),
     };
     let has_ended = matches!(cancel, Finding::AsAssumed(_) | Finding::Tolerated(_));
     let delete = match has_ended.then(|| client.delete_job(id)) {
         None => not_checked("the job has not ended"),
         Some(Ok(())) if is_gone(client, id) => as_assumed(),
-        Some(Ok(())) => different("the job to be gone", "the job", "delete by POST"),
-        Some(Err(error)) => failed("the job to be deleted", &error, "delete by POST"),
+        Some(Ok(())) => different("the job to be gone", "the job", None),
+        Some(Err(error)) => failed("the job to be deleted", &error, if_no_route(&error, "delete by POST")),
     };
     vec![("rename", rename), ("cancel", cancel), ("delete", delete)]
+}
+
+/// The recipe helps if the service has no such request.
+fn if_no_route(error: &Error, recipe: &'static str) -> Option<&'static str> {
+    matches!(error.status(), Some(404 | 405 | 501)).then_some(recipe)
 }
 
 fn clean_up(client: &Client, id: &JobId) -> Finding {

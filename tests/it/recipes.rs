@@ -126,6 +126,16 @@ fn status_for_state(builder: ClientBuilder) -> ClientBuilder {
     })
 }
 
+fn id_for_job_id(builder: ClientBuilder) -> ClientBuilder {
+    builder.on_response(|_, response| {
+        edit(response, |json| {
+            if json["job_id"].is_null() && !json["id"].is_null() && json["state"].is_string() {
+                json["job_id"] = json["id"].clone();
+            }
+        });
+    })
+}
+
 const ANGSTROM: f64 = 0.529_177_210_544; // one bohr
 
 fn positions_in_bohr(builder: ClientBuilder) -> ClientBuilder {
@@ -325,6 +335,7 @@ fn without_a_difference_no_recipe_changes_an_outcome() {
         camel_case_keys,
         status_400_for_an_unknown_job,
         status_for_state,
+        id_for_job_id,
     ] {
         assert_eq!(outcomes(contract, recipe, LONG), wanted);
     }
@@ -467,6 +478,18 @@ fn status_for_state_helps() {
 }
 
 #[test]
+fn id_for_job_id_helps() {
+    let difference: Difference = |service, message| {
+        with_jobs(service, &message, |job| {
+            if let Some(id) = job.as_object_mut().and_then(|fields| fields.remove("job_id")) {
+                job["id"] = id;
+            }
+        })
+    };
+    helps(difference, id_for_job_id, READS);
+}
+
+#[test]
 fn positions_in_bohr_help() {
     let difference: Difference = |service, message| {
         with_jobs(service, &message, |job| {
@@ -497,6 +520,7 @@ fn a_job_without_what_a_recipe_edits_stays_as_it_is() {
             camel_case_keys,
             status_400_for_an_unknown_job,
             status_for_state,
+            id_for_job_id,
             positions_in_bohr,
         ] {
             let client = recipe(server.client_builder()).build().unwrap();
@@ -508,7 +532,7 @@ fn a_job_without_what_a_recipe_edits_stays_as_it_is() {
 /// The recipes of the file are those that are tested here.
 #[test]
 fn the_tested_recipes_are_those_of_http_md() {
-    const HEADINGS: [&str; 10] = [
+    const HEADINGS: [&str; 11] = [
         "rename by POST",
         "key in another header",
         "envelope",
@@ -518,6 +542,7 @@ fn the_tested_recipes_are_those_of_http_md() {
         "400 for an unknown job",
         "delete by POST",
         "status for state",
+        "id for job_id",
         "positions in bohr",
     ];
     let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
@@ -536,7 +561,7 @@ fn the_tested_recipes_are_those_of_http_md() {
             hooks += 1;
         }
     }
-    assert_eq!(hooks, 10);
+    assert_eq!(hooks, 11);
     let helper = section.split("```rust\n").nth(1).and_then(|code| code.split("\n```").next()).unwrap();
     let (_, helper) = helper.split_once("\n\n").unwrap();
     assert!(tested.contains(&trimmed(helper)), "{helper}");
