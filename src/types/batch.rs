@@ -54,18 +54,37 @@ impl BatchSubmission {
 
 /// The outcome of one payload of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ReceivedEntry")]
 #[non_exhaustive]
 pub struct BatchEntry {
     /// The id of the job. `None` if the payload failed.
-    #[serde(default, alias = "id", deserialize_with = "id")]
     pub job_id: Option<JobId>,
     /// The state of the job at the time of the response.
     pub state: Option<JobState>,
     /// What the service did with the payload.
     pub status: SubmissionStatus,
     /// The server's reason why the payload failed. A value that is not a string is given as JSON.
-    #[serde(default, deserialize_with = "words", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// An entry as it was received.
+#[derive(Deserialize)]
+struct ReceivedEntry {
+    job_id: Option<JobId>,
+    id: Option<JobId>,
+    state: Option<JobState>,
+    status: SubmissionStatus,
+    #[serde(default, deserialize_with = "words")]
+    error: Option<String>,
+}
+
+impl From<ReceivedEntry> for BatchEntry {
+    fn from(ReceivedEntry { job_id, id, state, status, error }: ReceivedEntry) -> Self {
+        // An empty id counts as missing.
+        let job_id = job_id.or(id).filter(|id| !id.as_str().is_empty());
+        BatchEntry { job_id, state, status, error }
+    }
 }
 
 impl BatchEntry {
@@ -81,12 +100,6 @@ impl BatchEntry {
             error,
         })
     }
-}
-
-/// Reads an id. An empty one counts as missing.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JobId>, D::Error> {
-    let id = Option::<JobId>::deserialize(deserializer)?;
-    Ok(id.filter(|id| !id.as_str().is_empty()))
 }
 
 /// Reads a string, or any other value as JSON: one unusual entry must not make the ids of the others unreadable.
