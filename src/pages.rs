@@ -309,7 +309,7 @@ pub mod fuzzing {
         max_jobs: Option<usize>,
         mut respond: impl FnMut(u32, Option<&str>) -> Option<JobsPage>,
     ) -> usize {
-        let mut pages = Pages::new(&Arc::default());
+        let mut pages = Pages::new(&std::sync::Arc::default());
         pages.limit = Some(limit);
         pages.remaining = max_jobs;
         let mut count = 0;

@@ -367,6 +367,7 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
     };
     size = size.max(body.capacity());
     let mut reader = response.body_mut().with_config().limit(limit).reader();
+    let stop = stop::current();
     // `read_to_end` would set the whole buffer to zero for each body.
     let mut filled = 0;
     let outcome = loop {
@@ -376,6 +377,10 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
         }
         match reader.read(&mut body[filled..]) {
             Ok(0) => break Ok(()),
+            // A large body may come without a pause in which the stop is noticed.
+            Ok(_) if stop.as_ref().is_some_and(StopToken::is_stopped) => {
+                break Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped").into());
+            }
             Ok(amount) => filled += amount,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break Err(error.into()),

@@ -362,6 +362,7 @@ fn a_proxy_elsewhere_is_not_shown_the_key_in_plain_text_unless_that_is_allowed()
     let error = builder().build().unwrap_err();
     assert!(error.to_string().contains("would see the API key"), "{error}");
     builder().allow_insecure_http(true).build().unwrap();
+    #[cfg(any(feature = "rustls", feature = "native-tls"))]
     Client::builder().api_key("key").proxy("http://proxy.example:3128").build().unwrap();
 }
 
