@@ -572,7 +572,9 @@ impl Cancelling {
                 assert!(error.cancellation_accepted().is_some() && !says_not_tried(error), "{error}");
             } else {
                 assert_eq!(error.cancellation_accepted(), Some(false), "{error}");
-                assert!(says_not_tried(error), "it does not say that cancelling was not tried: {error}");
+                // A request that was given up may not have been read by a busy server.
+                let is_known = says_not_tried(error) || error.may_have_been_processed();
+                assert!(is_known, "it does not say that cancelling was not tried: {error}");
             }
         }
     }
