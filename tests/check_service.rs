@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 #[allow(dead_code)]
 mod support;
 
-use support::{Answer, KEY, Message, RawServer, Step, answer};
+use support::{Answer, KEY, Message, RawServer, Step, answer, example};
 
 const PAYLOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/water.json");
 
@@ -55,19 +55,10 @@ impl Outcome {
     }
 }
 
-/// The example, which `cargo test` has built beside this test, as somebody with a key for this server would run it.
+/// The example, as somebody with a key for this server would run it.
 fn command(url: &str, key: &str) -> Command {
-    let mut path = env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let path = path.join("examples").join(format!("check_service{}", env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
-    let mut command = Command::new(path);
-    command
-        .env_remove("ATOMIVERSE_API_URL")
-        .env("ATOMIVERSE_API_KEY", key)
-        .env("ATOMIVERSE_BASE_URL", url)
-        .stdin(Stdio::null());
+    let mut command = example("check_service");
+    command.env("ATOMIVERSE_API_KEY", key).env("ATOMIVERSE_BASE_URL", url);
     command
 }
 

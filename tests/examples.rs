@@ -14,19 +14,7 @@ use atomiverse::{JobState, JobSummary};
 #[allow(dead_code)]
 mod support;
 
-use support::{KEY, RawServer, answer, json};
-
-/// The example, which `cargo test` has built beside this test, without a key.
-fn example(name: &str) -> Command {
-    let mut path = env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let path = path.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
-    let mut command = Command::new(path);
-    command.env_remove("ATOMIVERSE_API_KEY").env_remove("ATOMIVERSE_BASE_URL").stdin(Stdio::null());
-    command
-}
+use support::{KEY, RawServer, answer, example, json};
 
 /// The example, as somebody with a key for this server would run it.
 fn example_on(name: &str, url: &str, key: &str) -> Command {

@@ -119,6 +119,22 @@ struct Seen {
     most_open: usize,
 }
 
+/// An example, which `cargo test` has built beside its test, without a key.
+#[allow(dead_code)] // Only the tests of the examples run them.
+pub fn example(name: &str) -> Command {
+    let mut path = env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let path = path.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
+    let mut command = Command::new(path);
+    for name in ["ATOMIVERSE_API_KEY", "ATOMIVERSE_API_URL", "ATOMIVERSE_BASE_URL"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
 /// Waits for a condition that another thread brings about.
 #[track_caller]
 pub fn until(mut condition: impl FnMut() -> bool) {
