@@ -10,8 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::confirm::{self, Objection};
-use crate::error::{Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
-use crate::raw::{RawRequest, RawResponse, encode, is_json, looks_like_html, without_bom};
+use crate::error::{CANCEL_JOB, Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::raw::{RawRequest, RawResponse, encode, is_html, is_json, without_bom};
 use crate::types::{
     BatchEntry, BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus,
     Submitted,
@@ -25,9 +25,6 @@ pub(crate) const API_PATH: &str = "/api/v1";
 pub(crate) const PAGE_SIZE: u32 = 50;
 /// The largest number of jobs that an iteration requests for a page unless the caller sets a limit.
 pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
-
-/// The action of a request to cancel a job. A hook may change the method and the path of a request, but not its action.
-const CANCEL_JOB: &str = "cancel job";
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
     let request = RawRequest::typed("list jobs", "GET", "/jobs".to_owned(), Idempotency::Safe);
@@ -303,26 +300,29 @@ impl Response {
     }
 
     fn batch_entries(&self) -> Vec<Value> {
-        let body = from_json::<Value>(&self.raw.body).unwrap_or_default();
-        body.get("jobs").and_then(Value::as_array).cloned().unwrap_or_default()
+        let mut body = from_json::<Value>(&self.raw.body).unwrap_or_default();
+        match body.get_mut("jobs").map(Value::take) {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
+        }
     }
 
     /// Returns what can be read of a response to a batch that cannot be read as a whole: no id must be lost.
     pub(crate) fn readable_batch(&self) -> BatchSubmission {
-        let jobs = self.batch_entries().into_iter().map(BatchEntry::from_json).collect();
+        let jobs = self.batch_entries().iter().map(BatchEntry::from_json).collect();
         BatchSubmission { jobs, ..BatchSubmission::default() }
     }
 
     /// Checks that the body of the response to a change does not contradict its success status. An empty body does not.
     /// If the change was a rename, `name` is the new name of the job.
-    pub(crate) fn confirm(&self, name: Option<&str>) -> Result<()> {
+    pub(crate) fn confirm(&self, name: Option<&str>) -> Result<Option<Value>> {
         let contradicted = |is_denial| {
             let excerpt = self.raw.excerpt();
             Err(self.error(ErrorKind::Contradicted { status: self.raw.status, excerpt, is_denial }))
         };
         let body = match confirm::body(&self.raw, &self.context.action) {
             Ok(Some(body)) => body,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(None),
             Err(objection) => return contradicted(objection == Objection::Denied),
         };
         let objects = confirm::objects(&body);
@@ -338,14 +338,13 @@ impl Response {
             Some(name) if !names.is_empty() && !names.iter().any(|given| is_name(given, name)) => {
                 contradicted(false)
             }
-            _ => Ok(()),
+            _ => Ok(Some(body)),
         }
     }
 
     /// Whether the body shows the job that the request was about.
-    pub(crate) fn shows_the_job(&self) -> bool {
-        let Ok(body) = serde_json::from_slice::<Value>(without_bom(&self.raw.body)) else { return false };
-        confirm::objects(&body).iter().any(|fields| {
+    pub(crate) fn shows_the_job(&self, body: &Value) -> bool {
+        confirm::objects(body).iter().any(|fields| {
             let id = fields.get("job_id").or(fields.get("id")).map(JobId::deserialize);
             let is_other = id.is_some_and(|id| id.ok().as_ref() != self.context.job_id.as_ref());
             !is_other
@@ -495,10 +494,6 @@ fn location(loc: &[serde_json::Value]) -> Option<String> {
 
 fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
-    looks_like_html(body) || (content_type.is_some_and(|kind| kind.contains("html")) && !is_json(body))
 }
 
 fn title(page: &str) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::DELETE_JOB;
+use crate::error::{CANCEL_JOB, DELETE_JOB};
 use crate::raw::{RawResponse, looks_like_html, without_bom};
 
 /// What a body says against the change that its status confirms.
@@ -99,7 +99,7 @@ fn objection_of(fields: &Map<String, Value>, action: &str) -> Option<Objection> 
     let is_not_deleted =
         action == DELETE_JOB && has(&["deleted", "deleted_count", "deletedCount"], is_nothing);
     let is_not_cancelled =
-        action == "cancel job" && !fields.contains_key("state") && has(&["cancelled", "canceled"], means_no);
+        action == CANCEL_JOB && !fields.contains_key("state") && has(&["cancelled", "canceled"], means_no);
     if has(&["success", "ok"], is_nothing) || is_not_deleted || is_not_cancelled {
         return Some(Objection::Denied);
     }

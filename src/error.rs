@@ -514,7 +514,8 @@ const NO_KEY_CAME: &str = "no API key seems to have reached the service: it may 
 const DIFFERENT_REQUEST: &str = "the service may differ from what this version expects: see HTTP.md; \
                                  ClientBuilder::on_request can adapt requests";
 
-/// The action of a request to delete a job.
+/// The actions whose outcome needs more than a status to judge. A hook may change the method and path of their requests.
+pub(crate) const CANCEL_JOB: &str = "cancel job";
 pub(crate) const DELETE_JOB: &str = "delete job";
 
 const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, or cancel it";

@@ -3,6 +3,7 @@
 // The error of an attempt is short-lived.
 #![allow(clippy::result_large_err)]
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,6 +107,14 @@ impl Http {
         self.clock().sleep(pause, self.stop.as_ref());
     }
 
+    /// The same, until this time.
+    pub(crate) fn sleep_until(&self, time: Instant) {
+        let pause = time.saturating_duration_since(self.clock().now());
+        if !pause.is_zero() {
+            self.sleep(pause);
+        }
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.as_ref().is_some_and(StopToken::is_stopped)
     }
@@ -168,21 +177,7 @@ impl Http {
     pub(crate) fn send(&self, request: &RawRequest, deadline: Instant) -> Result<Response> {
         let mut call = Call::new(self, request, deadline);
         loop {
-            if let Err(kind) = call.wait_for_turn() {
-                return Err(Error::new(kind, call.context(request, None)));
-            }
-            let adapted = match self.hooks().adapt_request(request) {
-                Ok(adapted) => adapted,
-                Err(problem) => {
-                    let sent = if call.attempts == 0 { "; nothing was sent" } else { "" };
-                    let kind = ErrorKind::Input(format!("{problem}{sent}"));
-                    return Err(Error::new(kind, call.context(request, None)));
-                }
-            };
-            // The hooks may have taken their time.
-            if let Err(kind) = call.check_time() {
-                return Err(Error::new(kind, call.context(request, None)));
-            }
+            let adapted = call.prepare().map_err(|kind| Error::new(kind, call.context(request, None)))?;
             match call.attempt(&adapted) {
                 Ok(raw) => return Ok(Response { context: call.context(&adapted, raw.request_id()), raw }),
                 Err((AttemptError { kind, request_id }, None)) => {
@@ -233,6 +228,18 @@ impl<'a> Call<'a> {
                 Some(delay) => self.http.sleep(delay),
             }
         }
+    }
+
+    /// Waits for the turn of the call, and returns the request as the hooks want it.
+    fn prepare(&self) -> Result<Cow<'a, RawRequest>, ErrorKind> {
+        self.wait_for_turn()?;
+        let adapted = self.http.hooks().adapt_request(self.request).map_err(|problem| {
+            let sent = if self.attempts == 0 { "; nothing was sent" } else { "" };
+            ErrorKind::Input(format!("{problem}{sent}"))
+        })?;
+        // The hooks may have taken their time.
+        self.check_time()?;
+        Ok(adapted)
     }
 
     /// Returns the time that is left, or an error if the call must not send anything any more.

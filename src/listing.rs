@@ -8,7 +8,7 @@ use std::time::Instant;
 use std::{mem, thread, vec};
 
 use crate::api::{self, Page};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::pages::{self, Fetched, Pages};
 use crate::stop::StopToken;
@@ -82,17 +82,14 @@ impl ListJobs {
     /// - the response says that there are more jobs, but has no cursor or the cursor of the request.
     pub fn send(self) -> Result<JobsPage> {
         pages::check(self.limit, self.cursor.as_deref())?;
-        let response =
-            self.http.send(&api::list(self.limit, self.cursor.as_deref()), self.http.deadline())?;
-        let Page { jobs, has_more, next_cursor } = response.page(self.cursor.is_none(), self.previews)?;
-        self.http.address_is_right();
+        let cursor = self.cursor.as_deref();
+        let fetched = fetch(&self.http, self.limit, cursor, self.previews, self.http.deadline())?;
+        let Fetched { page: Page { jobs, has_more, next_cursor }, context, .. } = fetched;
         let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
         match pages::next_cursor(has_more, next_cursor.as_deref()) {
-            Ok(Some(next)) if self.cursor.as_deref() == Some(next) => {
-                Err(response.error(pages::repeated(next)))
-            }
+            Ok(Some(next)) if cursor == Some(next) => Err(Error::new(pages::repeated(next), context)),
             Ok(_) => Ok(JobsPage { jobs, has_more, next_cursor }),
-            Err(kind) => Err(response.error(kind)),
+            Err(kind) => Err(Error::new(kind, context)),
         }
     }
 }

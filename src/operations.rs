@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::api::{self, Response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
+use crate::listing;
 use crate::types::{JobId, JobState, JobSummary};
 
 pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
@@ -21,34 +24,24 @@ pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSumma
 
 pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> Result<()> {
     match http.send(&api::rename(id, name), deadline) {
-        Ok(response) => confirm(http, &response, Some(name)),
-        Err(error) if error.is_not_found() => Err(about_the_job(http, id, error, deadline)),
+        Ok(response) => confirm(http, &response, Some(name)).map(drop),
+        Err(error) if error.is_not_found() => Err(not_found(error, get(http, id, deadline))),
         Err(error) => Err(error),
     }
 }
 
-fn confirm(http: &Http, response: &Response, name: Option<&str>) -> Result<()> {
-    response.confirm(name)?;
+/// Returns the body if it is JSON.
+fn confirm(http: &Http, response: &Response, name: Option<&str>) -> Result<Option<Value>> {
+    let body = response.confirm(name)?;
     http.address_is_right();
-    Ok(())
-}
-
-/// Makes sure that a "not found" for a change is about the job: a service that has no such request responds with
-/// 404 too.
-fn about_the_job(http: &Http, id: &JobId, not_found: Error, deadline: Instant) -> Error {
-    match get(http, id, deadline) {
-        Ok(job) => not_found.with_kind(ErrorKind::NoSuchRequest { state: job.state }),
-        Err(gone) if gone.is_not_found() => not_found,
-        Err(stopped) if stopped.is_stopped() => not_found.stopped(),
-        Err(error) => not_found.unverified(&error),
-    }
+    Ok(body)
 }
 
 /// Cancels the job. Returns its summary if the server refused to cancel it because it has already ended.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
     match http.send(&api::cancel(id), deadline) {
         Ok(response) => match confirm(http, &response, None) {
-            Ok(()) => Ok(None),
+            Ok(_) => Ok(None),
             // The server may respond with "not cancelled" because the job has ended.
             Err(error) if matches!(error.kind(), ErrorKind::Contradicted { is_denial: true, .. }) => {
                 match get(http, id, deadline) {
@@ -61,10 +54,7 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
         },
         Err(error) if error.is_not_found() => match get(http, id, deadline) {
             Ok(job) if job.state.is_terminal() => Ok(Some(job)),
-            Ok(job) => Err(error.with_kind(ErrorKind::NoSuchRequest { state: job.state })),
-            Err(gone) if gone.is_not_found() => Err(error),
-            Err(stopped) if stopped.is_stopped() => Err(error.stopped()),
-            Err(unclear) => Err(error.unverified(&unclear)),
+            reloaded => Err(not_found(error, reloaded)),
         },
         Err(error) if matches!(error.status(), Some(400 | 409)) => match get(http, id, deadline) {
             Ok(job) if job.state.is_terminal() => Ok(Some(job)),
@@ -78,9 +68,9 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
 pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
     let error = match http.send(&api::delete(id), deadline) {
         Ok(response) => {
-            confirm(http, &response, None)?;
+            let body = confirm(http, &response, None)?;
             // A body that shows the job may come from a service that only marks it.
-            if !response.shows_the_job() {
+            if !body.is_some_and(|body| response.shows_the_job(&body)) {
                 return Ok(());
             }
             return match get(http, id, deadline) {
@@ -101,7 +91,7 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
         return Err(error);
     }
     let may_be_gone = error.earlier().explains_not_found;
-    let error = about_the_job(http, id, error, deadline);
+    let error = not_found(error, get(http, id, deadline));
     if error.is_not_found() && may_be_gone {
         return verified(http, error, deadline).map(drop);
     }
@@ -128,13 +118,21 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     if not_found.address_verified() {
         return Ok(not_found);
     }
-    match http.send(&api::list(1, None), deadline).and_then(|response| response.page(true, false)) {
-        Ok(_) => {
-            http.address_is_right();
-            Ok(not_found)
-        }
+    match listing::fetch(http, 1, None, false, deadline) {
+        Ok(_) => Ok(not_found),
         Err(stopped) if stopped.is_stopped() => Err(not_found.stopped()),
         Err(error) => Err(not_found.unverified(&error)),
+    }
+}
+
+/// A change that met a "not found", which may not be about the job: a service that has no such request responds with
+/// 404 too.
+fn not_found(error: Error, reloaded: Result<JobSummary>) -> Error {
+    match reloaded {
+        Ok(job) => error.with_kind(ErrorKind::NoSuchRequest { state: job.state }),
+        Err(gone) if gone.is_not_found() => error,
+        Err(stopped) if stopped.is_stopped() => error.stopped(),
+        Err(unclear) => error.unverified(&unclear),
     }
 }
 

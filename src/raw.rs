@@ -327,8 +327,7 @@ impl RawResponse {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        let is_called_html = self.header("content-type").is_some_and(|kind| kind.contains("html"));
-        looks_like_html(&self.body) || (is_called_html && !is_json(&self.body))
+        is_html(self.header("content-type"), &self.body)
     }
 
     /// Prepares a string from this response for an error: hides secrets and cuts it.
@@ -373,6 +372,10 @@ impl fmt::Debug for RawResponse {
 
 pub(crate) fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(without_bom(body)).is_ok()
+}
+
+pub(crate) fn is_html(content_type: Option<&str>, body: &[u8]) -> bool {
+    looks_like_html(body) || (content_type.is_some_and(|kind| kind.contains("html")) && !is_json(body))
 }
 
 pub(crate) fn looks_like_html(body: &[u8]) -> bool {

@@ -304,10 +304,7 @@ impl<'a> WaitForJobs<'a> {
     fn start_round(&mut self) -> Round {
         let http = self.http.clone();
         let schedule = self.schedule.get_or_insert_with(|| Schedule::new(http.clock().now(), &self.options));
-        let pause = schedule.next_poll.saturating_duration_since(http.clock().now());
-        if !pause.is_zero() {
-            http.sleep(pause);
-        }
+        http.sleep_until(schedule.next_poll);
         let started = http.clock().now();
         let overslept = schedule.end_of_polls.is_some_and(|end| started >= end);
         let pending = &self.pending;
@@ -422,10 +419,7 @@ impl<'a> WaitForJobs<'a> {
 
     /// Waits until the next requests of the poll may be sent.
     fn pace(&self, round: &mut Round, requests: u32) {
-        let pause = round.next_request.saturating_duration_since(self.now());
-        if !pause.is_zero() {
-            self.http.sleep(pause);
-        }
+        self.http.sleep_until(round.next_request);
         round.next_request = saturating_add(self.now(), REQUEST_INTERVAL * requests);
     }
 

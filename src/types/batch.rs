@@ -89,26 +89,27 @@ impl From<ReceivedEntry> for BatchEntry {
 
 impl BatchEntry {
     /// Reads as much of an entry as can be read.
-    pub(crate) fn from_json(entry: Value) -> Self {
-        let id = ["job_id", "id"].iter().find_map(|name| JobId::deserialize(entry.get(*name)?).ok());
-        let state = entry.get("state").and_then(|state| JobState::deserialize(state).ok());
-        let error = entry.get("error").filter(|error| !error.is_null()).map(Value::to_string);
-        serde_json::from_value(entry).unwrap_or(BatchEntry {
-            job_id: id,
-            state,
+    pub(crate) fn from_json(entry: &Value) -> Self {
+        BatchEntry::deserialize(entry).unwrap_or_else(|_| BatchEntry {
+            job_id: ["job_id", "id"].iter().find_map(|name| JobId::deserialize(entry.get(*name)?).ok()),
+            state: entry.get("state").and_then(|state| JobState::deserialize(state).ok()),
             status: SubmissionStatus::Unknown(String::new()),
-            error,
+            error: entry.get("error").cloned().and_then(words_of),
         })
     }
 }
 
 /// Reads a string, or any other value as JSON: one unusual entry must not make the ids of the others unreadable.
 fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Option::<Value>::deserialize(deserializer)? {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        Some(value) => Some(value.to_string()),
-    })
+    Ok(Option::<Value>::deserialize(deserializer)?.and_then(words_of))
+}
+
+fn words_of(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        value => Some(value.to_string()),
+    }
 }
 
 /// The status of one payload of a batch: what the service did with it.
