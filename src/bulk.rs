@@ -38,7 +38,7 @@ pub struct Bulk<T> {
     parallel: usize,
     workers: Option<Workers<T>>,
     /// Ends the pauses of the workers when the iterator is dropped.
-    stop: StopToken,
+    dropped: StopToken,
 }
 
 type Call<T> = dyn Fn(&Http, &JobId) -> Result<T> + Send + Sync;
@@ -66,12 +66,10 @@ impl<T: Send + 'static> Bulk<T> {
                 Err(error) => refused.push_back((JobId::from(id), error)),
             }
         }
-        let stop = StopToken::child(http.stop.as_ref());
-        let mut http = http.clone();
-        http.stop = Some(stop.clone());
+        let dropped = StopToken::child(http.stop.as_ref());
         Bulk {
-            http,
-            stop,
+            http: http.without_new_attempts_after(&dropped),
+            dropped,
             call: Arc::new(call),
             left: queue.len() + refused.len(),
             queue: Arc::new(Mutex::new(queue)),
@@ -148,7 +146,7 @@ impl<T> Drop for Bulk<T> {
     /// Clears the queue, so that a worker whose outcome was just taken begins no other call.
     fn drop(&mut self) {
         lock(&self.queue).clear();
-        self.stop.stop();
+        self.dropped.stop();
     }
 }
 

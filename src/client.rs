@@ -118,6 +118,10 @@ impl Client {
     /// Returns a client with its own API key. [`set_api_key`](Client::set_api_key) of the original client does not
     /// change it.
     ///
+    /// Like every view, it shares the [retry budget](crate::ClientBuilder::retry_budget) of the original client and
+    /// the pauses that the server [requests](crate::ClientBuilder::max_retry_after). If one user's rate limit must not
+    /// delay the calls of another user, build a client for each of them.
+    ///
     /// # Errors
     ///
     /// Returns an error if the key is empty, in quotation marks, or contains a character other than visible ASCII.

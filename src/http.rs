@@ -33,6 +33,8 @@ pub(crate) struct Http {
     pub(crate) timeout: Duration,
     pub(crate) retry_policy: RetryPolicy,
     pub(crate) stop: Option<StopToken>,
+    /// A child of `stop` that also ends pauses and forbids new attempts, and lets an attempt in flight complete.
+    last_attempt: Option<StopToken>,
     /// Memory for the body of the next response, kept from page to page of an iteration.
     pub(crate) buffer: Option<Arc<Mutex<Vec<u8>>>>,
 }
@@ -66,6 +68,7 @@ impl Http {
             timeout: settings.timeout,
             retry_policy: settings.retry_policy.clone(),
             stop: None,
+            last_attempt: None,
             buffer: None,
             core: Arc::new(Core {
                 transport,
@@ -104,7 +107,7 @@ impl Http {
 
     /// Sleeps until the pause is over or the call is stopped.
     pub(crate) fn sleep(&self, pause: Duration) {
-        self.clock().sleep(pause, self.stop.as_ref());
+        self.clock().sleep(pause, self.stop_between_attempts());
     }
 
     /// The same, until this time.
@@ -116,7 +119,16 @@ impl Http {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.as_ref().is_some_and(StopToken::is_stopped)
+        self.stop_between_attempts().is_some_and(StopToken::is_stopped)
+    }
+
+    fn stop_between_attempts(&self) -> Option<&StopToken> {
+        self.last_attempt.as_ref().or(self.stop.as_ref())
+    }
+
+    /// The same view, whose calls make no new attempt after `token`, a child of its own, is stopped.
+    pub(crate) fn without_new_attempts_after(&self, token: &StopToken) -> Self {
+        Http { last_attempt: Some(token.clone()), ..self.clone() }
     }
 
     /// Changes the key of this view and of all views that share it.

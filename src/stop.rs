@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -126,6 +126,22 @@ impl StopToken {
             *progress = Progress::Abandoned;
         }
         Err(io::Error::other("stopped"))
+    }
+}
+
+/// Locks a mutex that another thread may hold for long. Returns `None` if the token is stopped first.
+pub(crate) fn lock_unless_stopped<'a, T: ?Sized>(
+    mutex: &'a Mutex<T>,
+    stop: Option<&StopToken>,
+) -> Option<MutexGuard<'a, T>> {
+    let Some(stop) = stop else { return Some(lock(mutex)) };
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if stop.is_stopped() => return None,
+            Err(TryLockError::WouldBlock) => stop.sleep(POLL_INTERVAL),
+        }
     }
 }
 

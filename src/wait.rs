@@ -12,7 +12,7 @@ use crate::clock::{DECADES, saturating_add};
 use crate::error::{Error, ErrorKind, FailedCancellation, Result};
 use crate::http::Http;
 use crate::pages::Pages;
-use crate::sync::lock;
+use crate::stop;
 use crate::types::{JobId, JobState, JobSummary};
 use crate::{listing, operations};
 
@@ -123,6 +123,9 @@ impl<'a> WaitOptions<'a> {
     }
 
     /// Sets a function that is called with each job when it is first received and whenever its state has changed.
+    ///
+    /// The function runs on the thread of the wait, which makes no progress meanwhile. Waits that share the options
+    /// call it one at a time.
     ///
     /// # Examples
     ///
@@ -469,8 +472,11 @@ impl<'a> WaitForJobs<'a> {
         pending.last_failure = None;
         if pending.state.as_ref() != Some(&job.state) {
             pending.state = Some(job.state.clone());
-            if let Some(on_update) = &self.options.on_update {
-                (lock(on_update))(&job);
+            // Another wait that shares the options may be in `on_update`.
+            let on_update = self.options.on_update.as_ref();
+            let stop = self.http.stop.as_ref();
+            if let Some(mut on_update) = on_update.and_then(|mutex| stop::lock_unless_stopped(mutex, stop)) {
+                on_update(&job);
             }
         }
         if job.state.is_terminal() {

@@ -434,9 +434,9 @@ mod linux {
             let attempts = Counter::default();
             let builder = hole.client_builder().connect_timeout(millis(300)).max_retries(0);
             let client = attempts.attempts_of(builder).build().unwrap();
-            let most = |client: &Client| {
+            let most = |client: &Client, call: fn(&Client)| {
                 thread::scope(|scope| {
-                    let call = scope.spawn(|| client.get_job("a").unwrap_err());
+                    let call = scope.spawn(|| call(client));
                     let mut most = 0;
                     while !call.is_finished() {
                         most = most.max(threads("atomiverse"));
@@ -445,8 +445,11 @@ mod linux {
                     most
                 })
             };
-            assert_eq!(most(&client), 0);
-            assert_eq!(most(&client.with_stop(&StopToken::new())), 1);
+            let get = |client: &Client| drop(client.get_job("a").unwrap_err());
+            assert_eq!(most(&client, get), 0);
+            assert_eq!(most(&client.with_stop(&StopToken::new()), get), 1);
+            let delete = |client: &Client| assert_eq!(client.delete_jobs(numbered(3)).count(), 3);
+            assert_eq!(most(&client, delete), 3, "one for each call at a time");
         });
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -687,6 +690,30 @@ fn a_change_that_was_refused_and_is_stopped_then_was_not_made() {
         assert!(error.to_string().contains("refused"), "{error}");
         assert!(took < secs(5), "{what}: {took:?}");
     }
+}
+
+#[test]
+fn a_wait_can_be_stopped_while_another_one_is_in_their_on_update() {
+    let server = serving_jobs_in("running");
+    let (stop, updates, release) = (StopToken::new(), Counter::default(), StopToken::new());
+    let options = WaitOptions::new().on_update(|_| {
+        updates.add();
+        until(|| release.is_stopped());
+    });
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.client().with_stop(&release).wait_for_job("a", &options));
+        until(|| updates.get() == 1);
+        let client = server.client().with_stop(&stop);
+        let before = server.lines().len();
+        let wait = || client.wait_for_job("b", &options);
+        let (outcome, took) = stop_during(&stop, || server.lines().len() > before, millis(20), wait);
+        release.stop();
+        let error = outcome.unwrap_err();
+        assert!(error.is_stopped() && took < secs(5), "{error} after {took:?}");
+        assert_eq!(error.state(), Some(&JobState::Running));
+        assert!(first.join().unwrap().unwrap_err().is_stopped());
+        assert_eq!(updates.get(), 1);
+    });
 }
 
 #[test]
@@ -1400,6 +1427,25 @@ fn a_bulk_does_not_run_ahead_of_its_caller() {
     }
     drop(bulk);
     assert_eq!(lock(&server.state).lines.len(), 8);
+}
+
+#[test]
+fn calls_in_flight_are_completed_after_a_bulk_is_dropped() {
+    let server = Desk::start(|line, desk| desk.is_closed && !line.ends_with("/j0"));
+    server.close();
+    let statuses = Arc::new(Mutex::new(Vec::new()));
+    let observed = statuses.clone();
+    let builder = Client::builder().api_key(KEY).base_url(format!("http://{}", server.address));
+    let builder = builder.on_attempt(move |attempt| lock(&observed).push(attempt.status));
+    let mut bulk = builder.build().unwrap().delete_jobs(numbered(50)).parallel(3);
+    assert!(bulk.next().unwrap().1.unwrap());
+    until(|| lock(&server.state).at_once == 3);
+    drop(bulk);
+    // A call that was abandoned would have ended by then.
+    thread::sleep(millis(80));
+    server.open();
+    until(|| lock(&statuses).len() == 4);
+    assert_eq!(*lock(&statuses), [Some(204); 4]);
 }
 
 #[test]
