@@ -168,6 +168,8 @@ fn ureq_loop_that_skips(work: &Work) -> usize {
 }
 
 fn reqwest(work: &Work) -> usize {
+    // Fails if it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::blocking::Client::new();
     by_pages(work, |url| count_page(client.get(url).bearer_auth("av_key").send().unwrap().json().unwrap()))
 }

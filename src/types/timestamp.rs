@@ -43,6 +43,9 @@ impl Timestamp {
     /// A string is read as RFC 3339. A space may replace the `T`, and a time without an offset is UTC. A number is Unix
     /// time: in seconds, from 1e11 on in milliseconds, from 1e14 on in microseconds, and from 1e17 on in nanoseconds.
     ///
+    /// A time that stands for a missing one, such as 0 or the year 1, is read like any other. Before you delete jobs by
+    /// their age, look at the oldest.
+    ///
     /// # Examples
     ///
     /// ```
