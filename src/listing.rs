@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{mem, thread, vec};
 
 use crate::api::{self, Page};
@@ -156,7 +156,13 @@ pub struct JobsIter {
     prefetch: bool,
     previews: bool,
     prefetcher: Option<Prefetcher>,
+    /// When the caller got the current page.
+    page_began: Option<Instant>,
 }
+
+/// A caller that has taken all jobs of a page within this time does no work that a prefetch could overlap. Waking a
+/// thread up for the next page would take about as long.
+const NO_WORK: Duration = Duration::from_micros(50);
 
 impl JobsIter {
     pub(crate) fn new(http: Http) -> Self {
@@ -167,6 +173,7 @@ impl JobsIter {
             buffered: Vec::new().into_iter(),
             prefetch: false,
             prefetcher: None,
+            page_began: None,
         }
     }
 
@@ -212,7 +219,8 @@ impl JobsIter {
     /// This saves time if the caller does some work for each job. The jobs, their order, errors and
     /// [`cursor`](JobsIter::cursor) are the same as without it. The iterator holds two pages at a time, and if the
     /// caller stops early, it may have requested one page more. One thread fetches all pages. When the iterator is
-    /// dropped, the thread abandons its request and ends.
+    /// dropped, the thread abandons its request and ends. While the caller takes all jobs of a page within 50
+    /// microseconds, there is no work to overlap, and the iterator does not prefetch.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
@@ -265,8 +273,10 @@ impl JobsIter {
     }
 
     fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
+        let now = self.http.clock().now();
+        let has_work = self.page_began.is_none_or(|began| now.saturating_duration_since(began) >= NO_WORK);
         // Once the time of this call is over, the request reports it.
-        let is_late = self.http.clock().now() >= deadline;
+        let is_late = now >= deadline;
         let prefetched = self.prefetcher.as_mut().and_then(Prefetcher::take);
         let mut prefetched = prefetched.filter(|_| !is_late);
         let jobs = self.pages.next_page(|limit, cursor| {
@@ -274,7 +284,10 @@ impl JobsIter {
             fetched.unwrap_or_else(|| fetch(&self.http, limit, cursor, self.previews, deadline))
         })?;
         if self.prefetch {
-            self.start_prefetch(jobs.as_ref().map_or(0, Vec::len));
+            if has_work {
+                self.start_prefetch(jobs.as_ref().map_or(0, Vec::len));
+            }
+            self.page_began = Some(self.http.clock().now());
         }
         Ok(jobs)
     }

@@ -401,6 +401,22 @@ fn prefetching_asks_for_the_next_page_while_the_caller_works_on_this_one() {
 }
 
 #[test]
+fn prefetching_begins_once_the_caller_does_some_work() {
+    let pages = 200;
+    let server =
+        RawServer::start(move |n, _| json(&page(&[&format!("j{n}")], n + 1 < pages, Some(&format!("c{n}")))));
+    let mut jobs = server.client().iter_jobs().limit(1).prefetch(true);
+    for _ in 0..100 {
+        jobs.next().unwrap().unwrap();
+    }
+    // The work on a page shows when the caller comes for the next one.
+    thread::sleep(Duration::from_millis(1));
+    jobs.next().unwrap().unwrap();
+    wait_for_requests(&server, 102);
+    assert_eq!(jobs.map(Result::unwrap).count(), pages - 101);
+}
+
+#[test]
 fn prefetching_asks_for_nothing_beyond_max_jobs() {
     let simulator = with_jobs(200);
     let client = simulator.client().unwrap();
