@@ -188,6 +188,8 @@ impl ClientBuilder {
     ///
     /// If the server requests a longer pause, the request is not retried and other calls do not wait. The error says
     /// how long the server [asked to wait](Error::retry_after).
+    ///
+    /// 0 and a date in the past count as no `Retry-After`: the usual [pause](ClientBuilder::retry_pause) applies.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.settings.retry_policy.max_retry_after = longest;
         self

@@ -1643,6 +1643,19 @@ fn a_pause_beyond_the_ceiling_holds_no_other_call() {
 }
 
 #[test]
+fn a_retry_after_of_zero_or_in_the_past_leaves_the_usual_pause() {
+    let simulator = Service::start();
+    let client = simulator.client().unwrap();
+    for past in ["0", "Fri, 01 Jan 2016 00:00:00 GMT"] {
+        let took = simulated(&simulator, || {
+            simulator.fail_next(Fault::status(429).header("Retry-After", past));
+            client.list_jobs().send().unwrap();
+        });
+        assert!((millis(375)..=millis(500)).contains(&took), "{past}: {took:?}");
+    }
+}
+
+#[test]
 fn threads_that_wait_together_do_not_come_back_together() {
     const THREADS: usize = 16;
     let arrivals = Arc::new(Mutex::new(Vec::new()));
@@ -1723,7 +1736,7 @@ fn a_lasting_failure_uses_the_budget_up() {
 
 #[test]
 fn a_budget_of_zero_allows_no_retry() {
-    let server = RawServer::script(vec![answer(429, &["Retry-After: 0"], "")]);
+    let server = RawServer::script(vec![answer(429, &["Retry-After: 0.001"], "")]);
     let client = server.client_builder().retry_budget(0).build().unwrap();
     assert_eq!([0; 3].map(|_| attempts(&client)), [1, 1, 1]);
 }
@@ -1750,7 +1763,7 @@ fn ten_calls_that_need_no_retry_earn_one() {
 #[test]
 fn a_retry_that_a_rate_limit_asks_for_costs_nothing() {
     let server = RawServer::start(|n, _| match n {
-        0..60 => answer(429, &["Retry-After: 0"], ""),
+        0..60 => answer(429, &["Retry-After: 0.001"], ""),
         _ => answer(503, &[], ""),
     });
     let client = server.client_builder().retry_budget(1).build().unwrap();
