@@ -1,7 +1,7 @@
 //! A blocking SDK for job management on [Atomiverse](https://atomiverse.com), a cloud for quantum chemistry. It submits
 //! jobs and waits for them, lists and iterates over a user's jobs, renames, cancels and deletes them, and opens a job's
-//! dashboard in the browser. It returns typed values and errors that say what to do next. By default every call is
-//! bounded in time. There is no async runtime.
+//! dashboard in the browser. It returns typed values and errors that say what to do next. By default every call has a
+//! time limit. There is no async runtime.
 //!
 //! **The HTTP API is an assumption**, and the crate has never been run against the real service: see
 //! [What is assumed](#what-is-assumed).
@@ -12,10 +12,10 @@
 //!
 //! - A [`Client`] makes the calls. [`Client::from_env`] reads the API key from `ATOMIVERSE_API_KEY`. A client is cheap
 //!   to clone, and its clones share their connections.
-//! - A [`JobSummary`] describes one job: its id, name, [state](JobState), type, time of submission, charge and
-//!   molecule. [`Client::iter_jobs`] yields the jobs of the whole history, page by page.
-//! - An [`Error`] is one line that says what failed, on which job, what the server said, and what to do. Its methods
-//!   say what it means for a program, such as [`is_not_found`](Error::is_not_found) or
+//! - A [`JobSummary`] describes one job: its id, name, [state](JobState), type, time of submission, billed core-seconds
+//!   and molecule. [`Client::iter_jobs`] yields all jobs of the job history, and fetches them page by page.
+//! - An [`Error`] has a message of one line that says what failed, on which job, what the server said, and what to do.
+//!   Its methods tell a program what it means, for example [`is_not_found`](Error::is_not_found) and
 //!   [`is_transient`](Error::is_transient).
 //!
 //! This program prints the 20 newest jobs:
@@ -31,9 +31,12 @@
 //! }
 //! ```
 //!
-//! There is a guide for each of three kinds of program, with a whole program in each: [a script](guide::script),
-//! [a build tool](guide::build_tool), and [a service](guide::service). To try things out without a key, use the
+//! To start it, create a workspace API key in the settings of the Atomiverse dashboard, and set the environment
+//! variable `ATOMIVERSE_API_KEY` to it. To try the crate without a key, use the
 //! [simulator](#test-your-own-tool-offline).
+//!
+//! Three guides each explain a whole program: [a script](guide::script), [a build tool](guide::build_tool), and
+//! [a service](guide::service).
 //!
 //! # Cookbook
 //!
@@ -44,7 +47,7 @@
 //! - [Clean up old cancelled jobs, with a dry run](#clean-up-old-cancelled-jobs-with-a-dry-run)
 //! - [Rename by pattern](#rename-by-pattern)
 //! - [Cancel everything pending](#cancel-everything-pending)
-//! - [Resume a broken scan](#resume-a-broken-scan)
+//! - [Resume an iteration that failed](#resume-an-iteration-that-failed)
 //! - [Export previews as XYZ](#export-previews-as-xyz)
 //! - [Submit and wait](#submit-and-wait)
 //! - [Many jobs](#many-jobs)
@@ -84,12 +87,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With `previews(false)` the molecules are not decoded, which saves time. The loop reads the whole history, because
-//! the order of the jobs is an assumption. If you rely on it, newest first, `break` at the first job that is too old.
+//! With `previews(false)` the molecules are not decoded, which saves time. The loop reads the whole history, because it
+//! is only an assumption that the newest jobs come first. If you rely on that order, `break` at the first job that is
+//! too old.
 //!
 //! ## Core-seconds by job type this month
 //!
-//! With the feature `jiff`, a timestamp also converts to a `jiff::Timestamp`. The month here is that of UTC.
+//! With the feature `jiff`, a timestamp also converts to a `jiff::Timestamp`. Here the month begins at midnight UTC.
 //!
 //! ```
 //! # #[cfg(all(feature = "jiff", feature = "simulator"))] {
@@ -124,8 +128,8 @@
 //! ## Clean up old cancelled jobs, with a dry run
 //!
 //! Only jobs that are certainly old and certainly cancelled are deleted: a job whose time cannot be read, or whose
-//! state is not known, is kept. The ids are collected before the first job is deleted, because deleting while iterating
-//! may skip jobs.
+//! state is not known, is kept. The ids are collected before the first job is deleted, because an iteration during
+//! which jobs are deleted [may skip others](JobsIter#changes-during-an-iteration).
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -210,8 +214,8 @@
 //!
 //! ## Cancel everything pending
 //!
-//! A job in a state that this version does not know is left alone. A job that has started to run by the time the
-//! request arrives is cancelled too.
+//! A job in a state that this version does not know is left alone. A job that starts to run before the request arrives
+//! is cancelled too.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -242,11 +246,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! ## Resume a broken scan
+//! ## Resume an iteration that failed
 //!
-//! An iteration ends after a request that failed. [`resume`](JobsIter::resume) continues it: the next `next` asks for
-//! the same page again, and no job is lost or repeated. A job that cannot be read is an error in its place, and the
-//! iteration continues by itself.
+//! An iteration ends after a request that failed. [`resume`](JobsIter::resume) continues it: the next call of `next`
+//! requests the same page again, and no job is lost or repeated. A single job that cannot be read does not end the
+//! iteration: it is an error in its place, and the next job follows.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -282,13 +286,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To continue in another process, save [`cursor`](JobsIter::cursor) after the error and begin there with
-//! [`resume_from`](JobsIter::resume_from). If `cursor` is `None` after an error, the first page failed, and the scan
-//! begins anew.
+//! To continue in another process, save the [`cursor`](JobsIter::cursor), a string that names the page, after the error
+//! and begin there with [`resume_from`](JobsIter::resume_from). If `cursor` returns `None` after an error, the first
+//! page failed. Then start a new iteration.
 //!
 //! ## Export previews as XYZ
 //!
-//! Many viewers read several molecules from one file. Positions are in angstrom.
+//! The molecules are written one after the other, because many viewers read several of them from one file. Positions
+//! are in angstrom.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -309,8 +314,9 @@
 //!
 //! ## Submit and wait
 //!
-//! The payload is any value that serialises to a JSON object, such as what Python's `model_dump()` writes. A wait ends
-//! after one hour unless [`WaitOptions`] say otherwise. A job that failed is not an error: look at its state.
+//! The payload is any value that serialises to a JSON object, such as what `model_dump()` returns in the Python SDK. By
+//! default a wait times out after one hour; [`WaitOptions::timeout`] sets another limit. A job that failed is not an
+//! error: look at its state.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -325,7 +331,7 @@
 //!
 //! let options = WaitOptions::new()
 //!     .timeout(Duration::from_secs(600))
-//!     .cancel_on_timeout(true) // a job that runs on costs money
+//!     .cancel_on_timeout(true) // a job that continues to run costs money
 //!     .on_update(|job| println!("{}", job.state));
 //! let summary = job.wait(&options)?;
 //! if summary.state == JobState::Done {
@@ -336,13 +342,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A submission is not retried if the server may have accepted it. [`Error::may_have_been_submitted`] then says so:
-//! list the newest jobs before you submit again.
+//! A submission is not retried if the server may have accepted it. If [`Error::may_have_been_submitted`] is true, list
+//! the newest jobs before you submit again.
 //!
 //! ## Many jobs
 //!
 //! [`Client::submit_batch`] sends any number of payloads, and [`Client::wait_for_jobs`] yields each job when it ends.
-//! The payloads that were rejected have an entry without an id.
+//! The entry of a payload that was rejected has no id.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -361,7 +367,7 @@
 //! for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
 //!     match outcome {
 //!         Ok(job) => println!("{} is {}", job.job_id, job.state),
-//!         Err(error) => eprintln!("{error}"), // about one job; the others go on
+//!         Err(error) => eprintln!("{error}"), // about one job; the others are still waited for
 //!     }
 //! #   done += 1;
 //! }
@@ -375,9 +381,9 @@
 //!
 //! ## Test your own tool offline
 //!
-//! The feature `simulator` runs the service in miniature inside your test, in the module [`simulator`]. Its clock moves
-//! only when your test moves it or your client pauses: the two hours below take no real time. A `Fault` makes it
-//! respond with an error status, late, incompletely, or not at all.
+//! With the feature `simulator`, the module [`simulator`] runs a simulated service inside your test. Its clock moves
+//! only when your test moves it or your client pauses: the two hours below take no real time. A `Fault` makes the
+//! simulator respond with an error status, late, incompletely, or not at all.
 //!
 //! ```
 //! # #[cfg(feature = "simulator")] {
@@ -399,9 +405,10 @@
 //!
 //! ## Behind a proxy
 //!
-//! The first of the variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set names the proxy, unless
-//! `NO_PROXY` exempts the host. [`ClientBuilder::proxy`] replaces them. A proxy that inspects TLS has a certificate
-//! authority of its own. If the operating system trusts it, enable the feature `platform-verifier`. Otherwise add it:
+//! The first of the environment variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set names the proxy,
+//! unless `NO_PROXY` exempts the host. [`ClientBuilder::proxy`] overrides these variables. A proxy that inspects TLS
+//! has a certificate authority of its own. If the operating system trusts this authority, enable the feature
+//! `platform-verifier`. Otherwise add its certificate:
 //!
 //! ```no_run
 //! let client = atomiverse::ClientBuilder::from_env()?
@@ -421,19 +428,29 @@
 //! atomiverse = { version = "0.1", default-features = false }
 //! ```
 //!
-//! `BENCHMARKS.md`, which comes with the source of this crate, compares sizes and has a profile for small programs.
+//! This profile in the `Cargo.toml` of a program makes its executable smaller:
 //!
-//! # Control
+//! ```toml
+//! [profile.release]
+//! opt-level = "z"
+//! lto = true
+//! codegen-units = 1
+//! panic = "abort"
+//! strip = true
+//! ```
 //!
-//! - **Stop**: a client made by [`Client::with_stop`] returns from each call within 100 milliseconds when its
-//!   [`StopToken`] is stopped, for example on Ctrl-C.
-//! - **Views**: [`Client::with_timeout`], [`Client::with_max_retries`], [`Client::with_stop`] and
-//!   [`Client::with_api_key`] return clients that differ in one setting and share the connections. They are as cheap as
-//!   a clone. [`Client::set_api_key`] replaces a key that is rotated, also in waits that are running.
-//! - **Many jobs**: [`Client::cancel_jobs`], [`Client::delete_jobs`] and [`Client::wait_for_jobs`] make several
-//!   requests at a time.
-//! - **Metrics**: [`ClientBuilder::on_attempt`] is called after each HTTP attempt.
-//! - **Anything else**: [`Client::send`] sends a [`RawRequest`], for example for the result of a job, with the same
+//! # Time limits, stopping and metrics
+//!
+//! - **Time limits**: by default a call times out after 60 seconds including retries, and a wait after one hour.
+//!   [`Client`](Client#time-limits) has the details.
+//! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call of a client made by
+//!   [`Client::with_stop`] returns within 100 milliseconds.
+//! - **Views** are clients that differ from another client in one setting and share its connections. They are as cheap
+//!   as a clone. [`Client::with_timeout`], [`Client::with_max_retries`], [`Client::with_stop`] and
+//!   [`Client::with_api_key`] return them.
+//! - **Key rotation**: [`Client::set_api_key`] replaces the key, also in waits that are running.
+//! - **Metrics**: [`ClientBuilder::on_attempt`] adds a function that is called after each HTTP attempt.
+//! - **Other requests**: [`Client::send`] sends a [`RawRequest`], for example for the result of a job, with the same
 //!   key, limits, retries and errors as the other calls.
 //!
 //! # What is assumed
@@ -446,8 +463,8 @@
 //!
 //! # Adapting to a service that differs
 //!
-//! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] adapt what is sent and what is received. They see
-//! each request and each response as plain data. This hook is for a service that renames by
+//! [`ClientBuilder::on_request`] and [`ClientBuilder::on_response`] add hooks: functions that can change each request
+//! before it is sent, and each response before it is read. This hook is for a service that renames by
 //! `POST /jobs/{job_id}/rename`:
 //!
 //! ```
@@ -522,22 +539,22 @@
 //! | `rustls` | yes | TLS by rustls. Trusts Mozilla's root certificates and those of [`add_root_certificates`](ClientBuilder::add_root_certificates). |
 //! | `gzip` | yes | Requests compressed responses. |
 //! | `browser` | yes | [`visualize`](Job::visualize) opens the browser. Without it, `visualize` prints the link. |
-//! | `dns-cache` | yes | Keeps addresses for 30 seconds and makes connections itself. Requires `ureq` below 3.6, see [below](#without-dns-cache). |
+//! | `dns-cache` | yes | Caches the addresses of the host for 30 seconds, and replaces the TCP connections of `ureq` with its own. Requires `ureq` below 3.6; see [below](#without-dns-cache). |
 //! | `native-tls` | no | TLS by the system's library, with the same root certificates as `rustls`. If both are enabled, rustls is used. |
 //! | `platform-verifier` | no | Trusts what the operating system trusts. Enables `rustls`, and refuses `add_root_certificates`. |
-//! | `jiff` | no | [`Timestamp`] converts to `jiff::Timestamp`. |
-//! | `simulator` | no | The module [`simulator`]. |
+//! | `jiff` | no | Adds `Timestamp::to_jiff`, which returns a `jiff::Timestamp`. |
+//! | `simulator` | no | Adds the module [`simulator`]. |
 //!
-//! Without `rustls` and `native-tls` the crate speaks plain HTTP only, to a gateway on the same machine or, with
-//! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to another one. The default address is
-//! `https://`, so a build without TLS needs another one, from [`base_url`](ClientBuilder::base_url) or
+//! Without `rustls` and `native-tls`, the crate supports plain HTTP only, to a gateway on the same machine or, with
+//! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to one on another machine. The default address is
+//! `https://`, so such a build needs an `http://` address, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
 //!
 //! ## Without `dns-cache`
 //!
-//! The feature `dns-cache` uses a part of `ureq` that may change in a minor version, so it keeps the whole dependency
-//! tree on a `ureq` below 3.6. Without it, any `ureq` 3 from 3.5.2 on is accepted. Stops, time limits and the use of
-//! another address of the host work without it too, with these exceptions:
+//! The feature `dns-cache` uses a part of `ureq` that may change in a minor version, so it restricts the whole
+//! dependency tree to a `ureq` below 3.6. Without it, any `ureq` 3 from 3.5.2 on is accepted. Stop tokens, time limits,
+//! and trying the other addresses of a host also work without it, with these exceptions:
 //!
 //! - Each request looks up the host name on a new thread. The call panics if that thread cannot be started.
 //! - The address that worked last is not tried first, so an address that does not respond delays each new connection.
@@ -552,7 +569,8 @@
 //!
 //! # Logging
 //!
-//! Each HTTP attempt is logged with the crate [`log`] at level *debug*. No line of this crate contains the key.
+//! Each HTTP attempt is logged with the crate [`log`](https://docs.rs/log) at level *debug*. No line that this crate
+//! logs contains the key.
 //!
 //! **At level *trace*, the crate `ureq_proto` logs the bytes that are sent, including the `Authorization` header.** If
 //! you log at that level, exclude it: `RUST_LOG=trace,ureq_proto=debug`.
