@@ -40,15 +40,15 @@ impl Client {
         Client::builder().api_key(api_key).build()
     }
 
-    /// Returns a builder for a client with other settings.
+    /// Returns a builder for a client with custom settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 }
 
-/// A builder for a [`Client`].
+/// A builder for a [`Client`] with custom settings.
 ///
-/// [`Client::builder`] and [`ClientBuilder::from_env`] return one.
+/// [`Client::builder`] and [`ClientBuilder::from_env`] return one. The API key is the only required setting.
 ///
 /// # Examples
 ///
@@ -94,7 +94,10 @@ impl ClientBuilder {
         Ok(ClientBuilder { settings })
     }
 
-    /// Sets the API key. Use a workspace key. The prefix of the key is not checked.
+    /// Sets the API key.
+    ///
+    /// Atomiverse issues workspace keys and runner keys. Use a workspace key: a runner key only registers hardware of
+    /// your own. The prefix of the key is not checked.
     pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
         self.settings.api_key = Some(Setting { name: "api_key", value: api_key.into() });
         self
@@ -111,7 +114,7 @@ impl ClientBuilder {
 
     /// Sets the address of the HTTP API. Defaults to `{base_url}/api/v1`.
     ///
-    /// The service does not document this address. If the default is wrong, it can be corrected here.
+    /// The service does not document this address, so the default is an assumption. If it is wrong, correct it here.
     pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
         self.settings.api_url = Some(Setting { name: "api_url", value: api_url.into() });
         self
@@ -126,11 +129,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds. If less of the
-    /// [`timeout`](ClientBuilder::timeout) is left, that is the limit.
+    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds.
     ///
-    /// This does not apply to submissions. A submission that was sent is not retried after a timeout, so its attempt
-    /// gets all the remaining time.
+    /// If less than that is left of the [`timeout`](ClientBuilder::timeout), the attempt gets the time that is left.
+    ///
+    /// The setting does not apply to submissions. A submission that was sent is not retried after a timeout, so its
+    /// attempt gets all the remaining time.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.settings.attempt_timeout = timeout;
         self
@@ -139,7 +143,7 @@ impl ClientBuilder {
     /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
     ///
     /// Looking up the server's host name is not included. The [`attempt_timeout`](ClientBuilder::attempt_timeout)
-    /// bounds it, or for submissions the [`timeout`](ClientBuilder::timeout).
+    /// bounds the lookup, or for submissions the [`timeout`](ClientBuilder::timeout).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
@@ -151,7 +155,7 @@ impl ClientBuilder {
     /// - Calls that only read are retried if the connection fails or breaks, if an attempt times out, or if the server
     ///   responds with 408, 425, 429, 500, 502, 503 or 504.
     /// - Rename, cancel and delete are retried if the connection fails or breaks, or if the server responds with 425,
-    ///   429, 500, 502 or 503. They are not retried after a request that was sent timed out, nor after 408 and 504.
+    ///   429, 500, 502 or 503. They are not retried if a request that was sent timed out, nor after 408 and 504.
     /// - Submissions are retried only if no connection was made or the server responded with 429.
     ///
     /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient.
@@ -160,7 +164,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the pause before the first retry and the longest pause. They default to 0.5 and 8 seconds.
+    /// Sets the pause before the first retry and the longest pause. Defaults to 0.5 seconds and 8 seconds.
     ///
     /// Each pause is twice the previous one, and is shortened by up to a quarter at random.
     pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
@@ -172,9 +176,9 @@ impl ClientBuilder {
     /// Sets how many retries this client and its views may spend on a service that does not recover. Defaults to 10.
     /// With 0 nothing is retried.
     ///
-    /// A budget keeps clients from making an outage worse. A retry that fails is spent, one that succeeds is given
-    /// back, and ten calls that need no retry earn one more. The part of the budget that exceeds the initial one halves
-    /// every ten seconds. A retry after 429 with `Retry-After` costs nothing.
+    /// The budget keeps clients from making an outage worse. A retry that fails is spent, one that succeeds is given
+    /// back, and ten calls that need no retry earn one more. The part of the budget that exceeds its initial value
+    /// halves every ten seconds. A retry after 429 with `Retry-After` costs nothing.
     #[doc = include_str!("retry/fleet.md")]
     pub fn retry_budget(mut self, retries: u32) -> Self {
         self.settings.retry_budget = retries;
@@ -184,7 +188,7 @@ impl ClientBuilder {
     /// Sets the longest pause that the server may request with `Retry-After`. Defaults to 30 seconds.
     ///
     /// Up to half of the pause is added at random. Other calls of the client wait as well, until a request succeeds. A
-    /// call that has less time left than that returns an error at once.
+    /// call that has less time left than the pause takes returns an error at once.
     ///
     /// If the server requests a longer pause, the request is not retried and other calls do not wait. The error says
     /// how long the server [asked to wait](Error::retry_after).
@@ -226,17 +230,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a header to every request, for example for a gateway. Can be called more than once. The value does not
-    /// appear in `Debug`, logs or errors.
+    /// Adds a header to every request, for example for a gateway. Can be called more than once.
     ///
-    /// A value of fewer than six characters is not hidden in an error if the server sends it back.
+    /// The value does not appear in `Debug`, logs or errors, with one exception: if it has fewer than six characters
+    /// and the server sends it back, an error may show it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sets the header that carries the API key, such as `X-API-Key`. Its value is the key alone. No `Authorization`
-    /// header is then sent. Defaults to `Authorization`, with the value `Bearer <key>`.
+    /// Sets the header that carries the API key alone, such as `X-API-Key`. By default the key is sent in
+    /// `Authorization: Bearer <key>`, which this header replaces.
     pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
         self.settings.api_key_header = Some(name.into());
         self
@@ -245,15 +249,15 @@ impl ClientBuilder {
     /// Sets whether to use the proxy configured in the environment. Enabled by default.
     ///
     /// The first of the variables `ALL_PROXY`, `all_proxy`, `HTTPS_PROXY`, `https_proxy`, `HTTP_PROXY` and `http_proxy`
-    /// that is set and not empty names the proxy. It is used whether the address of the API is `http://` or `https://`;
-    /// `HTTP_PROXY` is therefore used for `https://` too. There is no proxy if `NO_PROXY` or `no_proxy` names the host
-    /// of the API, or if the API is on this machine. SOCKS proxies are not supported.
+    /// that is set and not empty names the proxy. It is used for `http://` and for `https://` addresses, also if
+    /// `HTTP_PROXY` names it. No proxy is used if `NO_PROXY` or `no_proxy` names the host of the API, or if the API is
+    /// on this machine. SOCKS proxies are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
         self.settings.proxy_from_env = proxy_from_env;
         self
     }
 
-    /// Adds trusted certificate authorities, as PEM. Can be called more than once.
+    /// Adds certificates of trusted authorities, in PEM format. Can be called more than once.
     ///
     /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. The authorities are
     /// trusted in addition to Mozilla's, with `rustls` and with `native-tls`. Neither of these features trusts the
@@ -310,18 +314,18 @@ impl ClientBuilder {
     /// Adds a function that adapts each request, for a service that differs from what this crate assumes. Can be called
     /// more than once; the functions run in the order in which they were added.
     ///
-    /// The function runs before each attempt, also of [`Client::send`].
+    /// The function runs before each attempt of each call, including [`Client::send`].
     ///
     /// - The path that it sets is relative to the API URL, so the key cannot be sent to another address.
     /// - A header that it adds replaces one that the client sets. Its value does not appear in `Debug`, logs or errors.
-    /// - If the request cannot be sent after that, the call returns an error.
-    /// - If the function panics, the panic reaches the caller.
+    /// - If it changes the request to one that cannot be sent, the call returns an error.
+    /// - If it panics, the panic reaches the caller.
     ///
     /// The crate page has [recipes](crate#adapting-to-a-service-that-differs).
     ///
     /// # Examples
     ///
-    /// A service that renames by `POST /jobs/{job_id}/rename`:
+    /// This hook is for a service that renames by `POST /jobs/{job_id}/rename`:
     ///
     /// ```
     /// # #[cfg(feature = "simulator")] {
@@ -345,14 +349,14 @@ impl ClientBuilder {
     /// Adds a function that adapts each response, for a service that differs from what this crate assumes. Can be
     /// called more than once; the functions run in the order in which they were added.
     ///
-    /// The function receives responses with any status, before the status is judged and the body is decoded, and the
-    /// request as it was sent. If it panics, the panic reaches the caller.
+    /// The function receives the request as it was sent, and the response with any status, before the client evaluates
+    /// the status and decodes the body. If it panics, the panic reaches the caller.
     ///
     /// The crate page has [recipes](crate#adapting-to-a-service-that-differs).
     ///
     /// # Examples
     ///
-    /// A service that responds with 400 for a job that does not exist:
+    /// This hook is for a service that responds with 400 if a job does not exist:
     ///
     /// ```
     /// # #[cfg(feature = "simulator")] {

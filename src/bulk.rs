@@ -19,14 +19,16 @@ const DEFAULT_PARALLEL: usize = 4;
 /// An iterator that makes one call for each of many jobs, several at a time.
 ///
 /// [`Client::cancel_jobs`](crate::Client::cancel_jobs) and [`Client::delete_jobs`](crate::Client::delete_jobs) return
-/// one. It yields each id with the outcome of its call, in the order in which the calls complete.
+/// one, and have examples. It yields each id with the outcome of its call, in the order in which the calls complete.
 ///
-/// - Each id has exactly one outcome. An id that occurs twice counts once, and one that is not valid has an error.
-/// - After a [stop](crate::StopToken), each of the remaining ids has an error. [`is_stopped`](Error::is_stopped) is
-///   true for it, unless the id is not valid.
+/// - Each id has exactly one outcome. An id that occurs twice counts once. The outcome of an id that is not valid is an
+///   error.
+/// - After the client's [`StopToken`](crate::StopToken) was stopped, the outcome of each remaining id is an error for
+///   which [`is_stopped`](Error::is_stopped) is true, unless the id is not valid.
 /// - Nothing is sent before the first `next`. After that, at most [`parallel`](Bulk::parallel) calls are in flight or
 ///   have an outcome that the caller has not taken.
-/// - After the iterator was dropped, no new call begins. Calls that are in flight then are completed in the background.
+/// - After the iterator is dropped, no new call begins. Calls that are in flight at that time complete in the
+///   background.
 #[must_use = "iterators are lazy: nothing is sent before the first `next`"]
 pub struct Bulk<T> {
     http: Http,

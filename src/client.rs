@@ -22,9 +22,9 @@ use crate::{operations, submit};
 ///
 /// # Time limits
 ///
-/// A method that sends requests blocks until it is done, and by default for at most 60 seconds. The
-/// [`timeout`](crate::ClientBuilder::timeout) changes that. Methods that send requests for several jobs or pages apply
-/// the limit as follows:
+/// A method that sends requests blocks until it is done, and by default for at most 60 seconds. The setting
+/// [`timeout`](crate::ClientBuilder::timeout) changes this limit. Methods that send requests for several jobs or pages
+/// apply it as follows:
 ///
 /// - An iteration over jobs applies the timeout to each `next`.
 /// - [`cancel_jobs`](Client::cancel_jobs) and [`delete_jobs`](Client::delete_jobs) apply it to each job, and
@@ -60,8 +60,8 @@ pub struct Client {
     http: Http,
 }
 
-/// Views: clients that share the connection pool of this client and differ from it in one setting. A view is as cheap
-/// as a clone.
+/// Views, which are clients that share the connection pool of this client and differ from it in one setting. A view is
+/// as cheap as a clone.
 impl Client {
     pub(crate) fn new_with(http: Http) -> Self {
         Client { http }
@@ -69,7 +69,7 @@ impl Client {
 
     /// Returns a client with another [`timeout`](crate::ClientBuilder::timeout) for its calls.
     ///
-    /// If it is zero, calls fail without sending anything.
+    /// With a timeout of zero, calls fail without sending anything.
     #[must_use = "the client itself keeps its timeout"]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let mut http = self.http.clone();
@@ -87,14 +87,14 @@ impl Client {
 
     /// Returns a client whose calls end when the token is stopped.
     ///
-    /// A call then returns within 100 milliseconds, whether or not the server responds: it ends its pause, starts no
-    /// new attempt, and abandons an attempt that is in flight. The error says whether a change that was in flight [may
-    /// have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client watch the token
-    /// too. The token replaces that of an earlier `with_stop`.
+    /// A call then returns an error within 100 milliseconds, whether or not the server responds: it ends its pause,
+    /// starts no new attempt, and abandons an attempt that is in flight. The error says whether a change that was in
+    /// flight [may have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client
+    /// watch the token too. If this client already watches a token, the new client watches the new token instead.
     ///
     /// # Examples
     ///
-    /// This program stops waiting on Ctrl-C, with the crate `ctrlc`:
+    /// This code stops waiting on Ctrl-C, with the crate `ctrlc`:
     ///
     /// ```no_run
     /// use atomiverse::{Client, StopToken, WaitOptions};
@@ -115,8 +115,9 @@ impl Client {
         Client { http }
     }
 
-    /// Returns a client with its own API key. [`set_api_key`](Client::set_api_key) of the original client does not
-    /// change it.
+    /// Returns a client with its own API key.
+    ///
+    /// Calling [`set_api_key`](Client::set_api_key) on the original client does not change this key.
     ///
     /// Like every view, it shares the [retry budget](crate::ClientBuilder::retry_budget) of the original client and
     /// the pauses that the server [requests](crate::ClientBuilder::max_retry_after). If one user's rate limit must not
@@ -165,6 +166,8 @@ impl Client {
     }
 
     /// Returns an iterator over all jobs of the history. It fetches them page by page.
+    ///
+    /// [`JobsIter`] describes its settings, its errors, and what happens if the history changes meanwhile.
     ///
     /// # Examples
     ///
@@ -216,23 +219,23 @@ impl Client {
 
     /// Asks the service to cancel a job.
     ///
-    /// Cancellation is best effort: the server may accept the request, and the job may finish nevertheless. A job that
-    /// has already ended keeps its state and is not an error. Load the job to see its state, or use
+    /// Cancellation is best effort: even if the server accepts the request, the job may still finish. If the job has
+    /// already ended, it keeps its state, and the call succeeds. Load the job to see its state, or use
     /// [`cancel_and_wait`](Client::cancel_and_wait).
     ///
     /// # Errors
     ///
     /// Returns the same errors as [`get_job`](Client::get_job). If the server refuses to cancel (400, 404 or 409), the
-    /// job is loaded, and the call fails only if it has not ended. [`Error::may_have_been_processed`] says whether the
-    /// job may have been cancelled although the call failed.
+    /// job is loaded, and the call fails unless the job turns out to have ended. [`Error::may_have_been_processed`]
+    /// says whether the job may have been cancelled although the call failed.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
         operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline()).map(drop)
     }
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.
     ///
-    /// The call also succeeds if an earlier attempt of it may have deleted the job (its response was lost, or had
-    /// status 500 or 502) and the retry finds no such job.
+    /// The call also succeeds if a retry finds no such job and an earlier attempt of the same call may have deleted it,
+    /// because its response was lost or had status 500 or 502.
     ///
     /// # Errors
     ///
@@ -251,10 +254,9 @@ impl Client {
     /// Use this method for clean-up that may run twice. It returns `false` only if the service itself says that there
     /// is no such job:
     ///
-    /// - A 404 with a body other than JSON, such as the HTML page of a gateway, is an error. An empty body counts as the
-    ///   service's.
-    /// - After a 404 the job is loaded. If it exists, the service does not know the request to delete, which is an
-    ///   error.
+    /// - A 404 whose body is neither empty nor JSON, such as the HTML page of a gateway, is an error.
+    /// - After a 404 the job is loaded. If it exists, the call fails, because the service does not support the request
+    ///   to delete it.
     /// - If no call of this client has succeeded yet, one page of jobs is requested to check the address.
     ///
     /// # Errors
@@ -279,7 +281,7 @@ impl Client {
 
     /// Cancels a job, waits until it has ended, and returns its last summary.
     ///
-    /// The state may be another one than cancelled, because a job can finish before it is cancelled. The
+    /// The state of the job can be one other than cancelled, because a job can finish before it is cancelled. The
     /// [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together.
     ///
     /// # Errors
@@ -306,7 +308,7 @@ impl Client {
     /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such job.
     ///
     /// The [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together. The
-    /// [timeout](crate::ClientBuilder::timeout) of the client bounds deleting, which comes after that.
+    /// [timeout](crate::ClientBuilder::timeout) of the client then bounds deleting.
     ///
     /// # Errors
     ///
@@ -354,7 +356,7 @@ impl Client {
     /// # Examples
     ///
     /// Collect the ids first, because deleting while iterating over the history [may skip
-    /// jobs](JobsIter#changes-during-a-scan):
+    /// jobs](JobsIter#changes-during-an-iteration):
     ///
     /// ```
     /// # #[cfg(feature = "simulator")] {
@@ -388,8 +390,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error without sending anything if the method, the path or a header cannot be sent. Otherwise returns
-    /// an error if the request fails.
+    /// Returns an error without sending anything if the method, path or body or a header cannot be sent. Otherwise
+    /// returns an error if the request fails.
     ///
     /// # Examples
     ///
@@ -414,13 +416,13 @@ impl Client {
 
     /// Submits a job and returns a handle to it.
     ///
-    /// The payload is any value that serialises to a JSON object: a struct, a [`serde_json::Value`], or the output of
-    /// Python's `model_dump()`. It is sent unchanged, and the server validates it. If the response describes the job
-    /// completely, the handle has its [`summary`](Job::summary). For a payload that it has received before, the service
-    /// may return the existing job.
+    /// The payload describes the job. It is any value that serialises to a JSON object: a struct, a
+    /// [`serde_json::Value`], or what `model_dump()` returns in the Python SDK. It is sent unchanged, and the server
+    /// validates it. If the response describes the job completely, the handle has its [`summary`](Job::summary). If the
+    /// service has received the same payload before, it may return the existing job.
     ///
-    /// Each call sends an `Idempotency-Key` header, which is the same for all of its attempts. It is not known whether
-    /// the service uses it.
+    /// Each call sends an `Idempotency-Key` header, whose value is the same for all attempts of the call. It is not
+    /// known whether the service uses it.
     ///
     /// # Errors
     ///
@@ -529,23 +531,26 @@ impl Client {
 
     /// Waits for several jobs at once. Returns an iterator that yields each job when it has ended.
     ///
-    /// The iterator yields exactly one outcome for each id: the last summary of the job, or an error about it (there is
-    /// no such job, the id is not valid, or the time is up). An id that occurs twice counts once. One deadline bounds
-    /// the whole wait, which begins with the first `next`. If the options are not valid, the iterator yields one error.
+    /// The iterator yields exactly one outcome for each id: the last summary of the job, or an error about it, for
+    /// example because there is no such job, the id is not valid, or the time is up. An id that occurs twice counts
+    /// once. The wait begins with the first `next`, and its [timeout](WaitOptions::timeout) applies to all jobs
+    /// together. If the options are not valid, the iterator yields one error.
     ///
     /// # Requests
     ///
-    /// The wait expects the newest jobs on the first listing pages. It reads jobs from pages of up to 1000 while that
-    /// takes fewer requests than loading each job: 5,000 new jobs take five requests a poll. It loads the jobs that are
-    /// not found there by id, four at a time. It stops using listing pages if a page fails for a reason that is not
-    /// transient, if listing fails twice in a row, or if it takes as many requests as loading each job.
+    /// A wait for several jobs assumes that the newest jobs are on the first pages of the job list. It reads jobs from
+    /// pages of up to 1000 while that takes fewer requests than loading each job: 5,000 new jobs take five requests a
+    /// poll. Jobs that are not found on these pages are loaded by id, four at a time. The wait stops using pages if one
+    /// fails for a reason that is not transient, if pages fail in two polls in a row, or if they take as many requests
+    /// as loading each job.
     ///
     /// At the start of a poll, the first page or the first 16 requests by id are sent at once. Further requests are
     /// sent at a rate of 20 a second, which bounds the requests of a wait for any number of jobs. The table shows the
-    /// approximate number of requests in the first minute with the default intervals, if the jobs are the newest of the
-    /// account and if 100,000 other jobs are newer; less is better. In later minutes there are about half as many.
+    /// approximate number of requests in the first minute with the default intervals; less is better. In the first
+    /// column the jobs are the newest ones of the account, and in the second one 100,000 other jobs are newer. In later
+    /// minutes there are about half as many requests.
     ///
-    /// | jobs | newest | behind 100,000 |
+    /// | jobs | they are the newest | 100,000 others are newer |
     /// |---|---|---|
     /// | 1 | 11 | 11 |
     /// | 10 | 20 | 110 |
@@ -579,7 +584,7 @@ impl Client {
         WaitForJobs::new(self.http.clone(), ids, options)
     }
 
-    /// Returns a handle to a job. Sends nothing, so the job need not exist.
+    /// Returns a handle to a job. Sends nothing, and therefore does not check whether the job exists.
     ///
     /// # Errors
     ///

@@ -15,9 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.
 ///
-/// Its message is one line that says what failed, on which job, what the server said and what can be done. Both `{}`
-/// and `{:?}` show it, so it is readable when it is returned from `main`. It does not contain the API key. There is no
-/// [`source`](std::error::Error::source), because the message is complete.
+/// Its message is one line that says what failed, on which job, what the server said, and what to do. Both `{}` and
+/// `{:?}` show the message, so an error that `main` returns is readable. The message does not contain the API key.
+/// There is no [`source`](std::error::Error::source), because the message is complete.
 ///
 /// # Examples
 ///
@@ -514,7 +514,8 @@ const NO_KEY_CAME: &str = "no API key seems to have reached the service: it may 
 const DIFFERENT_REQUEST: &str = "the service may differ from what this version expects: see HTTP.md; \
                                  ClientBuilder::on_request can adapt requests";
 
-/// The actions whose outcome needs more than a status to judge. A hook may change the method and path of their requests.
+/// The actions whose outcome needs more than a status to judge. A hook may change the method and path of their
+/// requests.
 pub(crate) const CANCEL_JOB: &str = "cancel job";
 pub(crate) const DELETE_JOB: &str = "delete job";
 

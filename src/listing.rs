@@ -79,7 +79,7 @@ impl ListJobs {
     /// - the limit is 0 or the cursor is empty (nothing is sent in these cases);
     /// - the request fails;
     /// - the response or one of its jobs cannot be read;
-    /// - the response says that there are more jobs, but has no cursor or the cursor of the request.
+    /// - the response says that there are more jobs, but has no cursor, or the same one as the request.
     pub fn send(self) -> Result<JobsPage> {
         pages::check(self.limit, self.cursor.as_deref())?;
         let cursor = self.cursor.as_deref();
@@ -96,30 +96,33 @@ impl ListJobs {
 
 /// An iterator over the jobs of the history, page by page.
 ///
-/// [`Client::iter_jobs`](crate::Client::iter_jobs) returns one. Nothing is requested before the first `next`. The
-/// iterator then holds one page at a time, and in addition a hash of eight bytes for each earlier page. It skips empty
-/// pages.
+/// [`Client::iter_jobs`](crate::Client::iter_jobs) returns one. Nothing is requested before the first `next`. Each
+/// response is one page of jobs with a cursor, a string that names the next page. The iterator holds one page at a
+/// time, and a hash of eight bytes for each earlier page. It skips empty pages.
 ///
 /// # Errors
 ///
 /// A job that cannot be read is an `Err` in its place, for which [`is_unreadable_job`](crate::Error::is_unreadable_job)
 /// is true. The iteration continues after it.
 ///
-/// After any other `Err` the iterator ends:
+/// The iterator ends after any other `Err`, which means one of the following:
 ///
-/// - after a request that failed, from which [`resume`](JobsIter::resume) continues;
-/// - after a page that begins with the same job as the page before it, because the server seems to ignore the cursor;
-/// - after the jobs of a page for which the server sent no cursor, or one that it had sent before.
+/// - The limit is 0 or the cursor is an empty string. Nothing was sent.
+/// - A request failed. [`resume`](JobsIter::resume) continues the iteration.
+/// - A page begins with the same job as the page before it. The server seems to ignore the cursor.
+/// - The server says that there are more jobs, but sent no cursor, or one that it had sent before. The jobs of that
+///   page come before this error.
 ///
-/// # Changes during a scan
+/// # Changes during an iteration
 ///
-/// The iterator yields the jobs as the server lists them. A job that the server lists on two pages comes twice.
+/// The iterator yields the jobs as the server lists them. If the server lists a job on two pages, the iterator yields
+/// it twice.
 ///
-/// The service documents neither the order of the list nor whether jobs that are added or deleted during a scan shift
-/// the later pages. If a cursor stands for a position in the list, a job that is added makes the scan repeat another
-/// one, and **a job that is deleted makes the scan skip another one**. It is therefore not safe to delete jobs while
-/// iterating: collect the ids first, and delete the jobs after that. This also holds for renaming and cancelling, if
-/// these could change the order of the list.
+/// The service documents neither the order of the list nor whether jobs that are added or deleted during an iteration
+/// shift the later pages. If a cursor stands for a position in the list, a job that is added makes the iteration repeat
+/// another one, and **a job that is deleted makes the iteration skip another one**. It is therefore not safe to delete
+/// jobs while iterating: collect the ids first, and delete the jobs after that. This also holds for renaming and
+/// cancelling, if these could change the order of the list.
 ///
 /// # Examples
 ///
@@ -177,16 +180,19 @@ impl JobsIter {
         }
     }
 
-    /// Sets the number of jobs on a page. The last page requests no more jobs than are still wanted:
-    /// `limit(50).max_jobs(120)` requests 50, 50 and 20. With 0 the iterator yields one error and sends nothing.
+    /// Sets the number of jobs on a page. By default the size of pages grows from 50 to 1000.
     ///
-    /// By default the first page asks for 50 jobs and each later one for twice as many as the one before, up to 1000,
-    /// so that a long history takes few requests. Pages stop growing when one takes a second or has 2 MiB. If the
-    /// server refuses a larger page (400 or 422), it is requested again with the last size that worked, and the client
-    /// does not ask for more from then on. The first larger page is followed by a request for one job with the same
-    /// cursor. If that is another job, the server's cursors count pages, and the pages of this client do not grow.
+    /// With a limit, only the last page is smaller if [`max_jobs`](JobsIter::max_jobs) requires it:
+    /// `limit(50).max_jobs(120)` requests 50, 50 and 20 jobs. With 0 the iterator yields one error and sends nothing.
     ///
-    /// 0 gives one error and sends no request.
+    /// Without a limit, the first page has 50 jobs and each later one twice as many as the one before, up to 1000, so a
+    /// long history takes few requests. The size does not grow after a page that takes a second or has 2 MiB. If the
+    /// server refuses a larger page (400 or 422), the page is requested again with the last size that worked, and this
+    /// client does not exceed that size from then on.
+    ///
+    /// A larger page requires that a cursor names the same place in the list whatever the size of the page. To check
+    /// this, the client follows its first larger page by a request for one job with the same cursor. If the response
+    /// has another job, the server's cursors count pages, and the pages of this client do not grow.
     pub fn limit(mut self, limit: u32) -> Self {
         self.pages.limit = Some(limit);
         self
@@ -199,14 +205,15 @@ impl JobsIter {
         self
     }
 
-    /// Sets the maximum number of jobs in all. Defaults to no maximum. With 0 nothing is sent.
+    /// Sets the maximum number of jobs that the iterator yields. Defaults to no maximum. A job that cannot be read
+    /// counts too. With 0 nothing is sent.
     pub fn max_jobs(mut self, max_jobs: usize) -> Self {
         self.pages.remaining = Some(max_jobs);
         self
     }
 
-    /// Starts at the page that [`cursor`](JobsIter::cursor) of another iterator returned, or that
-    /// [`next_cursor`](JobsPage::next_cursor) names.
+    /// Starts at the page with this cursor, from [`cursor`](JobsIter::cursor) of another iterator or from
+    /// [`next_cursor`](JobsPage::next_cursor). Defaults to the first page.
     pub fn resume_from(mut self, cursor: impl Into<String>) -> Self {
         self.pages.start_at(cursor.into());
         self.buffered = Vec::new().into_iter();
@@ -218,15 +225,15 @@ impl JobsIter {
     ///
     /// This saves time if the caller does some work for each job. The jobs, their order, errors and
     /// [`cursor`](JobsIter::cursor) are the same as without it. The iterator holds two pages at a time, and if the
-    /// caller stops early, it may have requested one page more. One thread fetches all pages. When the iterator is
-    /// dropped, the thread abandons its request and ends. While the caller takes all jobs of a page within 50
-    /// microseconds, there is no work to overlap, and the iterator does not prefetch.
+    /// caller stops early, it may have requested one page more than needed. One thread fetches all pages. When the
+    /// iterator is dropped, the thread abandons its request and ends. While the caller takes all jobs of a page within
+    /// 50 microseconds, there is no work to overlap, and the iterator does not prefetch.
     pub fn prefetch(mut self, prefetch: bool) -> Self {
         self.prefetch = prefetch;
         self
     }
 
-    /// Continues after a request that failed: the next `next` requests the same page again.
+    /// Continues after a request that failed: the next call of `next` requests the same page again.
     ///
     /// The settings are kept, and so is the count towards [`max_jobs`](JobsIter::max_jobs). The method has no effect if
     /// no request has failed, or after an error about the cursor that the server sent.
@@ -262,12 +269,12 @@ impl JobsIter {
     ///   skips none.
     /// - After the last job of a page, or after a request that failed, this is the cursor of the next page or of the
     ///   one that failed. Resuming from it repeats and skips nothing, unless the [list
-    ///   changes](JobsIter#changes-during-a-scan).
+    ///   changes](JobsIter#changes-during-an-iteration).
     /// - After an error about a cursor that the server sent, this is the cursor of the page that carried it.
     ///
     /// `None` stands for the first page, which has no cursor. If the request for the first page failed, call
     /// [`resume`](JobsIter::resume) or start a new iteration. The method also returns `None` after the last page. To
-    /// tell whether a scan is complete, check that it yielded no `Err`.
+    /// tell whether an iteration is complete, check that it yielded no `Err`.
     pub fn cursor(&self) -> Option<&str> {
         if self.buffered.len() == 0 { self.pages.next_cursor() } else { self.pages.current() }
     }

@@ -34,18 +34,18 @@ use crate::types::{JobId, JobState};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RawRequest {
-    /// The purpose of the request, such as `rename job`. The messages of errors begin with it. [`new`](RawRequest::new)
-    /// sets it to `request`.
+    /// The purpose of the request, such as `rename job`. Error messages begin with it. [`new`](RawRequest::new) sets it
+    /// to `request`.
     pub action: String,
-    /// The job that the request is about, for the messages of errors.
+    /// The job that the request is about, for error messages.
     pub job_id: Option<JobId>,
     /// The HTTP method, in upper case.
     pub method: String,
     /// The path below the API URL, percent-encoded, with the query if there is one, such as `/jobs/9f2c?full=true`.
     pub path: String,
-    /// The headers of this request, such as `Content-Type` and `Idempotency-Key`. Those that the client adds to every
-    /// request, such as the one with the API key, are not among them. A header in this list replaces one of the client
-    /// with the same name.
+    /// The headers of this request, such as `Content-Type` and `Idempotency-Key`. The headers that the client adds to
+    /// every request, such as the one with the API key, are not in this list. A header in this list replaces one of the
+    /// client with the same name.
     pub headers: Vec<(String, String)>,
     /// The body, if there is one.
     pub body: Option<Vec<u8>>,
@@ -302,7 +302,8 @@ impl RawResponse {
     ///
     /// # Errors
     ///
-    /// Returns a [decoding error](Error::is_decode) that says what was requested and how the body begins.
+    /// Returns a [decoding error](Error::is_decode) if the body is not valid JSON or does not fit the type. It says
+    /// what was requested and how the body begins.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(without_bom(&self.body)).map_err(|error| {
             let kind = self.unreadable("the JSON that was asked for", &error.to_string(), None);

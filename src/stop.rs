@@ -18,11 +18,12 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(25);
 ///
 /// A client made by [`Client::with_stop`](crate::Client::with_stop) watches the token. After [`stop`](StopToken::stop),
 /// each of its calls returns within 100 milliseconds with an error for which [`is_stopped`](crate::Error::is_stopped)
-/// is true, and a new call sends nothing. Clones share one state. A token that was stopped cannot be reset.
+/// is true, and a new call sends nothing. Clones of the token are stopped together. A token that was stopped cannot be
+/// reset.
 ///
-/// Two things are not interrupted: the decoding of a response that was received, which takes longer than that if it has
-/// tens of megabytes, and functions of the caller, such as hooks. An iterator still returns the jobs of a page that it has
-/// received.
+/// Two things are not interrupted: the decoding of a response that was received, which can take longer than that for
+/// tens of megabytes, and functions of the caller, such as hooks. An iterator still returns the jobs of a page that it
+/// has received.
 ///
 /// # Examples
 ///

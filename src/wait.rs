@@ -23,7 +23,9 @@ const CHUNK: usize = 16;
 /// wait for any number of jobs.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Options of a wait: its maximum duration, its polling intervals, and a function that is called on updates.
+/// Options of a wait: its maximum duration, its polling intervals, and what happens on updates and when the time is up.
+///
+/// [`Client::wait_for_job`](crate::Client::wait_for_job) and other methods that wait take a reference to them.
 ///
 /// # Examples
 ///
@@ -77,7 +79,7 @@ impl<'a> WaitOptions<'a> {
     /// If the process was suspended past that time, the wait polls once more before it reports that a job has not
     /// ended. This poll takes at most 10 seconds, and at most as long as the timeout.
     ///
-    /// Zero is refused by the wait without sending anything.
+    /// With a timeout of zero, the wait returns an error without sending anything.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -85,7 +87,7 @@ impl<'a> WaitOptions<'a> {
 
     /// Removes the limit on the duration of the wait.
     ///
-    /// A job that does not end, or that stays in a state which this version does not know, then blocks the caller until
+    /// A job that does not end, or that stays in a state that this version does not know, then blocks the caller until
     /// a [`StopToken`](crate::StopToken) stops the client or the process ends. Each request remains bounded by the
     /// [`timeout`](crate::ClientBuilder::timeout) of the client.
     pub fn for_ever(mut self) -> Self {
@@ -95,7 +97,7 @@ impl<'a> WaitOptions<'a> {
 
     /// Sets the initial polling interval. Each later interval is 1.5 times the previous one. Defaults to 1 second.
     ///
-    /// Zero is refused by the wait without sending anything.
+    /// With an interval of zero, the wait returns an error without sending anything.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval;
         self
@@ -104,25 +106,26 @@ impl<'a> WaitOptions<'a> {
     /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a quarter at
     /// random.
     ///
-    /// A `Retry-After` of the server can make a single interval longer. A value below
-    /// [`min_interval`](WaitOptions::min_interval) is refused by the wait without sending anything.
+    /// A `Retry-After` of the server can make a single interval longer. If the value is below
+    /// [`min_interval`](WaitOptions::min_interval), the wait returns an error without sending anything.
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = interval;
         self
     }
 
-    /// Sets whether to cancel the jobs that have not ended when the time is up, because a job that continues to run
-    /// costs money. Disabled by default.
+    /// Sets whether to cancel the jobs that have not ended when the time is up. Disabled by default.
     ///
-    /// The last tenth of the timeout, at most 10 seconds, is reserved for this. The jobs are cancelled four at a time.
-    /// The [error](Error::cancellation_accepted) of each job says whether the server accepted the request. A job that
-    /// turns out to have ended is returned instead of an error.
+    /// A job that nobody waits for continues to run and costs money. The last tenth of the timeout, at most 10 seconds,
+    /// is reserved for cancelling. The jobs are cancelled four at a time. [`Error::cancellation_accepted`] says for
+    /// each job whether the server accepted the request. If a job turns out to have ended, its summary is returned
+    /// instead of an error.
     pub fn cancel_on_timeout(mut self, cancel: bool) -> Self {
         self.cancel_on_timeout = cancel;
         self
     }
 
-    /// Sets a function that is called with each job when it is first received and whenever its state has changed.
+    /// Sets a function that is called with each job when its summary is first received, and whenever its state has
+    /// changed.
     ///
     /// The function runs on the thread of the wait, which makes no progress meanwhile. Waits that share the options
     /// call it one at a time.

@@ -9,7 +9,7 @@
 //!
 //! # Examples
 //!
-//! This tests a build tool. Of 30 jobs, one fails and one never ends, so that the tool cancels it when the wait times
+//! This tests a build tool. Of 30 jobs, one fails and one does not end. The tool cancels the latter when the wait times
 //! out after an hour. The hour is simulated, and the test takes a fraction of a second.
 //!
 //! ```
@@ -71,7 +71,7 @@ use clock::SimulatedClock;
 use server::Server;
 use service::{Fits, OnSubmit, Service, UserFunction};
 
-/// A running simulator. Dropping it closes its connections and frees its port.
+/// A running simulator of the service. Dropping it closes its connections and frees its port.
 ///
 /// # Examples
 ///
@@ -341,7 +341,8 @@ impl Simulator {
 
     /// Sets how many jobs may be pending or running at a time. Defaults to no limit.
     ///
-    /// A submission beyond the limit gets status 429. In a batch, its entry has failed.
+    /// A submission beyond the limit gets status 429. In a batch, its entry has the status
+    /// [`Failed`](crate::SubmissionStatus::Failed).
     ///
     /// # Examples
     ///
@@ -504,7 +505,7 @@ pub struct SimulatedJob {
 }
 
 impl SimulatedJob {
-    /// Creates a job of this type.
+    /// Creates a job of this type, such as `opt`.
     pub fn new(job_type: impl Into<String>) -> Self {
         SimulatedJob {
             job_type: job_type.into(),
@@ -526,7 +527,7 @@ impl SimulatedJob {
         self
     }
 
-    /// Keeps the job in this state until it is cancelled. The durations then determine only the charge.
+    /// Keeps the job in this state until it is cancelled. The durations then determine only the billed core-seconds.
     ///
     /// # Examples
     ///
@@ -605,8 +606,7 @@ impl SimulatedJob {
         self
     }
 
-    /// Sets the charge in core-seconds. Defaults to four core-seconds for each second for which the job has been
-    /// running.
+    /// Sets the number of billed core-seconds. Defaults to four for each second for which the job has been running.
     pub fn billed_core_seconds(mut self, core_seconds: f64) -> Self {
         self.billed_core_seconds = Some(core_seconds);
         self
@@ -643,7 +643,7 @@ const METHANE: &str = r#"{"formula": "CH4", "symbols": ["C", "H", "H", "H", "H"]
     "positions": [[0, 0, 0], [0.6276, 0.6276, 0.6276], [-0.6276, -0.6276, 0.6276],
                   [-0.6276, 0.6276, -0.6276], [0.6276, -0.6276, -0.6276]]}"#;
 
-/// A failure of a request. [`Simulator::fail_next`] and [`Simulator::fail_when`] cause it.
+/// A failure of a request, for [`Simulator::fail_next`], [`Simulator::fail_times`] and [`Simulator::fail_when`].
 ///
 /// # Examples
 ///

@@ -102,14 +102,15 @@ pub struct JobSummary {
     pub job_type: String,
     /// The time at which the job was submitted.
     pub created_at: Timestamp,
-    /// The charge so far, in core-seconds. `None` if nothing was charged, or if the service sent none.
+    /// The number of core-seconds billed so far. `None` if nothing was billed, or if the service sent no number.
     pub billed_core_seconds: Option<f64>,
     /// The formula and the positions of the atoms.
     ///
     /// `None` if the service sent no preview, or one in a form that this version does not know. A job that starts from
     /// a SMILES string has no atoms. Also `None` if [`previews(false)`](crate::JobsIter::previews) was set.
     pub molecule_preview: Option<MoleculePreview>,
-    /// The fields that this version does not know, such as the reason why a job failed. They are serialised again.
+    /// The fields that this version does not know, such as the reason why a job failed. Serialising a summary writes
+    /// them back.
     ///
     /// A number keeps its value as far as an `i64`, a `u64` or an `f64` can hold it.
     #[serde(flatten)]
