@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::api::{self, Page};
 use crate::error::{Context, Error, ErrorKind, Result, sanitize};
+use crate::sync::lock;
 use crate::types::{JobId, JobSummary};
 
 /// The pages of the job history, in their order.
@@ -18,8 +19,8 @@ pub(crate) struct Pages {
     pub(crate) limit: Option<u32>,
     /// The limit of the next page if pages grow.
     grown: u32,
-    /// The limit of the last page that was received. The limit of the first page is assumed to work.
-    worked: u32,
+    /// The limit of the last page that was received.
+    worked: Option<u32>,
     sizes: Arc<PageSizes>,
     /// How many jobs are still wanted. `None` is all of them.
     pub(crate) remaining: Option<usize>,
@@ -32,6 +33,8 @@ pub(crate) struct Pages {
     deferred_error: Option<Error>,
     /// Hashes of the cursors used so far; hashes keep long scans small.
     seen_cursors: HashSet<u64>,
+    /// Hashes of the jobs received so far, if the last page may be smaller and the cursors are unknown.
+    seen_jobs: HashSet<u64>,
     hasher: RandomState,
 }
 
@@ -40,10 +43,27 @@ pub(crate) struct Pages {
 pub(crate) struct PageSizes {
     /// The largest page that it gives. 0 if that is not known.
     largest: AtomicU32,
-    /// Whether a cursor was seen to lead to the same place with another limit than that of its page.
-    can_change: AtomicBool,
-    /// Whether it was seen not to, so that a smaller last page would begin elsewhere too.
-    cannot_change: AtomicBool,
+    cursors: Mutex<Cursors>,
+}
+
+/// Whether a cursor leads to the same place with another limit than that of the page that it came with. A cursor that
+/// counts pages does not, and one may also be refused with another limit.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum Cursors {
+    #[default]
+    Unknown,
+    AnyLimit,
+    OneLimit,
+}
+
+impl PageSizes {
+    fn cursors(&self) -> Cursors {
+        *lock(&self.cursors)
+    }
+
+    fn learn(&self, works: bool) {
+        *lock(&self.cursors) = if works { Cursors::AnyLimit } else { Cursors::OneLimit };
+    }
 }
 
 /// Identifies pages by their cursors. The first page has none.
@@ -71,7 +91,7 @@ impl Pages {
         Pages {
             limit: None,
             grown: api::PAGE_SIZE,
-            worked: api::PAGE_SIZE,
+            worked: None,
             sizes: sizes.clone(),
             remaining: None,
             state: State::Next(None),
@@ -79,6 +99,7 @@ impl Pages {
             first_job: None,
             deferred_error: None,
             seen_cursors: HashSet::new(),
+            seen_jobs: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
@@ -95,6 +116,7 @@ impl Pages {
         self.deferred_error = None;
         self.first_job = None;
         self.seen_cursors.clear();
+        self.seen_jobs.clear();
     }
 
     /// After a page that could not be fetched, makes it the next one again.
@@ -126,14 +148,23 @@ impl Pages {
         if wanted == Some(0) {
             return Ok(None);
         }
-        let limit = self.limit.unwrap_or_else(|| match self.sizes.largest.load(Ordering::Relaxed) {
-            0 => self.grown,
-            largest => self.grown.min(largest),
+        let cursors = self.sizes.cursors();
+        let limit = self.limit.unwrap_or_else(|| {
+            let grown = self.worked.filter(|_| cursors == Cursors::OneLimit).unwrap_or(self.grown);
+            match self.sizes.largest.load(Ordering::Relaxed) {
+                0 => grown,
+                largest => grown.min(largest),
+            }
         });
         check(limit, cursor.as_deref())?;
-        let wanted = wanted.filter(|_| !self.sizes.cannot_change.load(Ordering::Relaxed));
+        let wanted = wanted.filter(|_| cursors != Cursors::OneLimit);
         let wanted = wanted.map_or(u32::MAX, |wanted| u32::try_from(wanted).unwrap_or(u32::MAX));
         Ok(Some((limit.min(wanted), cursor.as_deref())))
+    }
+
+    /// The limit of the last page that was received. That of the first page is assumed to work.
+    fn worked(&self) -> u32 {
+        self.worked.or(self.limit).unwrap_or(api::PAGE_SIZE)
     }
 
     /// After a page that came: the next one may be larger, unless this one was slow or large already, or the server
@@ -141,64 +172,76 @@ impl Pages {
     fn grow(&mut self, limit: u32, jobs: usize, bytes: usize, took: Duration) {
         const MAX_TIME: Duration = Duration::from_secs(1);
         const MAX_BYTES: usize = 2 << 20;
-        self.worked = limit;
+        self.worked = Some(limit);
         if took < MAX_TIME && bytes < MAX_BYTES && u32::try_from(jobs).is_ok_and(|jobs| jobs >= limit) {
             self.grown = self.grown.saturating_mul(2).min(api::MAX_PAGE_SIZE);
         }
     }
 
-    /// Records an error, and returns whether the page was refused because of its size. It is then requested again with
-    /// a limit that worked, and no later page is larger.
-    fn shrink(&self, limit: u32, error: &Error) -> bool {
-        let is_too_large =
-            matches!(error.status(), Some(400 | 422)) || matches!(error.kind(), ErrorKind::TooLarge(_));
-        let shrinks = self.limit.is_none() && limit > self.worked && is_too_large;
-        if shrinks {
-            self.sizes.largest.store(self.worked, Ordering::Relaxed);
-        }
-        shrinks
-    }
-
-    /// Whether a page that is larger than the one before begins where a page of another size would. A cursor that
-    /// counts pages would lead to another place, and jobs would be lost. One request for a client finds out.
-    fn can_grow(
-        &self,
-        limit: u32,
-        cursor: Option<&str>,
-        page: &Page,
-        fetch: &mut impl FnMut(u32, Option<&str>) -> Result<Fetched>,
-    ) -> bool {
-        let is_settled = self.sizes.can_change.load(Ordering::Relaxed);
-        let first = first_of(page);
-        if self.limit.is_some() || limit <= self.worked || cursor.is_none() || is_settled || first.is_none() {
-            return true;
-        }
-        let can_grow = fetch(1, cursor).is_ok_and(|small| first_of(&small.page) == first);
-        if can_grow {
-            self.sizes.can_change.store(true, Ordering::Relaxed);
-        } else {
-            self.sizes.largest.store(self.worked, Ordering::Relaxed);
-            self.sizes.cannot_change.store(true, Ordering::Relaxed);
-        }
-        can_grow
-    }
-
-    /// Requests a page, and again with the last size that worked if a larger one does not.
+    /// Requests a page, and again with the last limit that worked if this one does not.
     fn request(
         &self,
         limit: u32,
         cursor: Option<&str>,
         fetch: &mut impl FnMut(u32, Option<&str>) -> Result<Fetched>,
     ) -> Result<(u32, Fetched)> {
+        let worked = self.worked();
         let fetched = fetch(limit, cursor);
         let works = match &fetched {
-            Ok(fetched) => self.can_grow(limit, cursor, &fetched.page, fetch),
-            Err(error) => !self.shrink(limit, error),
+            Ok(fetched) if limit > worked => self.larger_works(cursor, &fetched.page, fetch),
+            Ok(fetched) if limit < worked => self.smaller_works(&fetched.page),
+            Ok(_) => true,
+            Err(error) => !self.is_refused(limit, error),
         };
         if works {
             return fetched.map(|fetched| (limit, fetched));
         }
-        fetch(self.worked, cursor).map(|fetched| (self.worked, fetched))
+        let again = fetch(worked, cursor)?;
+        if let (Ok(smaller), true) = (&fetched, limit < worked) {
+            // A job may also come again because others were added to the list.
+            self.sizes.learn(first_of(&smaller.page) == first_of(&again.page));
+        }
+        Ok((worked, again))
+    }
+
+    /// Whether a page was refused because of its limit. No later page is then larger, or has another limit.
+    fn is_refused(&self, limit: u32, error: &Error) -> bool {
+        let (worked, status) = (self.worked(), matches!(error.status(), Some(400 | 422)));
+        if limit > worked && (status || matches!(error.kind(), ErrorKind::TooLarge(_))) {
+            self.sizes.largest.store(worked, Ordering::Relaxed);
+            return true;
+        }
+        let is_refused = self.worked.is_some() && limit < worked && status;
+        if is_refused && self.sizes.cursors() == Cursors::Unknown {
+            self.sizes.learn(false);
+        }
+        is_refused
+    }
+
+    /// Whether a page that is larger than the one before begins where that one ended. Otherwise jobs would be lost. One
+    /// request for a client finds out.
+    fn larger_works(
+        &self,
+        cursor: Option<&str>,
+        page: &Page,
+        fetch: &mut impl FnMut(u32, Option<&str>) -> Result<Fetched>,
+    ) -> bool {
+        let first = first_of(page);
+        if cursor.is_none() || self.sizes.cursors() == Cursors::AnyLimit || first.is_none() {
+            return true;
+        }
+        match fetch(1, cursor) {
+            Ok(small) => self.sizes.learn(first_of(&small.page) == first),
+            Err(error) if error.is_transient() || error.is_stopped() => return false,
+            Err(_) => self.sizes.learn(false),
+        }
+        self.sizes.cursors() == Cursors::AnyLimit
+    }
+
+    /// Whether a page that is smaller than the one before begins where that one ended. If the cursor counts pages, the
+    /// page begins with a job that was received before.
+    fn smaller_works(&self, page: &Page) -> bool {
+        first_of(page).is_none_or(|first| !self.seen_jobs.contains(&self.hasher.hash_one(first)))
     }
 
     /// Fetches the next page and returns its jobs, or `None` if there is none. After an error there is none.
@@ -218,6 +261,7 @@ impl Pages {
         match fetched.and_then(|(limit, fetched)| Ok((limit, self.refuse_repeated(fetched)?))) {
             Ok((limit, Fetched { page, bytes, context })) => {
                 self.grow(limit, page.jobs.len(), bytes, context.elapsed);
+                self.remember(&page);
                 self.advance(cursor, &page).unwrap_or_else(|kind| {
                     self.deferred_error = Some(Error::new(kind, context));
                 });
@@ -228,6 +272,16 @@ impl Pages {
                 Err(error)
             }
         }
+    }
+
+    /// Keeps the hashes of the jobs, if they may show that a smaller last page begins at the wrong place.
+    fn remember(&mut self, page: &Page) {
+        if self.remaining.is_none() || self.sizes.cursors() != Cursors::Unknown {
+            self.seen_jobs = HashSet::new();
+            return;
+        }
+        let ids = page.jobs.iter().filter_map(id_of);
+        self.seen_jobs.extend(ids.map(|id| self.hasher.hash_one(id)));
     }
 
     /// Refuses a page that begins like the previous one: the server ignores the cursor.
@@ -265,10 +319,14 @@ impl Pages {
 
 /// The first job whose id can be read.
 fn first_of(page: &Page) -> Option<&JobId> {
-    page.jobs.iter().find_map(|job| match job {
+    page.jobs.iter().find_map(id_of)
+}
+
+fn id_of(job: &Result<JobSummary>) -> Option<&JobId> {
+    match job {
         Ok(job) => Some(&job.job_id),
         Err(error) => error.job_id(),
-    })
+    }
 }
 
 /// The cursor of the page after this one: `None` on the last page.

@@ -559,6 +559,109 @@ fn paged_by_place(jobs: usize) -> RawServer {
 }
 
 #[test]
+fn a_smaller_last_page_loses_no_job_if_cursors_count_pages() {
+    for prefetch in [false, true] {
+        for (limit, max_jobs, expected) in [
+            (None, 80, vec![50, 30, 50]),
+            (None, 51, vec![50, 1, 50]),
+            (Some(50), 120, vec![50, 50, 20, 50]),
+            (Some(10), 95, [vec![10; 9], vec![5, 10]].concat()),
+        ] {
+            let server = paged_by_number(500);
+            let client = server.client();
+            let ids = || -> Vec<String> {
+                let jobs = client.iter_jobs().max_jobs(max_jobs).prefetch(prefetch);
+                let jobs = if let Some(limit) = limit { jobs.limit(limit) } else { jobs };
+                jobs.map(|job| job.unwrap().job_id.to_string()).collect()
+            };
+            let first: Vec<String> = (0..max_jobs).map(|n| format!("j{n}")).collect();
+            assert_eq!(ids(), first);
+            assert_eq!(limits(&server.lines()), expected);
+            // From now on the client knows.
+            let before = server.lines().len();
+            assert_eq!(ids(), first);
+            let size = limit.unwrap_or(50);
+            assert_eq!(limits(&server.lines()[before..]), vec![size; max_jobs.div_ceil(size as usize)]);
+        }
+    }
+}
+
+#[test]
+fn a_job_that_moves_to_a_smaller_last_page_does_not_discredit_the_cursors() {
+    // One job is added after the first page, so its last job is also the first of the next page.
+    let server = RawServer::start(|_, request| {
+        let limit = limits(std::slice::from_ref(&request.line))[0] as usize;
+        let from = if request.line.contains("cursor") { 49 } else { 0 };
+        let ids: Vec<String> = (from..from + limit).map(|n| format!("j{n}")).collect();
+        json(&page(&ids.iter().map(String::as_str).collect::<Vec<_>>(), true, Some("next")))
+    });
+    let client = server.client();
+    for _ in 0..2 {
+        assert_eq!(client.iter_jobs().max_jobs(60).map(Result::unwrap).count(), 60);
+    }
+    assert_eq!(limits(&server.lines()), [50, 10, 50, 50, 10]);
+}
+
+#[test]
+fn a_cursor_that_is_bound_to_its_limit_costs_two_requests_for_each_client() {
+    for (limit, max_jobs, expected) in [
+        (None, 80, vec![50, 30, 50]),
+        (None, 120, vec![50, 70, 50, 20, 50]),
+        (Some(50), 120, vec![50, 50, 20, 50]),
+        (None, 300, vec![50, 100, 50, 50, 50, 50, 50]),
+    ] {
+        let server = RawServer::start(move |_, request| {
+            let size = limits(std::slice::from_ref(&request.line))[0] as usize;
+            let cursor = request.line.split("cursor=").nth(1).map(|cursor| cursor.split_once('-').unwrap());
+            let (from, bound) = cursor.map_or((0, size), |(from, bound)| {
+                (from.parse().unwrap(), bound.split(' ').next().unwrap().parse().unwrap())
+            });
+            if size != bound {
+                return answer(422, &["content-type: application/json"], r#"{"detail":"another limit"}"#);
+            }
+            let ids: Vec<String> = (from..from + size).map(|n| format!("j{n}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            json(&page(&ids, true, Some(&format!("{}-{size}", from + size))))
+        });
+        let client = server.client();
+        let ids = || -> Vec<String> {
+            let jobs = client.iter_jobs().max_jobs(max_jobs);
+            let jobs = if let Some(limit) = limit { jobs.limit(limit) } else { jobs };
+            jobs.map(|job| job.unwrap().job_id.to_string()).collect()
+        };
+        let first: Vec<String> = (0..max_jobs).map(|n| format!("j{n}")).collect();
+        assert_eq!(ids(), first);
+        assert_eq!(limits(&server.lines()), expected);
+        let before = server.lines().len();
+        assert_eq!(ids(), first);
+        assert_eq!(limits(&server.lines()[before..]), vec![50; max_jobs.div_ceil(50)]);
+    }
+}
+
+#[test]
+fn a_check_of_a_cursor_that_fails_for_a_while_does_not_keep_pages_small() {
+    let server = RawServer::start(|n, request| {
+        let size = limits(std::slice::from_ref(&request.line))[0] as usize;
+        // The first request for one job fails.
+        if n == 2 {
+            return answer(503, &[], "");
+        }
+        let from = request
+            .line
+            .split("cursor=c")
+            .nth(1)
+            .map_or(0, |from| from.split(' ').next().unwrap().parse().unwrap());
+        let to = (from + size).min(1000);
+        let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        json(&page(&ids, to < 1000, Some(&format!("c{to}"))))
+    });
+    let client = server.client_builder().max_retries(0).build().unwrap();
+    assert_eq!(client.iter_jobs().map(Result::unwrap).count(), 1000);
+    assert_eq!(limits(&server.lines()), [50, 100, 1, 50, 200, 1, 400, 800]);
+}
+
+#[test]
 fn pages_grow_only_if_a_cursor_works_with_another_limit() {
     for prefetch in [false, true] {
         for (server, first, second) in [
