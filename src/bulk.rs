@@ -1,5 +1,6 @@
 //! One call for each of many jobs, several at a time.
 
+use std::any::Any;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
@@ -48,6 +49,8 @@ type Call<T> = dyn Fn(&Http, &JobId) -> Result<T> + Send + Sync;
 struct Workers<T> {
     outcomes: mpsc::Receiver<(JobId, Result<T>)>,
     threads: Vec<JoinHandle<()>>,
+    /// The panics of the threads that have ended.
+    panics: Vec<Box<dyn Any + Send>>,
 }
 
 impl<T: Send + 'static> Bulk<T> {
@@ -112,7 +115,7 @@ impl<T: Send + 'static> Bulk<T> {
                 Err(_) => break,
             }
         }
-        Workers { outcomes, threads }
+        Workers { outcomes, threads, panics: Vec::new() }
     }
 
     /// Returns the next outcome. Makes a call on this thread if no worker is left to make it.
@@ -125,10 +128,10 @@ impl<T: Send + 'static> Bulk<T> {
             self.left -= 1;
             return Some(outcome);
         }
-        let mut panics: Vec<_> = workers.threads.drain(..).filter_map(|thread| thread.join().err()).collect();
-        // A call that panicked has no outcome.
-        self.left -= panics.len();
-        if let Some(panic) = panics.pop() {
+        workers.panics.extend(workers.threads.drain(..).filter_map(|thread| thread.join().err()));
+        if let Some(panic) = workers.panics.pop() {
+            // It is the outcome of its call.
+            self.left -= 1;
             resume_unwind(panic);
         }
         let id = pop(&self.queue)?;

@@ -136,6 +136,9 @@ impl TcpConnector {
                 failure = Error::Timeout(timeout.reason);
                 break;
             }
+            if stop::current().is_some_and(|stop| stop.is_stopped()) {
+                return Err(Error::Io(io::Error::other("stopped")));
+            }
             match self.connect(*address, share) {
                 Ok(stream) => {
                     self.resolver.prefer(*address);
@@ -330,6 +333,24 @@ mod tests {
         peer.write_all(b"alive").unwrap();
         assert!(busy.await_input(within(Duration::from_secs(10))).unwrap());
         assert!(busy.is_open() && !idle.is_open());
+    }
+
+    #[test]
+    fn after_a_stop_no_further_address_is_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let connector = TcpConnector {
+            resolver: CachingResolver::new(Arc::new(crate::clock::SystemClock)),
+            pool_health: PoolHealth::default(),
+            abandoned: Arc::default(),
+        };
+        let stopped = StopToken::new();
+        stopped.stop();
+        let addresses = [listener.local_addr().unwrap(); 16];
+        let timeout = within(Duration::from_secs(10));
+        let outcome = stop::during(Some(&stopped), || connector.connect_to_any(&addresses, timeout));
+        assert_eq!(outcome.unwrap_err().to_string(), "io: stopped");
+        assert!(listener.accept().is_err(), "no connection was made");
     }
 
     #[test]

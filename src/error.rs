@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) request_id: Option<String>,
     /// The number of attempts to send the request.
     pub(crate) attempts: u32,
+    /// Whether the server had accepted a request to cancel the job before.
+    pub(crate) is_cancelled: bool,
     /// The time from the start of the call to its end.
     pub(crate) elapsed: Duration,
     pub(crate) earlier: Earlier,
@@ -82,6 +84,7 @@ impl Context {
             url: "http://localhost/jobs".to_owned(),
             request_id: None,
             attempts: 1,
+            is_cancelled: false,
             elapsed: Duration::ZERO,
             earlier: Earlier::default(),
             address_verified: false,
@@ -132,6 +135,14 @@ impl Error {
             ..self.0.context.clone()?
         };
         Some(Error::new(kind, context))
+    }
+
+    /// Returns the same error, about a job that the server has agreed to cancel.
+    pub(crate) fn after_cancellation(mut self) -> Self {
+        if let Some(context) = &mut self.0.context {
+            context.is_cancelled = true;
+        }
+        self
     }
 
     /// Returns the same error, for a call that was stopped before another request could explain it.
@@ -395,7 +406,7 @@ impl Error {
         self.0.partial_batch.as_ref()
     }
 
-    /// Returns whether the server accepted the request to cancel the job, for a wait that timed out or was stopped:
+    /// Returns whether the server accepted the request to cancel the job, for a wait that failed:
     ///
     /// - `Some(true)` if the server accepted it. The job may still be running for a while, or finish.
     /// - `Some(false)` if it is not known to have accepted it.
@@ -405,7 +416,7 @@ impl Error {
         match self.kind() {
             ErrorKind::WaitTimedOut { cancellation, .. } => cancellation.as_ref().map(Result::is_ok),
             ErrorKind::WaitStopped { is_cancelled: true, .. } => Some(true),
-            _ => None,
+            _ => self.context().filter(|context| context.is_cancelled).map(|_| true),
         }
     }
 
@@ -548,6 +559,9 @@ impl fmt::Display for Error {
         if let Some(advice) = self.advice() {
             write!(f, "; {advice}")?;
         }
+        if context.is_some_and(|context| context.is_cancelled) {
+            f.write_str("; the server has accepted the request to cancel the job")?;
+        }
         let is_unsent = matches!(self.kind(), ErrorKind::NotConnected { .. } | ErrorKind::Tls(_));
         if is_unsent && !self.earlier().may_have_been_processed {
             f.write_str("; nothing was sent")?;
@@ -556,16 +570,17 @@ impl fmt::Display for Error {
         if let Some(PartialBatch { received, answered, failed, not_sent, .. }) = partial {
             write!(
                 f,
-                "; of {} payloads, the first {} were processed ({} submitted, {} failed, {} cache hits), the next \
-                 {} were in the request that failed, and the last {} were not sent",
+                "; of {} payloads, the first {} were processed ({} submitted, {} failed, {} cache hits), ",
                 not_sent.end,
                 answered.len(),
                 received.submitted,
                 received.failed,
                 received.cache_hits,
-                failed.len(),
-                not_sent.len()
             )?;
+            if !failed.is_empty() {
+                write!(f, "the next {} were in the request that failed, ", failed.len())?;
+            }
+            write!(f, "and the last {} were not sent", not_sent.len())?;
         }
         if self.may_have_been_submitted() {
             f.write_str(

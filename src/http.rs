@@ -133,8 +133,11 @@ impl Http {
 
     /// Changes the key of this view and of all views that share it.
     pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
-        let api_key = self.core.settings.api_key(&Setting { name, value: key })?;
-        *lock(&self.api_key) = api_key;
+        let mut api_key = self.core.settings.api_key(&Setting { name, value: key })?;
+        let mut current = lock(&self.api_key);
+        // The server may still send the previous key back.
+        api_key.secrets = api_key.secrets.and(current.header.1.to_str());
+        *current = api_key;
         Ok(())
     }
 
@@ -354,6 +357,7 @@ impl<'a> Call<'a> {
             url: self.url(request),
             request_id,
             attempts: self.attempts,
+            is_cancelled: false,
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
             earlier: self.earlier,
             address_verified: self.http.core.address_verified.load(Ordering::Relaxed),

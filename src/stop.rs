@@ -130,20 +130,20 @@ impl StopToken {
     }
 }
 
-/// Locks a mutex that another thread may hold for long. Returns `None` if the token is stopped first.
+/// Locks a mutex that another thread may hold for long. Returns `None` if the token is stopped.
 pub(crate) fn lock_unless_stopped<'a, T: ?Sized>(
     mutex: &'a Mutex<T>,
     stop: Option<&StopToken>,
 ) -> Option<MutexGuard<'a, T>> {
     let Some(stop) = stop else { return Some(lock(mutex)) };
-    loop {
+    while !stop.is_stopped() {
         match mutex.try_lock() {
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if stop.is_stopped() => return None,
             Err(TryLockError::WouldBlock) => stop.sleep(POLL_INTERVAL),
         }
     }
+    None
 }
 
 /// Runs an attempt during which this thread watches the token.

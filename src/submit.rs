@@ -28,10 +28,10 @@ pub(crate) fn submit_batch<P: Serialize>(
     let mut received = BatchSubmission::default();
     let mut from = 0;
     for chunk in payloads.chunks(LARGEST_BATCH) {
-        let to = from + chunk.len();
         let (batch, outcome) = submit_chunk(http, chunk);
         received.extend(batch);
         outcome.map_err(|error| {
+            let to = if error.attempts() > 0 { from + chunk.len() } else { from };
             error.with_partial_batch(PartialBatch {
                 received: std::mem::take(&mut received),
                 answered: 0..from,
@@ -39,7 +39,7 @@ pub(crate) fn submit_batch<P: Serialize>(
                 not_sent: to..payloads.len(),
             })
         })?;
-        from = to;
+        from += chunk.len();
     }
     Ok(received)
 }

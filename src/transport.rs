@@ -372,6 +372,8 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
     let mut filled = 0;
     let outcome = loop {
         if filled == body.len() {
+            // The buffer of an earlier body may be as large as that body was, and no larger.
+            size = size.max(filled + (1 << 13));
             body.resize(size, 0);
             size = size.saturating_mul(2);
         }

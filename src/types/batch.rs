@@ -163,7 +163,7 @@ pub struct PartialBatch {
     pub received: BatchSubmission,
     /// The payloads of the requests that succeeded. Each has an entry in `received.jobs`.
     pub answered: Range<usize>,
-    /// The payloads of the request that failed.
+    /// The payloads of the request that failed. Empty if that request was not sent, for example after a stop.
     /// [`Error::may_have_been_submitted`](crate::Error::may_have_been_submitted) says whether the server may
     /// have accepted them.
     pub failed: Range<usize>,

@@ -823,6 +823,7 @@ fn a_batch_that_is_stopped_between_two_requests_has_sent_the_first_only() {
     let is_first_known = partial.answered == (0..1000);
     assert!(is_first_known || partial.answered.is_empty(), "{error}");
     assert_eq!(error.may_have_been_submitted(), !is_first_known, "{error}");
+    assert_eq!(partial.failed, if is_first_known { 1000..1000 } else { 0..1000 });
     assert_eq!(server.lines().len(), 1);
 }
 
@@ -869,7 +870,8 @@ fn a_call_on_a_stopped_token_sends_nothing() {
     }
     let batch = client.submit_batch(vec![payload(); 1001]).unwrap_err();
     assert_stopped("batch", Submission, &batch, false);
-    assert_eq!(batch.partial_batch().unwrap().not_sent, 1000..1001);
+    let partial = batch.partial_batch().unwrap();
+    assert_eq!((&partial.failed, &partial.not_sent), (&(0..0), &(0..1001)), "{batch}");
     for outcome in client.wait_for_jobs(["a", "b"], &WaitOptions::new()) {
         assert_stopped("wait", Read, &outcome.unwrap_err(), false);
     }
@@ -1469,6 +1471,31 @@ fn a_panic_in_a_bulk_reaches_the_caller_and_locks_nothing() {
         let lines: HashSet<String> = server.lines().into_iter().collect();
         assert_eq!((lines.len(), server.lines().len()), (7, 7));
         assert!(client.delete_job_if_exists("later").unwrap());
+    }
+}
+
+#[test]
+fn each_panic_in_a_bulk_reaches_the_caller() {
+    let server = Desk::start(|_, _| false);
+    let builder = Client::builder().api_key(KEY).base_url(format!("http://{}", server.address));
+    let builder = builder.on_request(|request| {
+        let id = request.job_id.as_ref().unwrap().as_str();
+        assert!(!["j3", "j11", "j25", "j39"].contains(&id), "{id}");
+    });
+    let client = builder.build().unwrap();
+    for parallel in [1, 2, 4, 40] {
+        let mut bulk = client.delete_jobs(numbered(40)).parallel(parallel);
+        let (mut ids, mut panics) = (Vec::new(), Vec::new());
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| bulk.next())) {
+                Ok(Some((id, outcome))) => ids.push((id, outcome.unwrap()).0.to_string()),
+                Ok(None) => break,
+                Err(panic) => panics.push(*panic.downcast::<String>().unwrap()),
+            }
+        }
+        panics.sort_unstable();
+        assert_eq!(panics, ["j11", "j25", "j3", "j39"], "{parallel}");
+        assert_eq!((ids.len(), bulk.len()), (36, 0), "{parallel}");
     }
 }
 

@@ -321,6 +321,26 @@ fn a_deletion_by_post_that_is_denied_is_an_error() {
     assert!(error.to_string().contains("does not confirm it"), "{error}");
 }
 
+/// The body that a hook leaves becomes the buffer of the next page.
+#[test]
+fn pages_whose_bodies_a_hook_replaces_are_read_in_full() {
+    for prefetch in [false, true] {
+        let server = RawServer::start(|n, _| {
+            let ids: Vec<String> = (0..100).map(|k| format!("job-{n}-{k}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let body = format!(r#"{{"data":{}}}"#, page(&ids, n < 4, Some(&format!("c{n}"))));
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked";
+            raw(format!("{head}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()))
+        });
+        let builder = server.client_builder().on_response(|_, response| {
+            // As large as it has to be, and no larger.
+            response.body = response.body[8..response.body.len() - 1].to_vec();
+        });
+        let jobs = builder.build().unwrap().iter_jobs().limit(100).prefetch(prefetch);
+        assert_eq!(jobs.map(Result::unwrap).count(), 500);
+    }
+}
+
 #[test]
 fn a_single_panic_in_a_hook_of_a_prefetch_reaches_the_caller() {
     let server = jobs_server(true);

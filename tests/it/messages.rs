@@ -258,7 +258,7 @@ const MESSAGES: &[Row] = &[
         "min_interval is zero: the server would be polled without a pause; nothing was sent",
         || waited(nobody(), &WaitOptions::new().min_interval(Duration::ZERO)),
     ),
-    ("pauses that shrink", "max_interval is shorter than min_interval; nothing was sent", || {
+    ("pauses that shrink", "max_interval 8s is shorter than min_interval 9s; nothing was sent", || {
         waited(nobody(), &WaitOptions::new().min_interval(secs(9)).max_interval(secs(8)))
     }),
     (

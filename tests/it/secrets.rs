@@ -120,6 +120,19 @@ fn a_key_that_the_server_sends_back_is_hidden() {
 }
 
 #[test]
+fn the_previous_key_is_hidden_too() {
+    let echo = format!(r#"{{"detail":"the key {KEY} was revoked"}}"#);
+    let server = RawServer::script(vec![answer(401, &[], &echo)]);
+    let client = server.client();
+    let view = client.with_api_key("av_another-key").unwrap();
+    client.set_api_key("av_new-key").unwrap();
+    for client in [client, view] {
+        let text = client.get_job("a").unwrap_err().to_string();
+        assert!(text.contains("revoked") && !text.contains(&KEY[..12]), "{text}");
+    }
+}
+
+#[test]
 fn no_part_of_a_long_key_that_is_sent_back_again_and_again_is_shown() {
     let key = "0123456789".repeat(10);
     let server = RawServer::script(vec![answer(200, &[], &key.repeat(20))]);

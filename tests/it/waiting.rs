@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use atomiverse::simulator::{SimulatedJob, Simulator};
-use atomiverse::{Client, ClientBuilder, Error, JobState, JobSummary, Result, WaitOptions};
+use atomiverse::{Client, ClientBuilder, Error, JobState, JobSummary, Result, StopToken, WaitOptions};
 
 use crate::contract::Service;
-use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page, secs};
+use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page, secs, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -601,6 +601,115 @@ fn three_hundred_jobs_are_cancelled_several_at_a_time_before_the_deadline() {
     assert!(accepted > 200, "{accepted} cancelled in {took:?}");
     assert!(took < secs(9), "{took:?}");
     jobs.check_what_is_said(&outcomes);
+}
+
+#[test]
+fn the_pace_of_look_ups_uses_none_of_the_time_for_cancelling() {
+    let server = serve(|asked, _| match asked {
+        Asked::Job(id) => json(&job(id).replace("done", "running")),
+        Asked::Cancel(_) => answer(202, &[], ""),
+        _ => answer(404, &["content-type: application/json"], r#"{"detail":"Not Found"}"#),
+    });
+    let simulator = Simulator::start().unwrap();
+    let client = simulator.client_builder().base_url(server.url()).build().unwrap();
+    let ids: Vec<String> = (0..40).map(|n| format!("j{n}")).collect();
+    let before = simulator.now();
+    let options = WaitOptions::new().timeout(secs(2)).cancel_on_timeout(true);
+    let outcomes = wait_for_each(&client, &ids, &options);
+    assert_eq!(cancelled(&outcomes), 40, "{}", shown(&outcomes));
+    let took = simulator.now().duration_since(before).unwrap();
+    assert!(took <= secs(2), "{took:?}");
+}
+
+#[test]
+fn a_job_that_has_ended_is_passed_on_while_another_one_is_loaded() {
+    let released = StopToken::new();
+    let release = released.clone();
+    let server = serve(move |asked, _| match asked {
+        Asked::Job(id) if id == "slow" => {
+            until(|| release.is_stopped());
+            json(&job(id))
+        }
+        Asked::Job(id) => json(&job(id)),
+        _ => empty_page(),
+    });
+    let client = server.client();
+    let mut jobs = client.wait_for_jobs(["slow", "a", "b", "c"], &WaitOptions::new());
+    let mut ids: Vec<String> = jobs.by_ref().take(3).map(|job| job.unwrap().job_id.to_string()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "b", "c"]);
+    released.stop();
+    assert_eq!(jobs.map(|job| job.unwrap().job_id).collect::<Vec<_>>(), ["slow"]);
+}
+
+#[test]
+fn after_a_stop_on_update_is_not_called_any_more() {
+    let server = serve(|asked, _| match asked {
+        Asked::Job(id) => json(&job(id).replace("done", "running")),
+        _ => {
+            let ids: Vec<String> = (0..30).map(|n| format!("j{n}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            json(&page(&ids, false, None).replace("done", "running"))
+        }
+    });
+    let stop = StopToken::new();
+    let mut updates = 0;
+    let options = WaitOptions::new().on_update(|_| {
+        updates += 1;
+        if updates == 2 {
+            stop.stop();
+        }
+    });
+    let ids: Vec<String> = (0..30).map(|n| format!("j{n}")).collect();
+    let client = server.client().with_stop(&stop);
+    let outcomes = wait_for_each(&client, &ids, &options);
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(Error::is_stopped)));
+    drop(options);
+    assert_eq!(updates, 2);
+}
+
+#[test]
+fn cancel_and_wait_reports_a_job_that_had_ended() {
+    let server = serve(|asked, _| match asked {
+        Asked::Cancel(_) => answer(409, &["content-type: application/json"], r#"{"detail":"it is done"}"#),
+        Asked::Job(id) => json(&job(id)),
+        _ => empty_page(),
+    });
+    let mut updates = Vec::new();
+    let options = WaitOptions::new().on_update(|job| updates.push(job.state.clone()));
+    assert_eq!(server.client().cancel_and_wait("a", &options).unwrap().state, JobState::Done);
+    drop(options);
+    assert_eq!(updates, [JobState::Done]);
+}
+
+#[test]
+fn an_error_after_an_accepted_cancellation_says_that_it_was_accepted() {
+    for status in [400, 401, 403, 404] {
+        let server = serve(move |asked, _| match asked {
+            Asked::Cancel(_) => answer(202, &[], ""),
+            _ => answer(status, &["content-type: application/json"], r#"{"detail":"no"}"#),
+        });
+        let error = server.client().cancel_and_wait("a", &WaitOptions::new()).unwrap_err();
+        assert_eq!((error.status(), error.cancellation_accepted()), (Some(status), Some(true)));
+        assert!(error.to_string().contains("accepted the request to cancel the job"), "{error}");
+    }
+}
+
+#[test]
+fn cancel_and_wait_keeps_no_time_for_a_second_cancellation() {
+    let waited = |cancel_on_timeout| {
+        let simulator = Simulator::start().unwrap();
+        let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::MAX).ignores_cancel());
+        let options = WaitOptions::new().timeout(secs(600)).cancel_on_timeout(cancel_on_timeout);
+        let before = simulator.now();
+        let error = simulator.client().unwrap().cancel_and_wait(id, &options).unwrap_err();
+        assert_eq!((error.is_timeout(), error.cancellation_accepted()), (true, Some(true)));
+        simulator.now().duration_since(before).unwrap()
+    };
+    for cancel_on_timeout in [false, true] {
+        let waited = waited(cancel_on_timeout);
+        assert!((secs(598)..=secs(600)).contains(&waited), "{cancel_on_timeout}: {waited:?}");
+    }
 }
 
 #[test]

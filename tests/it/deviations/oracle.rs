@@ -150,7 +150,7 @@ pub fn judge(call: Call, client: &Client, service: &Mutex<Service>) -> Verdict {
         Err(error) => failed(&error),
     };
     let options = || {
-        let (min, max) = (Duration::from_millis(1), Duration::from_millis(4));
+        let (min, max) = (Duration::from_millis(50), Duration::from_millis(100));
         WaitOptions::new().timeout(Duration::from_secs(1)).min_interval(min).max_interval(max)
     };
     let ended = |id: &str, result: Result<JobSummary, Error>| {
