@@ -91,7 +91,7 @@ pub(crate) fn job_id(id: &str) -> Result<JobId> {
 fn problem_of_id(id: &str) -> Option<&'static str> {
     Some(match id {
         "" => "is empty",
-        // Encoded or not, whoever normalises the path takes these for "here" and "one up".
+        // A server or proxy that normalises the path treats these as relative segments, even if they are encoded.
         "." | ".." => "is not allowed: it would change the path of the request",
         _ if id.contains(char::is_control) => "contains a control character",
         _ if id.trim() != id => "begins or ends with whitespace",
@@ -102,7 +102,7 @@ fn problem_of_id(id: &str) -> Option<&'static str> {
 /// Methods that interpret the status and the headers of a response.
 impl RawResponse {
     fn message(&self) -> Option<String> {
-        // Once more after decoding, because the server may have escaped what it sends back.
+        // Secrets are hidden again after decoding, because the server may have escaped them.
         let body = self.secrets.hide(&String::from_utf8_lossy(&self.body));
         let message = error_message(self.header("content-type"), body.as_bytes())?;
         Some(self.secrets.hide(&message))
@@ -288,7 +288,7 @@ impl Response {
         let body = self.batch_entries();
         let indices: Vec<Option<&Value>> =
             body.iter().map(|entry| entry.get("index").filter(|index| !index.is_null())).collect();
-        // A service may count from 1 if it counts every entry.
+        // Indices may count from 1 if every entry has one.
         let counts_from_one = indices.iter().all(Option::is_some)
             && indices.first().is_some_and(|first| first.and_then(as_count) == Some(1));
         let is_wrong = |(n, index): (usize, &Option<&Value>)| {
@@ -403,7 +403,7 @@ fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
     let body = without_bom(body);
     match std::str::from_utf8(body) {
         Ok(text) => serde_json::from_str(text),
-        // This fails, and the error names the position.
+        // This fails with an error that names the position.
         Err(_) => serde_json::from_slice(body),
     }
 }

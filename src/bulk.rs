@@ -93,11 +93,11 @@ impl<T: Send + 'static> Bulk<T> {
     }
 
     fn start(&self) -> Workers<T> {
-        // Without a buffer: a worker keeps its outcome until the caller takes it.
+        // Without a buffer, a worker keeps its outcome until the caller takes it, and does not run ahead.
         let (sender, outcomes) = mpsc::sync_channel(0);
         let count = self.parallel.min(lock(&self.queue).len());
         let mut threads = Vec::new();
-        // A single worker needs no thread: its calls are made on the caller's.
+        // A single worker needs no thread, because its calls are made on the thread of the caller.
         for _ in 0..if count > 1 { count } else { 0 } {
             let (http, call, queue) = (self.http.clone(), self.call.clone(), self.queue.clone());
             let sender = sender.clone();
@@ -135,7 +135,7 @@ impl<T: Send + 'static> Bulk<T> {
             resume_unwind(panic);
         }
         let id = pop(&self.queue)?;
-        // This precedes the call, which may panic.
+        // This is counted before the call, because the call may panic.
         self.left -= 1;
         let outcome = (self.call)(&self.http, &id);
         Some((id, outcome))

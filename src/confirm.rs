@@ -32,7 +32,7 @@ pub(crate) fn body(response: &RawResponse, action: &str) -> Result<Option<Value>
             None => Ok(Some(value)),
         };
     }
-    // A word such as `OK` or `deleted` is a confirmation. A sentence may say anything.
+    // A single word such as `OK` may be labelled as HTML. Any other HTML is a page, such as one for signing in.
     let text = String::from_utf8_lossy(body);
     let is_called = |name: &str| response.header("content-type").is_some_and(|kind| kind.contains(name));
     let is_a_word =
@@ -95,7 +95,7 @@ fn objection_of(fields: &Map<String, Value>, action: &str) -> Option<Objection> 
         names.iter().any(|name| fields.get(*name).is_some_and(holds))
     };
     let is_nothing = |value: &Value| means_no(value) || !is_present(value);
-    // Of another change, these may be fields of the job.
+    // In the response to another change, these may be fields of the job.
     let is_not_deleted =
         action == DELETE_JOB && has(&["deleted", "deleted_count", "deletedCount"], is_nothing);
     let is_not_cancelled =

@@ -42,8 +42,8 @@ pub(crate) fn show(url: &str, mode: VisualizeMode) {
 
 #[cfg(feature = "browser")]
 fn open(url: &str) -> bool {
-    // This applies to each launcher, of which `open` knows up to six, and makes about two seconds if all of them fail
-    // late. A launcher that is still running then is left alone, in a session without a terminal.
+    // The timeout applies to each launcher. `open` knows up to six, so the call takes about two seconds if all of them
+    // fail late. A launcher that is still running at its timeout is left alone, in a session without a terminal.
     const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
     open::that_detached_with_timeout(url, PATIENCE)
         .inspect_err(|error| log::debug!("no browser for {url}: {error}"))
@@ -63,8 +63,8 @@ fn graphical_browser_expected(var: impl Fn(&str) -> Option<OsString>) -> bool {
     if ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"].into_iter().any(is_set) {
         return true;
     }
-    // Without a display, it may still name a program that passes the link on, as remote editors do. But xdg-open would
-    // also start a text browser where nobody sees it.
+    // Without a display, `BROWSER` may still name a program that passes the link on, as remote editors do. Text
+    // browsers do not count, because xdg-open would start them where nobody sees them.
     var("BROWSER").is_some_and(|browser| {
         let browser = browser.to_string_lossy();
         let program = browser.split([' ', ':']).next().and_then(|path| path.rsplit('/').next());

@@ -497,7 +497,7 @@ impl Error {
         let has_responded = self.context().is_some_and(|context| context.has_responded);
         Some(match status {
             401 if message.is_some_and(says_no_credentials_came) => NO_KEY_CAME,
-            // So says FastAPI.
+            // FastAPI responds with this to a request without credentials.
             403 if message.is_some_and(|message| message.eq_ignore_ascii_case("not authenticated")) => {
                 NO_KEY_CAME
             }
@@ -588,7 +588,7 @@ impl fmt::Display for Error {
                  submit it again",
             )?;
         } else if matches!(self.kind(), ErrorKind::WaitTimedOut { .. }) {
-            // The advice has said it.
+            // The advice already says so.
         } else if self.may_have_been_processed() && self.is_not_found() {
             f.write_str("; an earlier attempt of this call may have been processed")?;
         } else if self.may_have_been_processed() {

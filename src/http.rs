@@ -1,6 +1,6 @@
 //! Deadlines, stops, the retry loop, and the context of errors.
 
-// The error of an attempt is short-lived.
+// `AttemptError` is large, but it is short-lived.
 #![allow(clippy::result_large_err)]
 
 use std::borrow::Cow;
@@ -252,7 +252,7 @@ impl<'a> Call<'a> {
             let sent = if self.attempts == 0 { "; nothing was sent" } else { "" };
             ErrorKind::Input(format!("{problem}{sent}"))
         })?;
-        // The hooks may have taken their time.
+        // The hooks may have used up the time that was left.
         self.check_time()?;
         Ok(adapted)
     }
@@ -421,7 +421,7 @@ impl Http {
         let response = send(&request.path_with_slash(), left)?;
         if !asks_for_slash(&response) {
             let mut slashed = lock(slashed);
-            // There is no limit on the number of paths that contain other identifiers than those of jobs.
+            // Only job ids are replaced in the remembered paths, so other identifiers could make the set grow for ever.
             if slashed.len() >= MAX_SLASHED {
                 slashed.clear();
             }

@@ -282,7 +282,7 @@ impl JobsIter {
     fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
         let now = self.http.clock().now();
         let has_work = self.page_began.is_none_or(|began| now.saturating_duration_since(began) >= NO_WORK);
-        // Once the time of this call is over, the request reports it.
+        // If the time of this call is over, a prefetched page is not used, and the request reports the timeout.
         let is_late = now >= deadline;
         let prefetched = self.prefetcher.as_mut().and_then(Prefetcher::take);
         let mut prefetched = prefetched.filter(|_| !is_late);

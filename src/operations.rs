@@ -69,7 +69,7 @@ pub(crate) fn delete(http: &Http, id: &JobId, deadline: Instant) -> Result<()> {
     let error = match http.send(&api::delete(id), deadline) {
         Ok(response) => {
             let body = confirm(http, &response, None)?;
-            // A body that shows the job may come from a service that only marks it.
+            // A body that shows the job may come from a service that only marks it as deleted.
             if !body.is_some_and(|body| response.shows_the_job(&body)) {
                 return Ok(());
             }

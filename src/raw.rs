@@ -401,7 +401,7 @@ pub(crate) struct Secrets(Arc<[String]>);
 impl Secrets {
     /// Adds the values of further headers to the secrets.
     pub(crate) fn and<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
-        // A shorter value is no secret, and hiding it would make other words unreadable.
+        // A shorter value is hardly a secret, and hiding it would make other words unreadable.
         const SHORTEST: usize = 6;
         let mut secrets = self.0.to_vec();
         for value in values {
@@ -410,7 +410,7 @@ impl Secrets {
             let parts = [value, token].into_iter().filter(|part| part.len() >= SHORTEST);
             secrets.extend(parts.map(str::to_owned));
         }
-        // One may be part of another.
+        // The longest is hidden first, because one may be part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Secrets(secrets.into())
     }

@@ -164,7 +164,7 @@ impl CachingResolver {
     /// Returns as many addresses as the list can hold, the preferred one first.
     fn in_order(&self, mut addresses: Vec<SocketAddr>) -> ResolvedSocketAddrs {
         if let Some(preferred) = self.state().preferred {
-            // The sort is stable.
+            // The sort is stable, so the other addresses keep their order.
             addresses.sort_by_key(|address| *address != preferred);
         }
         let mut list = self.empty();
@@ -338,7 +338,7 @@ mod tests {
             stop.stop();
             caller.join().unwrap().saturating_duration_since(stopped)
         });
-        // The lookup itself does not end.
+        // The lookup itself is still running.
         assert!(took.iter().all(|took| *took < Duration::from_secs(5)), "{took:?}");
         assert_eq!(started.load(Ordering::SeqCst), 1, "one look-up for all of them");
         drop(release);

@@ -13,7 +13,8 @@ impl Idempotency {
         kind.is_transient()
             && match self {
                 Idempotency::Safe => true,
-                // The server may still be processing the request: a second rename could undo a later one.
+                // After a timeout the server may still be processing the request, and a retried rename could undo a
+                // later one.
                 Idempotency::Idempotent => !kind.is_response_timeout(),
                 // A 503 is excluded: Varnish has been seen to send it after the backend had accepted the job.
                 Idempotency::NonIdempotent => {
@@ -323,7 +324,7 @@ mod tests {
             assert_eq!(budget.try_spend(&status(503), now), Some(10));
         }
         assert_eq!(budget.try_spend(&status(503), now), None);
-        // Time alone gives nothing back.
+        // Time alone does not restore the budget.
         assert_eq!(budget.try_spend(&status(503), now + LONG), None);
     }
 

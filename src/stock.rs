@@ -81,12 +81,12 @@ pub(crate) fn run(
     run: impl FnOnce(http::Request<SendBody>) -> Result<http::Response<Body>, Error>,
 ) -> Result<http::Response<Body>, Error> {
     let (mut parts, body) = request.into_parts();
-    // Of what has no body, it cannot be seen when it is sent.
+    // Without a body nothing shows when the request is sent, so it counts as possibly sent from the start.
     attempt.may_be_sent.store(body.is_none_or(<[u8]>::is_empty), Ordering::SeqCst);
     let outcome = match body {
         None => run(http::Request::from_parts(parts, SendBody::none())),
         Some(body) => {
-            // ureq does not know the length of what it reads.
+            // ureq cannot determine the length of a reader.
             parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
             let mut reader = Reader { body, may_be_sent: &attempt.may_be_sent };
             run(http::Request::from_parts(parts, SendBody::from_reader(&mut reader)))
@@ -109,7 +109,8 @@ const MAX_PIECE: usize = 4096;
 
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // In this order: a caller that has stopped and finds this unset relies on it.
+        // The flag is set before the stop is checked: a caller that stops the request and then finds the flag unset
+        // concludes that nothing was sent.
         self.may_be_sent.store(true, Ordering::SeqCst);
         if stop::current().is_some_and(|stop| stop.is_stopped()) {
             return Err(io::Error::other("stopped"));
@@ -126,7 +127,7 @@ fn mark(error: Error, is_safe: bool) -> Error {
         Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) => true,
         Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
         Error::Tls(_) | Error::TlsRequired => true,
-        // What they find on a connection that stands is an `Io`.
+        // TLS errors on an established connection are reported as `Io`.
         #[cfg(feature = "rustls")]
         Error::Rustls(_) => true,
         #[cfg(feature = "native-tls")]
@@ -136,7 +137,7 @@ fn mark(error: Error, is_safe: bool) -> Error {
     };
     match error {
         error if is_marked => NotConnected::wrap(error),
-        // Linux can report a refusal on a connection that stood, if a firewall refused what was sent again.
+        // If a firewall rejects a retransmission, Linux can report a refusal although the connection was established.
         Error::Io(error) if error.kind() != io::ErrorKind::InvalidData && !is_loss(&error) => {
             Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, error))
         }

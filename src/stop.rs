@@ -87,7 +87,7 @@ impl StopToken {
             if left.is_zero() {
                 return;
             }
-            // The parent does not wake this thread up.
+            // Stopping the parent does not wake this thread up, so the parent is polled.
             let left = if parent.is_some() { left.min(POLL_INTERVAL) } else { left };
             let woken = self.0.stopped.wait_timeout(is_stopped, left);
             is_stopped = woken.unwrap_or_else(PoisonError::into_inner).0;

@@ -3,7 +3,7 @@
 //! This is the only file that sends requests with ureq. `connector` and `resolver`, or `stock`, extend ureq, and `config`
 //! and `raw` use its types for URLs and headers.
 
-// The error of an attempt is short-lived.
+// `AttemptError` is large, but it is short-lived.
 #![allow(clippy::result_large_err)]
 
 use std::io::{self, Read};
@@ -219,7 +219,7 @@ impl Transport {
         let is_submission = request.idempotency() == Idempotency::NonIdempotent;
         let max_idle = if is_submission { MAX_IDLE_FOR_SUBMISSIONS } else { MAX_IDLE };
         let body = match request.body.as_deref() {
-            // Without this, a request with such a method and no body is sent chunked.
+            // Without an explicit empty body, ureq sends a request with one of these methods as chunked.
             None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => Some(&[][..]),
             body => body,
         };
@@ -244,7 +244,7 @@ impl Transport {
         max_idle: Duration,
     ) -> Result<http::Response<Body>, ureq::Error> {
         let request = self.agent.configure_request(request);
-        // This is the only limit of ureq that bounds everything: lookup, connecting, sending, a body that arrives
+        // This is the only limit of ureq that bounds every phase: lookup, connecting, sending, and a body that arrives
         // slowly.
         self.agent.run(request.timeout_global(Some(within)).max_idle_age(max_idle).build())
     }
@@ -268,7 +268,7 @@ impl Transport {
             ureq::Error::Timeout(_) => ErrorKind::Timeout { within },
             ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
             ureq::Error::Io(error) => io_error_kind(&error, broken),
-            // This is a compressed body that is incomplete.
+            // A compressed body that ends early is reported in this way.
             #[cfg(feature = "gzip")]
             ureq::Error::Decompress(_, error) => io_error_kind(&error, broken),
             error => ErrorKind::BadResponse(format!("{broken}: {}", sanitize(&error.to_string(), 300))),
@@ -282,7 +282,7 @@ impl Transport {
             if let Some(Proxy { shown, .. }) = &self.proxy {
                 reason.push_str(&format!(", through the proxy {shown}"));
             }
-            // So say rustls and OpenSSL.
+            // These are the texts of rustls and OpenSSL for a server that does not speak TLS.
             let speaks_tls =
                 !["InvalidContentType", "wrong version number"].iter().any(|text| reason.contains(text));
             reason.push_str(match speaks_tls {
@@ -361,7 +361,7 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 
 fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
     let mut size = match response.body().content_length() {
-        // One byte more, at which the end shows.
+        // With one more byte, the read that finds the end does not have to grow the buffer.
         Some(length) => usize::try_from(length.min(limit)).unwrap_or(usize::MAX).min(1 << 20) + 1,
         None => 1 << 13,
     };
@@ -379,7 +379,7 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
         }
         match reader.read(&mut body[filled..]) {
             Ok(0) => break Ok(()),
-            // A large body may come without a pause in which the stop is noticed.
+            // A large body may arrive without a pause in which the stop would be noticed.
             Ok(_) if stop.as_ref().is_some_and(StopToken::is_stopped) => {
                 break Err(io::Error::new(io::ErrorKind::ConnectionAborted, "stopped").into());
             }
@@ -414,7 +414,7 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
 fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
     use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-    // ureq panics if the provider that it is set to was left out of the build.
+    // ureq panics if the provider that is set here is not part of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
     let mut added: Vec<Certificate<'static>> = Vec::new();
     for pem in root_certificates {

@@ -420,7 +420,7 @@ impl<'a> WaitForJobs<'a> {
             Listing::Useful if error.is_transient() => Listing::FailedOnce,
             _ => Listing::GivenUp,
         };
-        // A server in trouble is not asked for each job at once: the round ends here.
+        // The round ends here, because a request for each job would burden a server that is already failing.
         if self.listing == Listing::FailedOnce && round.pages_asked == 0 && !round.is_last {
             for id in round.unseen.drain() {
                 if let Some(pending) = self.pending.get_mut(&id) {
@@ -460,8 +460,8 @@ impl<'a> WaitForJobs<'a> {
         let is_other_spelling = error.is_other_spelling();
         // If such a job has ended, polling it again would not help.
         let has_ended = error.is_decode() && error.state().is_some_and(JobState::is_terminal);
-        // A gateway may send responses that make no sense for a while. Before the first success, the address may be
-        // wrong.
+        // After a first success, such a response may come from a gateway and is not final. Before it, the address may
+        // be wrong, so the error ends the wait.
         if error.is_transient() || (!is_refused && !has_ended && !is_other_spelling && self.has_seen) {
             log::debug!("a poll failed and does not end the wait: {error}");
             round.asked_pause = round.asked_pause.max(error.retry_after().unwrap_or_default());
@@ -512,7 +512,7 @@ impl<'a> WaitForJobs<'a> {
     }
 
     fn end_round(&mut self, round: &Round) {
-        // Listing is given up once it takes as many requests as loading each job.
+        // Listing is given up if it takes as many requests as loading each job by id.
         let looked_up = round.unseen.len();
         if round.pages_asked > 0 && round.pages_asked + looked_up >= round.pending_at_start {
             self.listing = Listing::GivenUp;
@@ -538,7 +538,7 @@ impl<'a> WaitForJobs<'a> {
         let ids: Vec<JobId> = self.ids.iter().filter(|id| self.pending.contains_key(*id)).cloned().collect();
         let mut cancellations = HashMap::new();
         if self.options.cancel_on_timeout {
-            // After a suspension, no time of the reserve is left.
+            // After a suspension, none of the time reserved for cancelling is left.
             let is_late = now.saturating_duration_since(deadline) > SUSPENDED;
             let deadline = if is_late { now + grace } else { deadline };
             let cancel = move |http: &Http, id: &JobId| operations::cancel(http, id, deadline);
@@ -548,7 +548,7 @@ impl<'a> WaitForJobs<'a> {
             let Pending { state, last_failure } = self.pending.remove(&job_id).unwrap_or_default();
             let waited = now.saturating_duration_since(started);
             let cancellation = match cancellations.remove(&job_id) {
-                // It had already ended.
+                // The job had already ended.
                 Some(Ok(Some(job))) => {
                     self.ready.push_back(Ok(job));
                     continue;

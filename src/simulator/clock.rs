@@ -31,8 +31,8 @@ impl State {
     }
 
     fn advance(&mut self, time: Duration) {
-        // A clock that reached its end would stand still, and a wait would then poll without end. Each step is limited
-        // so that no program gets there.
+        // At its end the clock would stand still, and a wait would then poll for ever. Each step is limited so that no
+        // program gets there.
         self.elapsed = self.elapsed.saturating_add(time.min(DECADES)).min(END);
     }
 }
@@ -93,7 +93,7 @@ impl Clock for SimulatedClock {
     fn system_time(&self) -> SystemTime {
         let state = self.state();
         let since = state.elapsed().saturating_sub(state.wall_set_at);
-        // It stands still at the last time that the platform can represent.
+        // Beyond the range of the platform, the clock shows the time that was last set.
         state.wall.checked_add(since).unwrap_or(state.wall)
     }
 

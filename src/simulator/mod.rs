@@ -272,7 +272,7 @@ impl Simulator {
     /// ```
     pub fn on_submit(&self, behavior: impl Fn(&Value) -> SimulatedJob + Send + 'static) {
         let behavior = UserFunction::<OnSubmit>::new(Arc::new(Mutex::new(behavior)));
-        // Dropped when the service is no longer locked.
+        // Dropped after the service is unlocked, because dropping it may run code of the user.
         let _previous = self.service().on_submit.replace(behavior);
     }
 

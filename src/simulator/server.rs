@@ -46,7 +46,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = CountingListener { listener, accepted };
                 let serving = tokio::spawn(async move { axum::serve(listener, app).await });
-                // An error means that the simulator was dropped, which also ends it.
+                // The sender is dropped with the simulator, so an error also means that the server should stop.
                 let _ = stopped.await;
                 serving.abort();
             });
@@ -68,9 +68,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         let thread = self.thread.take();
-        // The last owner may be a function of the user, which runs on the server's own thread.
+        // The last owner may be a function of the user, which runs on the server's own thread. A thread cannot join
+        // itself.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
-            // A panic of that thread was shown when it happened.
+            // If that thread panicked, the message has already been printed.
             let _ = thread.join();
         }
     }
@@ -88,7 +89,7 @@ impl Listener for CountingListener {
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         self.accepted.fetch_add(1, Ordering::SeqCst);
-        // Without this a response may wait for an acknowledgement of the client.
+        // Without this, a response may be delayed until the client acknowledges earlier data.
         let _ = stream.set_nodelay(true);
         (stream, address)
     }

@@ -173,7 +173,7 @@ impl TryFrom<&Timestamp> for jiff::Timestamp {
     fn try_from(timestamp: &Timestamp) -> Result<Self, Self::Error> {
         match timestamp.to_unix() {
             Some((seconds, nanoseconds)) => jiff::Timestamp::new(seconds, nanoseconds as i32),
-            // jiff reads further formats, and has an error for all others.
+            // jiff reads further formats, and describes what is wrong with any other.
             None => timestamp.text.parse(),
         }
     }

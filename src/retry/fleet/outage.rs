@@ -184,7 +184,7 @@ fn outage(policy: Policy) -> Seconds {
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| (Call::default(), policy.budget(world.start))).collect();
     (0..CLIENTS).for_each(|client| wheel.push(world.random.below(10_000), client));
     let mut seconds = Seconds::new();
-    let mut capacity = 0; // In tenths of a request, at most what is handled in 0.1 seconds.
+    let mut capacity = 0; // In tenths of a request; at most what the service handles in 0.1 seconds.
     for time in 0..END {
         capacity = if OUTAGE.contains(&time) { 0 } else { (capacity + 13).min(1300) };
         let (now, second) = (Duration::from_millis(time.into()), (time / 1000) as usize);
