@@ -4,9 +4,9 @@
 //! cargo run --example batch -- examples/scan.jsonl
 //! ```
 //!
-//! The file holds one payload a line, as JSON. Without `ATOMIVERSE_API_KEY` a simulator inside this process
-//! takes them. Ends with 1 if a payload was rejected or a job did not get done, and with 130 on Ctrl-C, which
-//! leaves the jobs running.
+//! The file contains one JSON payload per line. Without `ATOMIVERSE_API_KEY`, the jobs run on a simulator inside
+//! this process. Exits with 1 if a payload was rejected or a job was not done, and with 130 on Ctrl-C, which leaves
+//! the jobs running.
 
 mod common;
 
@@ -31,20 +31,20 @@ fn run() -> Result<ExitCode> {
     let service = common::connect()?;
     let client = service.client.with_stop(&stop);
 
-    let answer = client.submit_batch(&payloads).inspect_err(|error| {
+    let batch = client.submit_batch(&payloads).inspect_err(|error| {
         if let Some(partial) = error.partial_batch().filter(|partial| !partial.received.jobs.is_empty()) {
-            eprintln!("These were submitted before the failure:");
-            // The error itself is what counts.
+            eprintln!("Submitted before the failure:");
+            // A failure to print must not replace the error of the submission.
             let _ = report(&partial.received);
             common::report_running(ids(&partial.received));
         }
     })?;
-    report(&answer)?;
+    report(&batch)?;
 
-    let mut good = answer.failed == 0;
+    let mut good = batch.failed == 0;
     let mut is_interrupted = false;
     let mut unfinished = Vec::new();
-    for outcome in client.wait_for_jobs(ids(&answer), &WaitOptions::new()) {
+    for outcome in client.wait_for_jobs(ids(&batch), &WaitOptions::new()) {
         match outcome {
             Ok(job) => {
                 let name = common::printable(job.name.as_deref().unwrap_or("-"));
@@ -52,7 +52,7 @@ fn run() -> Result<ExitCode> {
                 good &= job.state == JobState::Done;
             }
             Err(error) => {
-                // A stop ends the wait for all jobs, and each of them says so.
+                // A stop ends the wait for every job, so the same error would be printed for each of them.
                 if error.is_stopped() {
                     is_interrupted = true;
                 } else {
@@ -73,8 +73,8 @@ fn run() -> Result<ExitCode> {
     })
 }
 
-fn ids(answer: &BatchSubmission) -> impl Iterator<Item = &JobId> {
-    answer.jobs.iter().filter_map(|entry| entry.job_id.as_ref())
+fn ids(batch: &BatchSubmission) -> impl Iterator<Item = &JobId> {
+    batch.jobs.iter().filter_map(|entry| entry.job_id.as_ref())
 }
 
 fn read(path: &str) -> Result<Vec<Value>> {
@@ -87,18 +87,18 @@ fn read(path: &str) -> Result<Vec<Value>> {
         .collect()
 }
 
-fn report(answer: &BatchSubmission) -> io::Result<()> {
-    for (n, entry) in answer.jobs.iter().enumerate() {
+fn report(batch: &BatchSubmission) -> io::Result<()> {
+    for (n, entry) in batch.jobs.iter().enumerate() {
         if let Some(error) = &entry.error {
             eprintln!("payload {} was rejected: {error:?}", n + 1);
         }
     }
     writeln!(
         io::stdout(),
-        "{} payloads: {} submitted, {} there already, {} rejected",
-        answer.total,
-        answer.submitted,
-        answer.cache_hits,
-        answer.failed
+        "{} payloads: {} submitted, {} already there, {} rejected",
+        batch.total,
+        batch.submitted,
+        batch.cache_hits,
+        batch.failed
     )
 }

@@ -1,5 +1,5 @@
-//! Computes each payload of a file, one JSON object a line: `build_tool <payloads.jsonl> [seconds]`.
-//! Exit codes: 0 all jobs are done, 1 something failed, 75 try again later, 130 interrupted.
+//! Computes each payload of a file with one JSON object per line: `build_tool <payloads.jsonl> [seconds]`.
+//! Exit codes: 0 if all jobs are done, 1 if something failed, 75 to try again later, 130 if interrupted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ fn submit(client: &Client, payloads: &BTreeMap<String, Value>, jobs: &mut Jobs, 
     Ok(())
 }
 
-/// Reads the file of an earlier run: on each line an id, a tab, and a payload.
+/// Reads the file of an earlier run. Each line contains an id, a tab, and a payload.
 fn load(file: &str) -> Result<Jobs> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -103,14 +103,12 @@ fn load(file: &str) -> Result<Jobs> {
     };
     let job = |line: &str| match line.split_once('\t') {
         Some((id, payload)) if id != IN_DOUBT => Ok((payload.to_owned(), id.to_owned())),
-        _ => {
-            Err(format!("{file}: put the id from the dashboard in place of `?`, or delete the line: {line}"))
-        }
+        _ => Err(format!("{file}: replace `?` with the id from the dashboard, or delete the line: {line}")),
     };
     Ok(text.lines().map(job).collect::<Result<_, _>>()?)
 }
 
-/// Replaces the file as a whole, even if this process is killed meanwhile.
+/// Replaces the file atomically, so that it is complete even if this process is killed.
 fn save(file: &str, jobs: &Jobs) -> io::Result<()> {
     let lines: String = jobs.iter().map(|(payload, id)| format!("{id}\t{payload}\n")).collect();
     let new = format!("{file}.new");

@@ -1,15 +1,15 @@
-//! Checks whether the service is what this crate assumes it to be (see HTTP.md):
+//! Checks whether the service meets the assumptions of this crate (see HTTP.md):
 //!
 //! ```text
 //! cargo run --example check_service
 //! cargo run --example check_service -- --with-job examples/water.json
 //! ```
 //!
-//! The first only reads. The report on standard output has no key, identifier, name or molecule in it, so it can be sent
-//! to anyone. It shows statuses, types, states, and the names of fields that look like those of an API. Standard error
-//! names a job that may be left behind.
+//! The first command only reads. The report on standard output contains no key, identifier, name or molecule, and can
+//! be shared. It shows statuses, types, states, and field names that look like those of an API. Standard error names a
+//! job that may be left behind.
 //!
-//! To check with a hook of `HTTP.md`, add it to the builder in `Session::new` in `check_service/evidence.rs`.
+//! To check a recipe of `HTTP.md`, add its hook to the builder in `Session::new` in `check_service/evidence.rs`.
 
 mod common;
 
@@ -34,25 +34,25 @@ use Finding::{AsAssumed, Different, NotChecked, Tolerated};
 use common::Result;
 use evidence::{Call, Contract, Evidence, Session, seen, shape, unwrapped};
 
-/// Check whether the service is what this crate assumes it to be. Prints one line for each assumption. Ends with 0 if
-/// the crate will work, with 1 if it will not or if that could not be found out, with 2 on wrong usage.
+/// Check whether the service meets the assumptions of this crate. Prints one line for each assumption. Exits with 0 if
+/// the crate will work, 1 if it will not or if that could not be determined, and 2 on wrong usage.
 #[derive(Parser)]
 #[command(name = "check_service")]
 struct Arguments {
-    /// Also submit the payload in this file, and rename, cancel and delete the job; asks first
+    /// Also submit the payload in this file, then rename, cancel and delete the job; asks for confirmation first
     #[arg(long, value_name = "FILE")]
     with_job: Option<PathBuf>,
-    /// Send the key alone in this header in place of `Authorization: Bearer`
+    /// Send the key in this header, without a scheme, instead of `Authorization: Bearer`
     #[arg(long, value_name = "NAME")]
     api_key_header: Option<String>,
-    /// Submit without asking
+    /// Submit without asking for confirmation
     #[arg(long, requires = "with_job")]
     yes: bool,
 }
 
 type Check = fn(&Evidence) -> Finding;
 
-/// Each assumption that reading can check, in the order of the report.
+/// The assumptions that can be checked by reading, in the order of the report.
 const CHECKS: [(&str, Check); 20] = [
     ("TLS", tls),
     ("key", key),
@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         (None, _) => {}
         (Some(_), Err(_)) => report.add("submit", &not_checked("the jobs cannot be listed"))?,
         (Some(_), Ok(_)) if !arguments.yes && !agreed()? => {
-            report.add("submit", &not_checked("the answer was no"))?;
+            report.add("submit", &not_checked("the submission was not confirmed"))?;
         }
         (Some(payload), Ok(_)) => {
             for (assumption, finding) in trial::run(&session, &payload) {
@@ -113,12 +113,18 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn payload(path: &Path, yes: bool) -> Result<Value> {
     if !yes && !io::stdin().is_terminal() {
-        return Err("there is nobody to ask: say --yes to submit the payload".into());
+        return Err(
+            "standard input is not a terminal: pass --yes to submit the payload without confirmation".into(),
+        );
     }
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let payload: Value =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    if payload.is_object() { Ok(payload) } else { Err(format!("{}: not an object", path.display()).into()) }
+    if payload.is_object() {
+        Ok(payload)
+    } else {
+        Err(format!("{}: not a JSON object", path.display()).into())
+    }
 }
 
 fn agreed() -> Result<bool> {
@@ -128,13 +134,13 @@ fn agreed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// What came of one assumption, from the best to the worst.
+/// The result for one assumption, from the least to the most serious.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Finding {
     NotChecked(String),
     AsAssumed(String),
     Tolerated(String),
-    /// With the hook in HTTP.md that helps.
+    /// With the recipe in HTTP.md that handles the difference.
     Different(String, Option<&'static str>),
 }
 
@@ -147,18 +153,18 @@ fn as_assumed() -> Finding {
 }
 
 fn tolerated(seen: impl fmt::Display) -> Finding {
-    Tolerated(format!("seen {seen}"))
+    Tolerated(format!("got {seen}"))
 }
 
 fn different(expected: &str, seen: impl fmt::Display, recipe: impl Into<Option<&'static str>>) -> Finding {
-    Different(format!("expected {expected}; seen {seen}"), recipe.into())
+    Different(format!("expected {expected}; got {seen}"), recipe.into())
 }
 
-/// A call that failed. What may succeed later is no difference.
+/// Describes a call that failed. A failure that may pass is not a difference.
 fn failed(expected: &str, error: &Error, recipe: impl Into<Option<&'static str>>) -> Finding {
     let may_pass = error.is_transient() && error.status() != Some(500);
     if may_pass || error.is_stopped() {
-        not_checked(format!("seen {}", seen(error)))
+        not_checked(format!("got {}", seen(error)))
     } else {
         different(expected, seen(error), recipe)
     }
@@ -188,7 +194,7 @@ impl Report {
     fn conclude(&self, evidence: &Evidence) -> Result<ExitCode> {
         let works = self.differences == 0 && evidence.first.result.is_ok();
         let words = match self.differences {
-            0 if !works => "It could not be found out whether the crate will work with this service.",
+            0 if !works => "It could not be determined whether the crate will work with this service.",
             0 if self.gaps == 0 => "The crate will work with this service.",
             0 => "The crate will work with this service, as far as it could be checked.",
             _ => "The crate will not work with this service as it is.",
@@ -220,11 +226,11 @@ fn key(evidence: &Evidence) -> Finding {
     match evidence.first.seen.as_ref().map(|seen| seen.status) {
         Some(status @ (401 | 403)) => different(
             "`Authorization: Bearer <key>` to be accepted",
-            format!("status {status} (if the key is right)"),
+            format!("status {status} (assuming that the key is right)"),
             "key in another header",
         ),
         Some(200..300) => as_assumed(),
-        Some(status) => not_checked(format!("seen status {status}")),
+        Some(status) => not_checked(format!("got status {status}")),
         None => not_checked("no response"),
     }
 }
@@ -279,7 +285,7 @@ fn limit(evidence: &Evidence) -> Finding {
     match evidence.first.seen.as_ref().map(|seen| seen.jobs().len()) {
         None | Some(0) => not_checked("no jobs"),
         Some(1) => as_assumed(),
-        Some(count) => tolerated(format!("{count} jobs where one was asked for")),
+        Some(count) => tolerated(format!("{count} jobs instead of one")),
     }
 }
 
@@ -289,7 +295,7 @@ fn cursor(evidence: &Evidence) -> Finding {
         Ok(page) => page.jobs.first(),
         Err(_) => return not_checked("the first page was not read"),
     };
-    const IGNORED: &str = "a page or a cursor that repeats: the cursor is ignored";
+    const IGNORED: &str = "a repeated page or cursor: the cursor is ignored";
     match evidence.second.as_ref().map(|second| (&second.result, &second.seen)) {
         None => not_checked("no second page"),
         Some((Ok(page), _)) if page.jobs.first().map(|job| &job.job_id) != first.map(|job| &job.job_id) => {
@@ -311,7 +317,7 @@ fn order(evidence: &Evidence) -> Finding {
     match times.as_slice() {
         [] | [_] => not_checked("fewer than two jobs"),
         times if times.is_sorted_by(|newer, older| newer >= older) => AsAssumed("newest first".to_owned()),
-        _ => tolerated("another order than newest first; waiting takes more requests"),
+        _ => tolerated("an order other than newest first; waiting takes more requests"),
     }
 }
 
@@ -319,7 +325,7 @@ fn page(evidence: &Evidence) -> Finding {
     match &evidence.many {
         None => not_checked("the first page was not read"),
         Some(Call { result: Ok(page), .. }) => AsAssumed(format!("{} jobs were read", page.jobs.len())),
-        Some(Call { result: Err(error), .. }) => failed("50 jobs that can be read", error, None),
+        Some(Call { result: Err(error), .. }) => failed("readable jobs", error, None),
     }
 }
 
@@ -357,7 +363,7 @@ fn field(evidence: &Evidence, name: &str) -> Finding {
     }
 }
 
-/// How one summary has a field: as the contract says, in a form that the crate reads, or differently.
+/// Compares a field of one summary with the contract, and with the forms that the crate reads.
 fn field_of(valid: &Validator, job: &Value, name: &str) -> Finding {
     let Some(value) = job.get(name) else { return missing(job, name) };
     // Whether the crate reads this value does not depend on the other fields.
@@ -373,7 +379,7 @@ fn field_of(valid: &Validator, job: &Value, name: &str) -> Finding {
             different("pending, running, done, failed or cancelled", seen, "other words for states")
         }
         Ok(JobSummary { molecule_preview: None, .. }) if name == "molecule_preview" && !value.is_null() => {
-            tolerated(format!("{seen}, which is read as none"))
+            tolerated(format!("{seen}, which is read as no preview"))
         }
         Ok(JobSummary { created_at, .. }) if created_at.to_system_time().is_none() => {
             tolerated(format!("{seen} that is not a time"))
@@ -412,12 +418,13 @@ fn missing(job: &Value, name: &str) -> Finding {
     }
 }
 
-/// Whether a state is a word, and not a sentence in which a name may be.
+/// Returns whether a state is a single word. A longer text may contain a name.
 fn is_word(text: &str) -> bool {
     text.len() <= 24 && text.chars().all(|c| c.is_ascii_alphabetic() || "_-.".contains(c))
 }
 
-/// A bond of hydrogen with carbon, nitrogen or oxygen has about 1 angstrom, which is 1.9 bohr.
+/// Checks the unit of positions. A bond of hydrogen with carbon, nitrogen or oxygen is about 1 angstrom long, which is
+/// 1.9 bohr.
 fn positions(evidence: &Evidence) -> Finding {
     let Some(Ok(page)) = evidence.many.as_ref().map(|many| &many.result) else {
         return not_checked("no page was read");
@@ -426,8 +433,10 @@ fn positions(evidence: &Evidence) -> Finding {
     let mut bonds: Vec<f64> = previews.flat_map(|preview| bonds_of_hydrogen(&preview.atoms)).collect();
     bonds.sort_by(f64::total_cmp);
     match bonds.get(bonds.len() / 2) {
-        None => not_checked("no molecule with hydrogen beside carbon, nitrogen or oxygen"),
-        Some(median) if *median > 1.5 => different("angstrom", "distances as in bohr", "positions in bohr"),
+        None => not_checked("no molecule with hydrogen bonded to carbon, nitrogen or oxygen"),
+        Some(median) if *median > 1.5 => {
+            different("angstrom", "bond lengths as in bohr", "positions in bohr")
+        }
         Some(_) => as_assumed(),
     }
 }
@@ -480,7 +489,7 @@ fn error_body(evidence: &Evidence) -> Finding {
         }
         _ => tolerated(format!("{}, in which no message is found", seen.shape())),
     });
-    findings.max().unwrap_or_else(|| not_checked("no error was seen"))
+    findings.max().unwrap_or_else(|| not_checked("no error response"))
 }
 
 fn request_id(evidence: &Evidence) -> Finding {
@@ -490,7 +499,7 @@ fn request_id(evidence: &Evidence) -> Finding {
     match OTHERS.into_iter().find(|name| has(name)) {
         _ if evidence.exchanges.is_empty() => not_checked("no response"),
         _ if has("x-request-id") => as_assumed(),
-        Some(other) => tolerated(format!("{other} in place of x-request-id, which errors do not show")),
+        Some(other) => tolerated(format!("{other} instead of x-request-id; errors do not show it")),
         None => tolerated("responses without x-request-id"),
     }
 }

@@ -1,4 +1,4 @@
-//! Deletes old jobs, after it has shown them and asked:
+//! Deletes old jobs, after listing them and asking for confirmation:
 //!
 //! ```text
 //! cargo run --example cleanup -- --older-than 30 --state cancelled --state failed
@@ -18,21 +18,22 @@ use jiff::{SignedDuration, Timestamp};
 
 use common::Result;
 
-/// Delete old jobs from the history. Shows what it would delete and asks first. Ends with 0 when all of it is gone,
-/// 1 after an error or if a job could not be deleted, 2 on wrong usage, 3 if the answer was no, 130 on Ctrl-C.
+/// Delete old jobs from the history. Lists the jobs and asks for confirmation first. Exits with 0 if none of them is
+/// left, 1 after an error or if a job could not be deleted, 2 on wrong usage, 3 without confirmation, and 130 on
+/// Ctrl-C.
 #[derive(Parser)]
 #[command(name = "cleanup")]
 struct Arguments {
-    /// Only jobs that were submitted more than so many days ago
+    /// Only jobs that were submitted more than this many days ago
     #[arg(long, value_name = "DAYS")]
     older_than: u32,
-    /// Only jobs in this state, which can be given more than once: done, failed, cancelled [default: cancelled]
+    /// Only jobs in this state; can be given more than once: done, failed, cancelled [default: cancelled]
     #[arg(long, value_name = "STATE", default_value = "cancelled", hide_default_value = true, value_parser = terminal)]
     state: Vec<JobState>,
-    /// Only jobs whose name holds this text
+    /// Only jobs whose name contains this text
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Delete without asking
+    /// Delete without asking for confirmation
     #[arg(long)]
     yes: bool,
 }
@@ -48,7 +49,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let is_deleting = Arc::new(AtomicBool::new(false));
     ctrlc::set_handler({
         let (stop, is_deleting) = (stop.clone(), is_deleting.clone());
-        // Before the first deletion nothing has been changed, and a question on the terminal cannot be stopped.
+        // Before the first deletion nothing has changed, and the token cannot interrupt the question on the terminal.
         move || match is_deleting.load(Ordering::Relaxed) {
             true => stop.stop(),
             false => process::exit(common::INTERRUPTED.into()),
@@ -102,9 +103,9 @@ fn delete(out: &mut impl Write, client: &Client, stop: &StopToken, old: &[JobSum
     for error in failed.iter().chain(&uncertain) {
         eprintln!("{error}");
     }
-    writeln!(out, "{deleted} deleted, {gone} gone already, {} could not be deleted.", failed.len())?;
+    writeln!(out, "{deleted} deleted, {gone} already gone, {} could not be deleted.", failed.len())?;
     if left + uncertain.len() > 0 {
-        writeln!(out, "{} may have been deleted, {left} were left.", uncertain.len())?;
+        writeln!(out, "{} may have been deleted, {left} were not deleted.", uncertain.len())?;
         writeln!(out, "Run the same command again to delete the rest.")?;
         if stop.is_stopped() && !gave_up {
             return Ok(ExitCode::from(common::INTERRUPTED));
@@ -115,12 +116,12 @@ fn delete(out: &mut impl Write, client: &Client, stop: &StopToken, old: &[JobSum
 
 fn find(arguments: &Arguments, client: &Client) -> Result<Vec<JobSummary>> {
     let limit = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(arguments.older_than));
-    let spinner = ProgressBar::new_spinner().with_message("jobs looked at");
+    let spinner = ProgressBar::new_spinner().with_message("jobs checked");
     let mut old = Vec::new();
     for job in client.iter_jobs().previews(false).prefetch(true) {
         let job = job?;
         spinner.inc(1);
-        // A job whose time cannot be read is kept: nothing is deleted on a guess.
+        // A job whose time cannot be read is kept, because its age is unknown.
         let is_old = job.created_at.to_jiff().is_some_and(|created| created < limit);
         let is_named =
             arguments.name.as_ref().is_none_or(|text| job.name.as_ref().is_some_and(|n| n.contains(text)));
@@ -134,7 +135,10 @@ fn find(arguments: &Arguments, client: &Client) -> Result<Vec<JobSummary>> {
 
 fn agreed(out: &mut impl Write, count: usize) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        writeln!(out, "{count} jobs would be deleted. There is nobody to ask: say --yes to delete them.")?;
+        writeln!(
+            out,
+            "{count} jobs would be deleted. Standard input is not a terminal: pass --yes to delete them."
+        )?;
         return Ok(false);
     }
     write!(out, "Delete these {count} jobs? [y/N] ")?;

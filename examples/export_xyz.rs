@@ -17,14 +17,14 @@ use indicatif::ProgressBar;
 
 use common::Result;
 
-/// Write the molecule of each job as an XYZ file, named by the job. A file that is there already is left alone. Ends with
-/// 0, with 1 after an error, with 2 on wrong usage.
+/// Write the molecule of each job to an XYZ file that is named after the job. Existing files are kept. Exits with 0 on
+/// success, 1 after an error, and 2 on wrong usage.
 #[derive(Parser)]
 #[command(name = "export_xyz")]
 struct Arguments {
-    /// The folder to write to; made where it is missing
+    /// The folder to write to; it is created if it does not exist
     folder: PathBuf,
-    /// Only the newest so many jobs
+    /// Only this many of the newest jobs
     #[arg(long)]
     max_jobs: Option<usize>,
 }
@@ -38,7 +38,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let folder = &arguments.folder;
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let (mut written, mut there, mut without) = (0, 0, 0);
-    let spinner = ProgressBar::new_spinner().with_message("jobs looked at");
+    let spinner = ProgressBar::new_spinner().with_message("jobs read");
     for job in client.iter_jobs().max_jobs(arguments.max_jobs.unwrap_or(usize::MAX)).prefetch(true) {
         let job = job?;
         spinner.inc(1);
@@ -47,7 +47,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
             continue;
         };
         let path = folder.join(file_name(&job));
-        // Never over another file, not even one that came a moment ago.
+        // This fails if the file exists, even if it was created only a moment ago.
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => {
                 file.write_all(preview.to_xyz().as_bytes())
@@ -59,11 +59,11 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
         }
     }
     spinner.finish_and_clear();
-    writeln!(io::stdout(), "{written} written, {there} there already, {without} without a molecule")?;
+    writeln!(io::stdout(), "{written} written, {there} already there, {without} without a molecule")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The name and the identifier, without anything that has a meaning in a path.
+/// Returns the name and the id, without characters that have a meaning in a path.
 fn file_name(job: &JobSummary) -> String {
     let safe = |text: &str| -> String {
         text.chars().take(60).map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()

@@ -1,4 +1,4 @@
-//! Job management at the command line: list, show, rename, cancel, delete, open, watch.
+//! Manages jobs on the command line: list, show, rename, cancel, delete, open, watch.
 //!
 //! ```text
 //! cargo run --example jobs -- list --state failed --since yesterday
@@ -19,23 +19,23 @@ use jiff::{Timestamp, ToSpan};
 
 use common::Result;
 
-/// Manage jobs on Atomiverse. Ends with 0 when all went well, 1 after an error, 2 on wrong usage; `watch` with 1
-/// also when a job did not get done.
+/// Manage jobs on Atomiverse. Exits with 0 on success, 1 after an error, and 2 on wrong usage. `watch` also exits with
+/// 1 if a job failed or was cancelled.
 #[derive(Parser)]
 #[command(name = "jobs")]
 struct Arguments {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum Command {
     /// List jobs, newest first
     List {
         /// Only jobs in this state
         #[arg(long)]
         state: Option<String>,
-        /// Only jobs whose name holds this text
+        /// Only jobs whose name contains this text
         #[arg(long)]
         name: Option<String>,
         /// Only jobs submitted on this day (UTC) or later: 2026-05-02, today or yesterday
@@ -44,26 +44,26 @@ enum Verb {
         /// Only jobs submitted before this day (UTC)
         #[arg(long, value_parser = day)]
         until: Option<Date>,
-        /// Look at no more than this many jobs of the history
+        /// Check at most this many jobs of the history
         #[arg(long)]
         max_jobs: Option<usize>,
-        /// One summary a line, as JSON
+        /// Print one JSON summary per line
         #[arg(long)]
         json: bool,
     },
-    /// Show jobs, as JSON
+    /// Show jobs as JSON
     Show {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Give a job another name
+    /// Rename a job
     Rename { id: String, name: String },
     /// Ask the service to stop jobs
     Cancel {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Remove finished jobs from the history; one that is gone already is no error
+    /// Remove finished jobs from the history; a job that does not exist is not an error
     Delete {
         #[arg(required = true)]
         ids: Vec<String>,
@@ -75,11 +75,11 @@ enum Verb {
         #[arg(long)]
         link: bool,
     },
-    /// Wait until jobs have finished, and tell of each as it does
+    /// Wait until jobs have finished, and show each one as it does
     Watch {
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Give up after so many seconds
+        /// Give up after this many seconds
         #[arg(long, default_value_t = 3600)]
         timeout: u64,
     },
@@ -87,14 +87,14 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    common::finish(common::connect().and_then(|service| run(arguments.verb, &service.client)))
+    common::finish(common::connect().and_then(|service| run(arguments.command, &service.client)))
 }
 
-fn run(verb: Verb, client: &Client) -> Result<ExitCode> {
+fn run(command: Command, client: &Client) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     let mut failed = false;
-    match verb {
-        Verb::List { state, name, since, until, max_jobs, json } => {
+    match command {
+        Command::List { state, name, since, until, max_jobs, json } => {
             let state = state.map(|state| JobState::from(state.as_str()));
             // Only JSON shows the molecule.
             let mut jobs = client.iter_jobs().previews(json);
@@ -113,34 +113,34 @@ fn run(verb: Verb, client: &Client) -> Result<ExitCode> {
                 }
             }
         }
-        Verb::Show { ids } => {
+        Command::Show { ids } => {
             for id in ids {
                 writeln!(out, "{}", serde_json::to_string_pretty(&client.get_job(id)?)?)?;
             }
         }
-        Verb::Rename { id, name } => {
+        Command::Rename { id, name } => {
             let mut job = client.job(id)?;
             job.rename(name)?;
             writeln!(out, "{}", common::line(job.refresh()?))?;
         }
-        Verb::Cancel { ids } => {
+        Command::Cancel { ids } => {
             for id in ids {
                 client.cancel_job(&id)?;
-                // Best effort: what came of it is what counts.
+                // Cancelling is best effort, so the state after it is shown.
                 writeln!(out, "{}", common::line(&client.get_job(&id)?))?;
             }
         }
-        Verb::Delete { ids } => {
+        Command::Delete { ids } => {
             for id in ids {
                 let was_there = client.delete_job_if_exists(&id)?;
-                writeln!(out, "{id} {}", if was_there { "deleted" } else { "was gone already" })?;
+                writeln!(out, "{id} {}", if was_there { "deleted" } else { "did not exist" })?;
             }
         }
-        Verb::Open { id, link } => {
+        Command::Open { id, link } => {
             let mode = if link { VisualizeMode::Link } else { VisualizeMode::Auto };
             client.job(id)?.visualize_with(mode);
         }
-        Verb::Watch { ids, timeout } => {
+        Command::Watch { ids, timeout } => {
             let options = WaitOptions::new()
                 .timeout(Duration::from_secs(timeout))
                 .on_update(|job| eprintln!("{} is {}", job.job_id, job.state));
@@ -161,7 +161,7 @@ fn run(verb: Verb, client: &Client) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A job whose time cannot be read is shown: better one too many than one that is missed.
+/// A job whose time cannot be read is shown, because it must not be missed.
 fn is_between(job: &JobSummary, since: Option<Date>, until: Option<Date>) -> bool {
     let Some(moment) = job.created_at.to_jiff() else { return true };
     let day = TimeZone::UTC.to_datetime(moment).date();

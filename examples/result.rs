@@ -1,4 +1,4 @@
-//! Fetches the result of a job as JSON, by a path that this crate only assumes:
+//! Fetches the result of a job as JSON. The path is an assumption:
 //!
 //! ```text
 //! cargo run --example result -- --output energy.json 9f2c
@@ -17,20 +17,20 @@ use serde_json::Value;
 
 use common::Result;
 
-/// Fetch the result of a job and write its JSON to a file. A file that is there already is left alone. Ends with 0, with 1
-/// after an error, with 2 on wrong usage.
+/// Fetch the result of a job and write its JSON to a file. An existing file is kept. Exits with 0 on success, 1 after
+/// an error, and 2 on wrong usage.
 #[derive(Parser)]
 #[command(name = "result")]
 struct Arguments {
-    /// The job
+    /// The id of the job
     id: String,
-    /// Where the service keeps results, below the API URL; `{id}` stands for the job
+    /// The path of the result below the API URL; `{id}` stands for the id of the job
     #[arg(long, default_value = "jobs/{id}/result")]
     path: String,
     /// The file to write to, or `-` for standard output [default: {id}.json]
     #[arg(long)]
     output: Option<String>,
-    /// Write over a file that is there already
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let id = client.job(&arguments.id)?.id().clone();
-    // Split first: a slash in the identifier does not make another segment.
+    // The path is split before the id is inserted, so a slash in the id stays part of its segment.
     let segments = arguments.path.trim_matches('/').split('/').map(|part| part.replace("{id}", id.as_str()));
     let mut request = RawRequest::new("GET", segments);
     request.action = "get result".to_owned();
@@ -55,7 +55,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     write(Path::new(&name), &text, arguments.force).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{name} is there already; --force writes over it"),
+        io::ErrorKind::AlreadyExists => format!("{name} already exists; pass --force to overwrite it"),
         _ => format!("{name}: {error}"),
     })?;
     writeln!(io::stdout(), "{name} written")?;
@@ -64,12 +64,12 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
 
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    // Never over another file by accident, not even one that came a moment ago.
+    // `create_new` fails if the file exists, even if it was created only a moment ago.
     let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
     options.write(true).open(path)?.write_all(text.as_bytes())
 }
 
-/// The identifier, without anything that has a meaning in a path.
+/// Returns the id, without characters that have a meaning in a path.
 fn file_name(id: &JobId) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("{}.json", id.as_str().chars().take(60).map(safe).collect::<String>())

@@ -10,15 +10,15 @@ use std::thread;
 use atomiverse::simulator::{SimulatedJob, Simulator};
 use clap::Parser;
 
-/// Serve the simulator. Prints where it listens and the key that it takes; its time runs with the real one. Ends
-/// with 1 where the port is taken, with 2 on wrong usage.
+/// Serve the simulator. Prints its URL and its API key. Simulated time runs in real time. Exits with 1 if the port is
+/// in use, and with 2 on wrong usage.
 #[derive(Parser)]
 #[command(name = "serve")]
 struct Arguments {
-    /// The port on 127.0.0.1; any free one unless given
+    /// The port on 127.0.0.1; 0 selects a free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// How many finished jobs there are at the start
+    /// The number of finished jobs at the start
     #[arg(long, default_value_t = 120)]
     jobs: u32,
 }

@@ -4,7 +4,7 @@
 //! cargo run --example service -- --port 8080
 //! curl -X POST http://127.0.0.1:8080/energies/water   # submits a job and shows its id
 //! curl http://127.0.0.1:8080/jobs/job-000121          # shows the job
-//! curl http://127.0.0.1:8080/metrics                  # counts attempts, in the format of Prometheus
+//! curl http://127.0.0.1:8080/metrics                  # shows metrics in the Prometheus format
 //! ```
 //!
 //! Ctrl-C or SIGTERM ends it within a second, even while calls are in flight.
@@ -25,14 +25,15 @@ use clap::Parser;
 use common::web;
 use serde_json::json;
 
-/// Serve energies on 127.0.0.1. Ends with 0 on Ctrl-C or SIGTERM, with 1 after an error, with 2 on wrong usage.
+/// Serve a web API on 127.0.0.1 that submits and shows jobs. Exits with 0 on Ctrl-C or SIGTERM, 1 after an error, and 2
+/// on wrong usage.
 #[derive(Parser)]
 #[command(name = "service")]
 struct Arguments {
-    /// The port; any free one by default
+    /// The port; 0 selects a free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// How many seconds a call may take, including its retries
+    /// The number of seconds that a call may take, including its retries
     #[arg(long, default_value_t = 10)]
     deadline: u64,
     /// A file whose content replaces the API key whenever it changes
@@ -46,7 +47,7 @@ type Metrics = Mutex<BTreeMap<String, (u64, Duration)>>;
 struct Service {
     client: Client,
     metrics: Arc<Metrics>,
-    /// Jobs that were submitted here and not seen to end.
+    /// Jobs that were submitted here and have not been seen to end.
     unfinished: Mutex<BTreeSet<JobId>>,
 }
 
@@ -90,7 +91,7 @@ fn run(arguments: &Arguments) -> common::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Follows the key file until the stop. A file that cannot be read counts as empty.
+/// Replaces the key whenever the key file changes, until the stop. A file that cannot be read counts as empty.
 fn rotate_key(client: &Client, path: Option<&Path>, stop: &StopToken) {
     let mut last = String::new();
     while !stop.is_stopped() {
@@ -112,13 +113,13 @@ impl Service {
             ("POST", ["", "energies", name]) => self.submit(name),
             ("GET", ["", "jobs", id]) => self.show(id),
             ("GET", ["", "metrics"]) => return (200, self.show_metrics()),
-            _ => return (404, "there is no such page\n".to_owned()),
+            _ => return (404, "no such page\n".to_owned()),
         };
         outcome.map_or_else(failure, |body| (200, body + "\n"))
     }
 
     fn submit(&self, name: &str) -> Result<String, Error> {
-        // The simulator needs no more than this. The real service wants the atoms too.
+        // This is enough for the simulator. The real service also needs the atoms.
         let job = self.client.submit_job(&json!({"job_type": "single_point_energy", "name": name}))?;
         self.unfinished.lock().unwrap().insert(job.id().clone());
         Ok(job.id().to_string())
@@ -143,7 +144,7 @@ impl Service {
 }
 
 fn failure(error: Error) -> (u16, String) {
-    // The text also says whether a submission that was stopped may have been accepted.
+    // The error also says whether a submission that was stopped may have been accepted.
     eprintln!("{error}");
     (if error.is_not_found() { 404 } else { 503 }, format!("{error}\n"))
 }

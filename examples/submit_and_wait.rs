@@ -4,9 +4,9 @@
 //! cargo run --example submit_and_wait -- examples/water.json
 //! ```
 //!
-//! The file holds the payload as JSON, such as Python's `model_dump()` gives (`water.json` suits the simulator,
-//! whose payloads need only a `job_type`). Without `ATOMIVERSE_API_KEY` a simulator inside this process takes it.
-//! Ends with 0 when the job is done, 1 when it failed, 2 when it was cancelled, 3 when the time was up, 4 on any
+//! The file contains the payload as JSON, such as the output of Python's `model_dump()`. `water.json` is for the
+//! simulator, which only needs a `job_type`. Without `ATOMIVERSE_API_KEY`, the job runs on a simulator inside this
+//! process. Exits with 0 if the job is done, 1 if it failed, 2 if it was cancelled, 3 after a timeout, 4 after any
 //! other error, and 130 on Ctrl-C, which leaves the job running.
 
 mod common;
@@ -66,7 +66,7 @@ fn run() -> Result<ExitCode> {
     }))
 }
 
-/// One line that changes on a terminal, plain lines otherwise.
+/// Returns a callback that updates one line on a terminal, and prints a new line for each state elsewhere.
 fn progress() -> impl FnMut(&JobSummary) + Send {
     let started = Instant::now();
     let on_terminal = io::stdout().is_terminal();
@@ -74,7 +74,7 @@ fn progress() -> impl FnMut(&JobSummary) + Send {
         let charge = job.billed_core_seconds.unwrap_or(0.0);
         let text = format!("{:>6} s  {:<9} {charge:.1} core-seconds", started.elapsed().as_secs(), job.state);
         let mut out = io::stdout();
-        // A reader that went away is no reason to stop waiting.
+        // The wait goes on even if standard output is closed.
         let _ = if on_terminal { write!(out, "\r{text:<60}") } else { writeln!(out, "{text}") };
         let _ = out.flush();
     }

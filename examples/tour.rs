@@ -1,10 +1,10 @@
-//! What every verb does, in one run, on a simulator inside this process:
+//! Shows what each method does, on a simulator inside this process:
 //!
 //! ```text
 //! cargo run --example tour
 //! ```
 //!
-//! With `ATOMIVERSE_API_KEY` set it goes to the real service instead, and only reads there.
+//! If `ATOMIVERSE_API_KEY` is set, the tour uses the real service, and only reads.
 
 use std::env;
 use std::error::Error;
@@ -15,18 +15,18 @@ use atomiverse::{Client, JobSummary, VisualizeMode, WaitOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("ATOMIVERSE_API_KEY").is_some() {
-        println!("ATOMIVERSE_API_KEY is set: the real service, and nothing is changed there.");
+        println!("ATOMIVERSE_API_KEY is set: using the real service. Nothing is changed there.");
         return read(&Client::from_env()?);
     }
     let simulator = Simulator::start()?;
     simulator.add_sample_jobs(120);
-    println!("ATOMIVERSE_API_KEY is not set: a simulator at {}.", simulator.base_url());
+    println!("ATOMIVERSE_API_KEY is not set: using a simulator at {}.", simulator.base_url());
     let client = simulator.client()?;
     read(&client)?;
     change(&client, &simulator)
 }
 
-/// The verbs that change nothing.
+/// Calls the methods that change nothing.
 fn read(client: &Client) -> Result<(), Box<dyn Error>> {
     heading("List a page of 4 jobs, and the next one");
     let page = client.list_jobs().limit(4).send()?;
@@ -36,7 +36,7 @@ fn read(client: &Client) -> Result<(), Box<dyn Error>> {
         client.list_jobs().limit(4).cursor(cursor).send()?.jobs.iter().for_each(show);
     }
 
-    heading("Iterate over at most 100 jobs, 40 on a page");
+    heading("Iterate over at most 100 jobs, 40 per page");
     let jobs: Vec<JobSummary> = client.iter_jobs().limit(40).max_jobs(100).collect::<Result<_, _>>()?;
     let billed: f64 = jobs.iter().filter_map(|job| job.billed_core_seconds).sum();
     let unfinished = jobs.iter().filter(|job| !job.state.is_terminal()).count();
@@ -49,7 +49,7 @@ fn read(client: &Client) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The verbs that change something: for the simulator only.
+/// Calls the methods that change something. Only the simulator is changed.
 fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> {
     heading("Submit a job and wait for it");
     let payload = serde_json::json!({"job_type": "single_point_energy", "name": "ammonia"});
@@ -59,7 +59,7 @@ fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> 
     let pending = simulator.add_job(SimulatedJob::new("opt").name("benzene"));
     let running = simulator.add_job(SimulatedJob::new("opt").name("aspirin").age(Duration::from_secs(5)));
 
-    heading("Rename a job; a name that the server refuses");
+    heading("Rename a job, and try a name that the server refuses");
     let mut job = client.job(&pending)?;
     job.rename("benzene-b3lyp")?;
     show(job.refresh()?);
@@ -68,17 +68,17 @@ fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> 
         wrapped(&error.to_string());
     }
 
-    heading("Cancel the pending job, and look again");
+    heading("Cancel the pending job, and load it again");
     job.cancel()?;
     show(job.refresh()?);
 
-    heading("Delete a running job: refused, with what to do");
+    heading("Try to delete a running job: the error says what to do");
     if let Err(error) = client.delete_job(&running) {
         println!("  is_conflict: {}, state: {:?}", error.is_conflict(), error.state());
         wrapped(&error.to_string());
     }
 
-    heading("Delete the cancelled one, and once more");
+    heading("Delete the cancelled job, then delete it again");
     job.delete()?;
     println!("  deleted");
     println!("  delete_job_if_exists: {}", client.delete_job_if_exists(&pending)?);
@@ -110,7 +110,7 @@ fn shortened(text: &str, max: usize) -> String {
     text.chars().take(max - 1).chain(['…']).collect()
 }
 
-/// In lines of at most 80 columns.
+/// Prints the text in lines of at most 80 columns.
 fn wrapped(text: &str) {
     let mut line = String::new();
     for word in text.split(' ') {

@@ -1,4 +1,4 @@
-//! What the jobs cost, in core-seconds, by type, state and day:
+//! Reports what the jobs cost in core-seconds, by type, state and day:
 //!
 //! ```text
 //! cargo run --example usage_report -- --since 2026-05-01
@@ -19,14 +19,15 @@ use jiff::tz::TimeZone;
 
 use common::Result;
 
-/// Add up what the jobs cost. Ends with 0, with 1 after an error, with 2 on wrong usage.
+/// Report what the jobs cost in core-seconds, by type, state and day. Exits with 0 on success, 1 after an error, and 2
+/// on wrong usage.
 #[derive(Parser)]
 #[command(name = "usage_report")]
 struct Arguments {
     /// Only jobs submitted on this day (UTC) or later, such as 2026-05-01
     #[arg(long, value_name = "DAY")]
     since: Option<Date>,
-    /// One line for each type, state and day, as CSV
+    /// Print CSV, with one line for each type, state and day
     #[arg(long)]
     csv: bool,
 }
@@ -75,13 +76,13 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
 }
 
 fn collect(client: &Client, since: Option<Date>) -> Result<BTreeMap<Key, Usage>> {
-    let spinner = ProgressBar::new_spinner().with_message("jobs added up");
+    let spinner = ProgressBar::new_spinner().with_message("jobs counted");
     let mut usage: BTreeMap<Key, Usage> = BTreeMap::new();
     for job in client.iter_jobs().previews(false).prefetch(true) {
         let job: JobSummary = job?;
         spinner.inc(1);
         let day = job.created_at.to_jiff().map(|moment| TimeZone::UTC.to_datetime(moment).date());
-        // A job whose time cannot be read is counted, under its own heading.
+        // A job whose time cannot be read is counted under the day `unknown`.
         if day.zip(since).is_some_and(|(day, since)| day < since) {
             continue;
         }
@@ -104,7 +105,7 @@ fn table(out: &mut impl Write, title: &str, groups: &BTreeMap<&str, Usage>) -> i
         writeln!(out, "  {name:<22} {:>7} {:>14.1} {}", usage.jobs, usage.core_seconds, "█".repeat(length))?;
         total.add(*usage);
     }
-    writeln!(out, "  {:<22} {:>7} {:>14.1}\n", "in all", total.jobs, total.core_seconds)
+    writeln!(out, "  {:<22} {:>7} {:>14.1}\n", "total", total.jobs, total.core_seconds)
 }
 
 fn quoted(text: &str) -> String {

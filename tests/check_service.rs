@@ -1,4 +1,4 @@
-//! The example `check_service` as a program, against the simulator and against services that differ from the contract.
+//! Runs the example `check_service` against the simulator, and against services that differ from the contract.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -27,7 +27,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The line about an assumption.
+    /// Returns the line about an assumption.
     #[track_caller]
     fn line(&self, assumption: &str) -> &str {
         let mut lines = self
@@ -43,19 +43,19 @@ impl Outcome {
         assert!(line.starts_with(verdict) && line.contains(text), "{line}\n{}", self.out);
     }
 
-    /// Nothing is different and nothing is tolerated, other than that the server has no TLS.
+    /// Fails if anything is different or tolerated, except that the server has no TLS.
     #[track_caller]
     fn is_as_assumed(&self) {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
         let others = self.out.lines().filter(|line| !line.starts_with("as assumed  "));
         assert_eq!(
             others.collect::<Vec<_>>(),
-            ["tolerated    TLS: seen plain http", "The crate will work with this service."]
+            ["tolerated    TLS: got plain http", "The crate will work with this service."]
         );
     }
 }
 
-/// The example, as somebody with a key for this server would run it.
+/// Returns a command that runs the example with a key for this server.
 fn command(url: &str, key: &str) -> Command {
     let mut command = example("check_service");
     command.env("ATOMIVERSE_API_KEY", key).env("ATOMIVERSE_BASE_URL", url);
@@ -65,7 +65,7 @@ fn command(url: &str, key: &str) -> Command {
 fn run(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     Outcome {
-        code: output.status.code().expect("ended by itself"),
+        code: output.status.code().expect("the program was not killed"),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
@@ -75,16 +75,16 @@ fn check(simulator: &Simulator, arguments: &[&str]) -> Outcome {
     run(command(&simulator.base_url(), simulator.api_key()).args(arguments))
 }
 
-/// A service as the contract has it, and how it differs.
+/// A service that follows the contract, except for these differences.
 #[derive(Clone, Copy)]
 struct Differs {
-    /// A response in place of what the contract says.
+    /// Returns a response to send instead of the one in the contract.
     instead: fn(&Message) -> Option<Answer>,
     job: fn(&mut Value),
     page: fn(Value) -> Value,
-    /// The last word: status and body.
+    /// Edits the status and the body of the final response.
     response: fn(&mut u16, &mut Value),
-    /// Header lines besides the content type.
+    /// Header lines in addition to the content type.
     headers: &'static [&'static str],
 }
 
@@ -107,7 +107,7 @@ fn stored(number: usize) -> Value {
 
 impl Differs {
     fn start(self) -> RawServer {
-        // The oldest first.
+        // The oldest job comes first.
         let mut jobs: Vec<Value> = (1..=3).map(stored).collect();
         RawServer::start(move |_, request| {
             if let Some(answer) = (self.instead)(request) {
@@ -167,7 +167,7 @@ impl Differs {
         (200, show(&jobs[index]))
     }
 
-    /// Whatever the service says, the report can be sent to anyone.
+    /// Runs the example, and fails if the report contains anything confidential.
     #[track_caller]
     fn check(self, arguments: &[&str]) -> Outcome {
         let server = self.start();
@@ -178,7 +178,7 @@ impl Differs {
         outcome
     }
 
-    /// The service differs, and the report says how and which hook helps.
+    /// Fails unless the report shows the difference and names the recipe.
     #[track_caller]
     fn is_different(self, arguments: &[&str], assumption: &str, seen: &str, recipe: &str) -> Outcome {
         let outcome = self.check(arguments);
@@ -199,14 +199,14 @@ impl Differs {
     }
 }
 
-/// Where the recipes stand.
+/// Contains the recipes.
 const HTTP_MD: &str = include_str!("../HTTP.md");
 
 fn detail(text: &str) -> Value {
     json!({ "detail": text })
 }
 
-/// Gives a field another name.
+/// Renames a field.
 fn move_field(object: &mut Value, from: &str, to: &str) {
     let fields = object.as_object_mut().unwrap();
     let value = fields.remove(from).unwrap();
@@ -214,7 +214,7 @@ fn move_field(object: &mut Value, from: &str, to: &str) {
 }
 
 #[test]
-fn the_simulator_is_as_assumed_and_is_only_read() {
+fn the_simulator_meets_all_assumptions_and_is_only_read() {
     let simulator = Simulator::start().unwrap();
     simulator.add_sample_jobs(120);
     check(&simulator, &[]).is_as_assumed();
@@ -224,13 +224,13 @@ fn the_simulator_is_as_assumed_and_is_only_read() {
 }
 
 #[test]
-fn a_service_of_the_contract_is_as_assumed() {
+fn a_service_that_follows_the_contract_meets_all_assumptions() {
     CONTRACT.check(&[]).is_as_assumed();
     CONTRACT.check(WITH_JOB).is_as_assumed();
 }
 
 #[test]
-fn an_account_without_jobs_leaves_assumptions_unchecked() {
+fn an_account_without_jobs_leaves_some_assumptions_unchecked() {
     let simulator = Simulator::start().unwrap();
     let outcome = check(&simulator, &[]);
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{}", outcome.out);
@@ -243,7 +243,7 @@ fn an_account_without_jobs_leaves_assumptions_unchecked() {
 }
 
 #[test]
-fn a_job_is_submitted_changed_and_deleted_on_demand() {
+fn a_job_is_submitted_changed_and_deleted_on_request() {
     let simulator = Simulator::start().unwrap();
     simulator.add_sample_jobs(60);
     let outcome = check(&simulator, WITH_JOB);
@@ -267,7 +267,7 @@ fn a_job_is_submitted_changed_and_deleted_on_demand() {
 }
 
 #[test]
-fn without_anybody_to_ask_nothing_is_sent() {
+fn nothing_is_sent_if_nobody_can_be_asked() {
     let simulator = Simulator::start().unwrap();
     let outcome = check(&simulator, &["--with-job", PAYLOAD]);
     assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
@@ -276,14 +276,14 @@ fn without_anybody_to_ask_nothing_is_sent() {
 }
 
 #[test]
-fn a_job_that_was_there_before_is_left_alone() {
+fn an_existing_job_is_left_alone() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
     let payload: Value = serde_json::from_str(&fs::read_to_string(PAYLOAD).unwrap()).unwrap();
     let old = client.submit_job(&payload).unwrap();
     let before = client.get_job(old.id()).unwrap();
     for newer_jobs in [0, 60] {
-        // Then the old job is not on the first page any more.
+        // With 60 newer jobs, the old job is no longer on the first page.
         simulator.advance(support::secs(1));
         (0..newer_jobs).for_each(|_| drop(simulator.add_job(SimulatedJob::new("opt").state(JobState::Done))));
         let outcome = check(&simulator, WITH_JOB);
@@ -294,7 +294,7 @@ fn a_job_that_was_there_before_is_left_alone() {
 }
 
 #[test]
-fn wrong_usage_ends_with_two_and_sends_nothing() {
+fn wrong_usage_exits_with_2_and_sends_nothing() {
     let simulator = Simulator::start().unwrap();
     let list = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("check_service_list.json");
     fs::write(&list, "[]").unwrap();
@@ -314,14 +314,14 @@ fn wrong_usage_ends_with_two_and_sends_nothing() {
     assert!(keyless.err.contains("ATOMIVERSE_API_KEY"), "{}", keyless.err);
     assert!(simulator.requests().is_empty());
     let help = check(&simulator, &["--help"]);
-    assert!(help.code == 0 && help.out.contains("Ends with 0 if"), "{}", help.out);
+    assert!(help.code == 0 && help.out.contains("Exits with 0 if"), "{}", help.out);
 }
 
 #[test]
-fn every_recipe_is_named_where_it_helps() {
+fn each_recipe_is_named_for_the_difference_that_it_handles() {
     let envelope =
         Differs { page: |page| json!({"items": page["jobs"], "cursor": page["next_cursor"]}), ..CONTRACT };
-    let seen = "seen an object with the fields cursor, items;";
+    let seen = "got an object with the fields cursor, items;";
     let outcome = envelope.is_different(&[], "envelope", seen, "envelope");
     outcome.has("state", "as assumed   ", "");
     outcome.has("one job", "as assumed   ", "");
@@ -332,7 +332,7 @@ fn every_recipe_is_named_where_it_helps() {
     outcome.has("state", "as assumed   ", "");
 
     let words = Differs { job: |job| job["state"] = json!("completed"), ..CONTRACT };
-    words.is_different(&[], "state", "seen `completed`", "other words for states");
+    words.is_different(&[], "state", "got `completed`", "other words for states");
 
     let camel = Differs {
         page: |mut page| {
@@ -346,13 +346,13 @@ fn every_recipe_is_named_where_it_helps() {
         },
         ..CONTRACT
     };
-    let outcome = camel.is_different(&[], "job_id", "seen `jobId`", "camelCase keys");
+    let outcome = camel.is_different(&[], "job_id", "got `jobId`", "camelCase keys");
     outcome.has("envelope", "DIFFERENT    ", "camelCase keys");
     outcome.has("billed_core_seconds", "DIFFERENT    ", "camelCase keys");
 
     let bad_request =
         Differs { response: |status, _| *status = if *status == 404 { 400 } else { *status }, ..CONTRACT };
-    bad_request.is_different(&[], "unknown job", "seen status 400", "400 for an unknown job");
+    bad_request.is_different(&[], "unknown job", "got status 400", "400 for an unknown job");
 
     let other_header = Differs {
         instead: |request| {
@@ -361,7 +361,7 @@ fn every_recipe_is_named_where_it_helps() {
         },
         ..CONTRACT
     };
-    let outcome = other_header.is_different(WITH_JOB, "key", "seen status 401", "key in another header");
+    let outcome = other_header.is_different(WITH_JOB, "key", "got status 401", "key in another header");
     outcome.has("submit", "not checked  ", "");
     let adapted = other_header.check(&["--api-key-header", "X-API-Key"]);
     assert_eq!(adapted.code, 0, "{}", adapted.out);
@@ -378,25 +378,25 @@ fn every_recipe_is_named_where_it_helps() {
 }
 
 #[test]
-fn every_recipe_for_a_change_is_named_where_it_helps() {
+fn each_recipe_for_a_change_is_named_for_the_difference_that_it_handles() {
     let rename = Differs {
         instead: |request| request.line.starts_with("PATCH").then(|| answer(405, &[], "")),
         ..CONTRACT
     };
-    let outcome = rename.is_different(WITH_JOB, "rename", "seen status 405", "rename by POST");
+    let outcome = rename.is_different(WITH_JOB, "rename", "got status 405", "rename by POST");
     outcome.has("clean-up", "as assumed   ", "");
 
     let delete = Differs {
         instead: |request| request.line.starts_with("DELETE").then(|| answer(405, &[], "")),
         ..CONTRACT
     };
-    let outcome = delete.is_different(WITH_JOB, "delete", "seen status 405", "delete by POST");
+    let outcome = delete.is_different(WITH_JOB, "delete", "got status 405", "delete by POST");
     outcome.has("clean-up", "DIFFERENT    ", "a job may be left behind");
     assert!(outcome.err.contains("secret-000004"), "{}", outcome.err);
 }
 
 #[test]
-fn a_difference_that_no_recipe_is_for_is_told() {
+fn other_differences_are_reported() {
     let endless = Differs {
         instead: |request| {
             let first = format!(r#"{{"jobs":[{}],"has_more":true,"next_cursor":"secret"}}"#, stored(3));
@@ -414,7 +414,7 @@ fn a_difference_that_no_recipe_is_for_is_told() {
         ..CONTRACT
     };
     let outcome = public.check(&[]);
-    outcome.has("wrong key", "DIFFERENT    ", "expected status 401; seen a page of jobs");
+    outcome.has("wrong key", "DIFFERENT    ", "expected status 401; got a page of jobs");
     assert_eq!(outcome.code, 1);
 
     let html = Differs {
@@ -424,7 +424,7 @@ fn a_difference_that_no_recipe_is_for_is_told() {
         },
         ..CONTRACT
     };
-    html.check(&[]).has("unknown job", "DIFFERENT    ", "seen status 404 with HTML");
+    html.check(&[]).has("unknown job", "DIFFERENT    ", "got status 404 with HTML");
 
     let elsewhere = Differs {
         instead: |_| Some(answer(404, &["content-type: text/html"], "<h1>secret</h1>")),
@@ -455,20 +455,20 @@ fn the_keys_of_a_map_are_not_shown() {
 }
 
 #[test]
-fn what_the_crate_tolerates_is_told_and_is_no_failure() {
+fn tolerated_differences_are_reported_and_are_not_failures() {
     let with_job = |job| Differs { job, ..CONTRACT };
-    with_job(|job| job["state"] = json!("DONE")).is_tolerated("state", "seen `DONE` (in 6 of 6 summaries)");
+    with_job(|job| job["state"] = json!("DONE")).is_tolerated("state", "got `DONE` (in 6 of 6 summaries)");
     with_job(|job| job["billed_core_seconds"] = json!("12.5"))
-        .is_tolerated("billed_core_seconds", "seen a string");
+        .is_tolerated("billed_core_seconds", "got a string");
     with_job(|job| job["molecule_preview"] = json!({"xyz": "H 0 0 0"}))
-        .is_tolerated("molecule_preview", "seen an object with the fields xyz, which is read as none");
+        .is_tolerated("molecule_preview", "got an object with the fields xyz, which is read as no preview");
     with_job(|job| job["created_at"] = json!("yesterday")).is_tolerated("created_at", "that is not a time");
     with_job(|job| job["state"] = json!("JobState.DONE")).is_tolerated("openapi.yaml", "/jobs/*/state enum");
     let with_page = |page| Differs { page, ..CONTRACT };
     with_page(|page| json!({"jobs": page["jobs"], "next_cursor": page["next_cursor"]}))
         .is_tolerated("envelope", "has_more: missing, next_cursor: ");
     Differs { headers: &["x-correlation-id: secret"], ..CONTRACT }
-        .is_tolerated("request id", "x-correlation-id in place of x-request-id");
+        .is_tolerated("request id", "x-correlation-id instead of x-request-id");
     Differs { headers: &[], ..CONTRACT }.is_tolerated("request id", "without x-request-id");
     let forbidden = |status: &mut u16, body: &mut Value| {
         if *status == 401 {
@@ -477,7 +477,7 @@ fn what_the_crate_tolerates_is_told_and_is_no_failure() {
     };
     let forbidden = Differs { response: forbidden, ..CONTRACT };
     forbidden.is_tolerated("wrong key", "status 403");
-    forbidden.is_tolerated("error body", "seen an object with the fields reason, whose message is read");
+    forbidden.is_tolerated("error body", "got an object with the fields reason, whose message is read");
     let empty = |status: &mut u16, body: &mut Value| {
         if *status == 404 {
             *body = Value::Null;
@@ -501,19 +501,19 @@ fn a_submission_whose_response_is_lost_may_have_left_a_job() {
 }
 
 #[test]
-fn without_a_response_nothing_is_found_out() {
+fn without_a_response_the_report_is_inconclusive() {
     let down =
         Differs { instead: |_| Some(answer(503, &["retry-after: 0"], r#"{"detail":"secret"}"#)), ..CONTRACT };
     let outcome = down.check(&[]);
     assert_eq!(outcome.code, 1);
-    outcome.has("envelope", "not checked  ", "seen status 503");
+    outcome.has("envelope", "not checked  ", "got status 503");
     assert!(
-        outcome.out.ends_with("It could not be found out whether the crate will work with this service.\n")
+        outcome.out.ends_with("It could not be determined whether the crate will work with this service.\n")
     );
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    // Ends with the test's process.
+    // This thread ends with the process of the test.
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
@@ -527,7 +527,7 @@ fn without_a_response_nothing_is_found_out() {
 }
 
 #[test]
-fn only_distances_of_hydrogen_speak_for_bohr() {
+fn only_bonds_of_hydrogen_are_evidence_of_bohr() {
     let simulator = Simulator::start().unwrap();
     let preview = |text: &str| serde_json::from_str::<MoleculePreview>(text).unwrap();
     let salt = r#"{"formula":"NaCl","symbols":["Na","Cl"],"positions":[[0,0,0],[0,0,2.36]]}"#;
@@ -535,7 +535,7 @@ fn only_distances_of_hydrogen_speak_for_bohr() {
     check(&simulator, &[]).has("positions", "not checked  ", "no molecule with hydrogen");
 }
 
-/// The first Ctrl-C ends the calls and not the program, which still has a job to delete.
+/// The first Ctrl-C ends the calls but not the program, which still has to delete the job.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_no_job_behind() {
@@ -559,14 +559,14 @@ fn an_interrupt_leaves_no_job_behind() {
         cancel.is_some_and(|cancel| cancel + 1 < lines.len())
     };
     while !is_waiting() {
-        assert!(process.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        assert!(process.try_wait().unwrap().is_none(), "the program ended before it was interrupted");
         thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
     let output = process.wait_with_output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(
-        out.contains("not checked  cancel: seen no response") && out.contains("as assumed   clean-up"),
+        out.contains("not checked  cancel: got no response") && out.contains("as assumed   clean-up"),
         "{out}"
     );
     assert!(server.lines().iter().any(|line| line.starts_with("DELETE")));

@@ -1,4 +1,4 @@
-//! The examples as programs: what they print, how they end, and what they ask the server for.
+//! Runs the examples as programs, and tests their output, their exit codes and their requests.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ mod support;
 
 use support::{KEY, RawServer, answer, example, json};
 
-/// The example, as somebody with a key for this server would run it.
+/// Returns a command that runs the example with a key for this server.
 fn example_on(name: &str, url: &str, key: &str) -> Command {
     let mut command = example(name);
     command.env("ATOMIVERSE_API_KEY", key).env("ATOMIVERSE_BASE_URL", url);
@@ -32,7 +32,7 @@ struct Outcome {
 fn run(command: &mut Command) -> Outcome {
     let Output { status, stdout, stderr } = command.output().unwrap();
     Outcome {
-        code: status.code().expect("ended by itself"),
+        code: status.code().expect("the program was not killed"),
         out: String::from_utf8(stdout).unwrap(),
         err: String::from_utf8(stderr).unwrap(),
     }
@@ -45,11 +45,11 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn every_tool_helps_and_says_what_is_wrong_with_its_usage() {
+fn every_tool_prints_help_and_reports_wrong_usage() {
     for name in ["jobs", "cleanup", "usage_report", "export_xyz", "result"] {
         let help = run(example(name).arg("--help"));
         assert_eq!(help.code, 0, "{name}");
-        assert!(help.out.contains("Usage:") && help.out.contains("Ends with"), "{name}: {}", help.out);
+        assert!(help.out.contains("Usage:") && help.out.contains("Exits with"), "{name}: {}", help.out);
         let wrong = run(example(name).arg("--no-such-option"));
         assert_eq!(wrong.code, 2, "{name}");
         assert!(wrong.err.contains("--no-such-option"), "{name}: {}", wrong.err);
@@ -64,7 +64,7 @@ fn every_tool_helps_and_says_what_is_wrong_with_its_usage() {
 }
 
 #[test]
-fn the_tour_ends_well_and_fits_a_terminal() {
+fn the_tour_succeeds_and_fits_into_80_columns() {
     let tour = run(&mut example("tour"));
     assert_eq!(tour.code, 0, "{}", tour.err);
     for part in
@@ -78,7 +78,7 @@ fn the_tour_ends_well_and_fits_a_terminal() {
 }
 
 #[test]
-fn the_tour_only_reads_where_there_is_a_key() {
+fn the_tour_only_reads_if_a_key_is_set() {
     let simulator = Simulator::start().unwrap();
     simulator.add_sample_jobs(10);
     let tour = run(&mut example_on("tour", &simulator.base_url(), simulator.api_key()));
@@ -89,7 +89,7 @@ fn the_tour_only_reads_where_there_is_a_key() {
 }
 
 #[test]
-fn jobs_are_listed_by_state_name_and_day_and_stable_in_a_pipe() {
+fn jobs_list_filters_and_prints_plain_lines_or_json() {
     let simulator = Simulator::start().unwrap();
     let day = Duration::from_secs(86_400);
     simulator.add_job(SimulatedJob::new("opt").name("old").state(JobState::Failed).age(3 * day));
@@ -114,7 +114,7 @@ fn jobs_are_listed_by_state_name_and_day_and_stable_in_a_pipe() {
 }
 
 #[test]
-fn jobs_does_every_verb_and_ends_with_one_where_it_failed() {
+fn jobs_runs_every_command_and_exits_with_1_after_a_failure() {
     let simulator = Simulator::start().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt")).to_string();
     let jobs = |arguments: &[&str]| {
@@ -133,16 +133,16 @@ fn jobs_does_every_verb_and_ends_with_one_where_it_failed() {
             .err
             .contains("the job may have been deleted or belong to another account")
     );
-    assert_eq!(jobs(&["watch", &id]).code, 1, "it did not get done");
+    assert_eq!(jobs(&["watch", &id]).code, 1, "the job was cancelled");
     assert!(jobs(&["open", "--link", &id]).err.contains(&format!("/job?job_id={id}")));
-    assert_eq!(jobs(&["delete", &id, &id]).out, format!("{id} deleted\n{id} was gone already\n"));
+    assert_eq!(jobs(&["delete", &id, &id]).out, format!("{id} deleted\n{id} did not exist\n"));
     assert_eq!(jobs(&["show", &id]).code, 1);
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_program_quietly() {
+fn a_closed_pipe_ends_a_program_quietly() {
     let simulator = Simulator::start().unwrap();
-    // More than a pipe holds.
+    // This is more than a pipe holds.
     simulator.add_sample_jobs(3000);
     let mut command = example_on("jobs", &simulator.base_url(), simulator.api_key());
     let mut process = command.arg("list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -171,7 +171,7 @@ fn cleanup_asks_before_it_deletes() {
     assert_eq!(left(), 120);
     let done = cleanup(&["--yes"]);
     assert_eq!(done.code, 0);
-    assert!(done.out.ends_with("4 deleted, 0 gone already, 0 could not be deleted.\n"), "{}", done.out);
+    assert!(done.out.ends_with("4 deleted, 0 already gone, 0 could not be deleted.\n"), "{}", done.out);
     assert_eq!(left(), 116);
     assert_eq!(cleanup(&["--yes"]).out, "Nothing to delete.\n");
     let named = cleanup(&["--yes", "--state", "failed", "--state", "done", "--name", "water-001"]);
@@ -179,7 +179,7 @@ fn cleanup_asks_before_it_deletes() {
 }
 
 #[test]
-fn cleanup_keeps_going_on_a_conflict_and_counts_what_was_gone() {
+fn cleanup_continues_after_a_conflict_and_counts_missing_jobs() {
     let old = |id: &str| {
         format!(
             r#"{{"job_id":"{id}","state":"cancelled","job_type":"opt","created_at":"2020-01-01T00:00:00Z"}}"#
@@ -195,12 +195,12 @@ fn cleanup_keeps_going_on_a_conflict_and_counts_what_was_gone() {
     });
     let outcome = run(example_on("cleanup", &server.url(), KEY).args(["--older-than", "1", "--yes"]));
     assert_eq!(outcome.code, 1);
-    assert!(outcome.out.ends_with("1 deleted, 1 gone already, 1 could not be deleted.\n"), "{}", outcome.out);
+    assert!(outcome.out.ends_with("1 deleted, 1 already gone, 1 could not be deleted.\n"), "{}", outcome.out);
     assert!(outcome.err.contains("the job is running"), "{}", outcome.err);
 }
 
 #[test]
-fn the_usage_report_adds_up_and_is_csv_on_demand() {
+fn the_usage_report_adds_up_and_can_be_csv() {
     let simulator = Simulator::start().unwrap();
     let job = |kind: &str, charge| SimulatedJob::new(kind).state(JobState::Done).billed_core_seconds(charge);
     simulator.add_job(job("opt", 10.5));
@@ -213,7 +213,7 @@ fn the_usage_report_adds_up_and_is_csv_on_demand() {
     assert_eq!((table.code, table.err.as_str()), (0, ""));
     assert!(table.out.contains("  opt                          2           30.5 ████"), "{}", table.out);
     assert_eq!(
-        table.out.matches("in all                       3           35.5").count(),
+        table.out.matches("total                        3           35.5").count(),
         3,
         "{}",
         table.out
@@ -223,11 +223,11 @@ fn the_usage_report_adds_up_and_is_csv_on_demand() {
     assert_eq!(lines[0], "job_type,state,day,jobs,core_seconds");
     assert!(lines[1].starts_with(r#""a ""new"", type",done,20"#) && lines[1].ends_with(",1,5"), "{csv}");
     assert!(lines[2].starts_with("opt,done,20") && lines[2].ends_with(",2,30.5"), "{csv}");
-    assert!(report(&["--since", "2999-01-01"]).out.contains("in all                       0"));
+    assert!(report(&["--since", "2999-01-01"]).out.contains("total                        0"));
 }
 
 #[test]
-fn molecules_are_exported_once_under_safe_names() {
+fn export_xyz_uses_safe_names_and_keeps_existing_files() {
     let simulator = Simulator::start().unwrap();
     let preview: atomiverse::MoleculePreview =
         serde_json::from_str(r#"{"formula":"H2","symbols":["H","H"],"positions":[[0,0,0],[0,0,0.74]]}"#)
@@ -236,16 +236,16 @@ fn molecules_are_exported_once_under_safe_names() {
     simulator.add_job(SimulatedJob::new("opt"));
     let folder = folder("export");
     let export = || run(example_on("export_xyz", &simulator.base_url(), simulator.api_key()).arg(&folder));
-    assert_eq!(export().out, "1 written, 0 there already, 1 without a molecule\n");
+    assert_eq!(export().out, "1 written, 0 already there, 1 without a molecule\n");
     let path = folder.join("______etc_h2.job-000001.xyz");
     assert!(fs::read_to_string(&path).unwrap().starts_with("2\nH2\nH "));
     fs::write(&path, "mine").unwrap();
-    assert_eq!(export().out, "0 written, 1 there already, 1 without a molecule\n");
+    assert_eq!(export().out, "0 written, 1 already there, 1 without a molecule\n");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
 }
 
 #[test]
-fn a_result_is_written_once_under_a_safe_name() {
+fn result_uses_a_safe_name_and_keeps_an_existing_file() {
     let server = RawServer::start(|n, request| match request.line.as_str() {
         "GET /api/v1/jobs/..%2F..%2Fetc%2Fh2/result" => json(&format!(r#"{{"energy":-1.5,"request":{n}}}"#)),
         "GET /api/v1/results/a%2Fb/json" => json("[1]"),
@@ -266,7 +266,7 @@ fn a_result_is_written_once_under_a_safe_name() {
     let again = result(&[id]);
     assert_eq!((again.code, again.out.as_str()), (1, ""));
     assert!(
-        again.err.contains("______etc_h2.json is there already; --force writes over it"),
+        again.err.contains("______etc_h2.json already exists; pass --force to overwrite it"),
         "{}",
         again.err
     );
@@ -283,7 +283,7 @@ fn a_result_is_written_once_under_a_safe_name() {
 }
 
 #[test]
-fn a_result_that_cannot_be_had_is_an_error_and_writes_no_file() {
+fn result_writes_no_file_after_an_error() {
     let folder = folder("no-result");
     fs::create_dir_all(&folder).unwrap();
     let page = "<html><title>Sign in</title></html>";
@@ -312,7 +312,7 @@ fn a_result_that_cannot_be_had_is_an_error_and_writes_no_file() {
 }
 
 #[test]
-fn submit_and_wait_ends_by_the_outcome() {
+fn the_exit_code_of_submit_and_wait_shows_the_outcome() {
     let payload = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/water.json");
     let done = run(example("submit_and_wait").arg(payload));
     assert_eq!(done.code, 0, "{}", done.err);
@@ -333,17 +333,17 @@ fn submit_and_wait_ends_by_the_outcome() {
 }
 
 #[test]
-fn a_batch_tells_of_what_was_rejected_and_waits_for_the_rest() {
+fn batch_reports_rejected_payloads_and_waits_for_the_rest() {
     let scan = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/scan.jsonl");
     let outcome = run(example("batch").arg(scan));
-    assert_eq!(outcome.code, 1, "one was rejected");
-    assert!(outcome.out.contains("5 payloads: 3 submitted, 1 there already, 1 rejected"), "{}", outcome.out);
+    assert_eq!(outcome.code, 1, "one payload was rejected");
+    assert!(outcome.out.contains("5 payloads: 3 submitted, 1 already there, 1 rejected"), "{}", outcome.out);
     assert_eq!(outcome.out.matches(" done ").count(), 3, "{}", outcome.out);
     assert!(outcome.err.contains("payload 4 was rejected"), "{}", outcome.err);
 }
 
 #[test]
-fn jobs_shows_fields_that_the_crate_does_not_know() {
+fn jobs_show_prints_unknown_fields() {
     let failed =
         support::job("a").replace("done", "failed").replace('}', r#","error":"SCF did not converge"}"#);
     let server = RawServer::script(vec![json(&failed)]);
@@ -352,7 +352,7 @@ fn jobs_shows_fields_that_the_crate_does_not_know() {
     assert!(shown.out.contains(r#""error": "SCF did not converge""#), "{}", shown.out);
 }
 
-/// What programs do when they are asked to end. The tests send signals by the program `kill`.
+/// Tests what programs do after a signal. The signals are sent with the program `kill`.
 #[cfg(unix)]
 mod signals {
     use std::collections::BTreeMap;
@@ -370,13 +370,13 @@ mod signals {
     use super::support::{Answer, KEY, RawServer, Step, answer, job, json, secs};
     use super::{Outcome, example, example_on, folder, run};
 
-    /// How long a test waits for what should happen at once.
+    /// How long a test waits for something that should happen at once.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Less than anything in these tests takes by itself, and more than a busy machine needs after a signal.
+    /// Shorter than any timeout in these tests, and longer than a busy machine needs after a signal.
     const PROMPT: Duration = Duration::from_secs(5);
 
-    /// What a program writes, line by line. It is read on a thread, so that a test can give up.
+    /// The output of a program. It is read on a thread, so that a test can stop waiting.
     struct Lines {
         lines: mpsc::Receiver<String>,
         seen: String,
@@ -385,7 +385,7 @@ mod signals {
     impl Lines {
         fn new(stream: impl Read + Send + 'static) -> Self {
             let (sender, lines) = mpsc::channel();
-            // Ends with the program.
+            // The thread ends with the program.
             thread::spawn(move || {
                 let mut stream = BufReader::new(stream);
                 let mut line = String::new();
@@ -410,14 +410,14 @@ mod signals {
             }
         }
 
-        /// Everything, when the program has ended.
+        /// Waits for the end of the program and returns the whole output.
         fn all(&mut self) -> String {
             self.seen.extend(self.lines.iter());
             mem::take(&mut self.seen)
         }
     }
 
-    /// A program that runs. It is killed if the test fails.
+    /// A running program, which is killed if the test fails.
     struct Running {
         child: Child,
         out: Lines,
@@ -439,7 +439,7 @@ mod signals {
             assert!(killed.success());
             let status = until("the program ends", || self.child.try_wait().unwrap());
             let took = started.elapsed();
-            let code = status.code().expect("ended by itself");
+            let code = status.code().expect("the program was not killed");
             let outcome = Outcome { code, out: self.out.all(), err: self.err.all() };
             assert!(took < PROMPT, "{took:?} after {signal}: {} {}", outcome.out, outcome.err);
             outcome
@@ -448,7 +448,7 @@ mod signals {
 
     impl Drop for Running {
         fn drop(&mut self) {
-            // It may have ended already.
+            // The program may have ended already.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -480,7 +480,7 @@ mod signals {
 
     #[test]
     fn an_interrupted_wait_names_the_job_and_leaves_it_running() {
-        // Its clock stands still, so the job stays pending.
+        // The clock of the simulator stands still, so the job stays pending.
         let simulator = Simulator::start().unwrap();
         let url = simulator.base_url();
         let mut command = example_on("submit_and_wait", &url, simulator.api_key());
@@ -488,11 +488,11 @@ mod signals {
         program.out.line_with("pending");
         let outcome = program.end_by("-INT");
         assert_eq!(outcome.code, 130, "{}", outcome.err);
-        assert!(outcome.err.contains("these jobs run on: job-000001\n"), "{}", outcome.err);
+        assert!(outcome.err.contains("These jobs may still be running: job-000001\n"), "{}", outcome.err);
         assert!(outcome.err.contains("jobs -- watch job-000001\n"), "{}", outcome.err);
         assert_eq!(simulator.client().unwrap().get_job("job-000001").unwrap().state, JobState::Pending);
 
-        // The advice holds.
+        // The printed command works.
         let (_, advice) = outcome.err.split_once("cargo run --example jobs -- cancel ").unwrap();
         let ids = advice.lines().next().unwrap().split_whitespace();
         assert_eq!(run(example_on("jobs", &url, simulator.api_key()).arg("cancel").args(ids)).code, 0);
@@ -522,13 +522,13 @@ mod signals {
         let outcome = program.end_by("-INT");
         assert_eq!(outcome.code, 130, "{}", outcome.err);
         let ids = "job-000001 job-000002 job-000003\n";
-        for advice in ["these jobs run on: ", "jobs -- watch ", "jobs -- cancel "] {
+        for advice in ["These jobs may still be running: ", "jobs -- watch ", "jobs -- cancel "] {
             assert!(outcome.err.contains(&format!("{advice}{ids}")), "{}", outcome.err);
         }
         assert!(simulator.requests().iter().all(|request| !request.target.ends_with("/cancel")));
     }
 
-    /// Lists old jobs, and answers the `n`th deletion, counted from 0.
+    /// Starts a server that lists old jobs. `delete` responds to the `n`th deletion, counted from 0.
     fn server_of_old_jobs(
         count: usize,
         mut delete: impl FnMut(usize) -> Answer + Send + 'static,
@@ -544,27 +544,27 @@ mod signals {
     }
 
     #[test]
-    fn an_interrupted_cleanup_counts_what_is_deleted_uncertain_and_left() {
+    fn an_interrupted_cleanup_counts_deleted_uncertain_and_remaining_jobs() {
         let server =
             server_of_old_jobs(10, |n| if n < 2 { answer(204, &[], "") } else { vec![Step::Silence] });
         let mut command = example_on("cleanup", &server.url(), KEY);
         let program = Running::start(command.args(["--older-than", "1", "--yes"]));
-        // The listing, two jobs that are deleted, and four deletions at a time that hang.
+        // These are the listing, two deletions that succeed, and four simultaneous ones that hang.
         until_received(&server, 1 + 2 + 4);
         let outcome = program.end_by("-INT");
         assert_eq!(outcome.code, 130, "{}", outcome.err);
         assert!(
-            outcome.out.contains("2 deleted, 0 gone already, 0 could not be deleted."),
+            outcome.out.contains("2 deleted, 0 already gone, 0 could not be deleted."),
             "{}",
             outcome.out
         );
-        assert!(outcome.out.contains("4 may have been deleted, 4 were left."), "{}", outcome.out);
+        assert!(outcome.out.contains("4 may have been deleted, 4 were not deleted."), "{}", outcome.out);
         assert_eq!(outcome.err.matches("the change may have been made").count(), 4, "{}", outcome.err);
         assert_eq!(server.lines().len(), 7);
     }
 
     #[test]
-    fn a_cleanup_that_is_interrupted_before_it_deletes_ends_at_once() {
+    fn a_cleanup_interrupted_before_it_deletes_ends_at_once() {
         let server = silent_server();
         let mut command = example_on("cleanup", &server.url(), KEY);
         let program = Running::start(command.args(["--older-than", "1", "--yes"]));
@@ -575,16 +575,16 @@ mod signals {
     }
 
     #[test]
-    fn cleanup_gives_up_after_a_failure_that_concerns_all_jobs() {
+    fn cleanup_stops_after_a_failure_that_concerns_all_jobs() {
         let server = server_of_old_jobs(100, |_| answer(401, &[], r#"{"detail":"The key was revoked"}"#));
         let outcome = run(example_on("cleanup", &server.url(), KEY).args(["--older-than", "1", "--yes"]));
         assert_eq!(outcome.code, 1, "{}", outcome.out);
         assert!(outcome.err.contains("The key was revoked"), "{}", outcome.err);
-        assert!(outcome.out.contains(" were left."), "{}", outcome.out);
+        assert!(outcome.out.contains(" were not deleted."), "{}", outcome.out);
         assert!(server.lines().len() < 50, "{}", server.lines().len());
     }
 
-    /// The example `service`, and where it listens.
+    /// The running example `service`, and its address.
     struct WebService {
         program: Running,
         address: String,
@@ -606,7 +606,7 @@ mod signals {
             stream
         }
 
-        /// The status and the body.
+        /// Sends a request and returns the status and the body of the response.
         fn ask(&self, request: &str) -> (u16, String) {
             let mut response = String::new();
             self.send(request).read_to_string(&mut response).unwrap();
@@ -614,7 +614,7 @@ mod signals {
             (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
         }
 
-        /// The number of attempts, by action and status.
+        /// Returns the number of attempts by action and status.
         fn attempts(&self) -> BTreeMap<String, usize> {
             let (status, text) = self.ask("GET /metrics");
             assert_eq!(status, 200, "{text}");
@@ -628,10 +628,10 @@ mod signals {
     }
 
     #[test]
-    fn the_service_ends_promptly_while_calls_hang() {
+    fn the_service_exits_promptly_while_calls_hang() {
         for signal in ["-INT", "-TERM"] {
             let server = silent_server();
-            // Each of these calls hangs for as long.
+            // Without the signal, each of these calls would hang until the deadline.
             let service =
                 WebService::start(example_on("service", &server.url(), KEY).args(["--deadline", "30"]));
             let hanging = [service.send("GET /jobs/a"), service.send("POST /energies/water")];
@@ -639,7 +639,7 @@ mod signals {
             let outcome = service.program.end_by(signal);
             assert_eq!(outcome.code, 0, "{signal}: {}", outcome.err);
             assert!(outcome.err.contains("may have been submitted"), "{signal}: {}", outcome.err);
-            // Its threads were joined, so they had time to respond.
+            // The program joins its threads, so they could still respond.
             for mut stream in hanging {
                 let mut response = String::new();
                 stream.read_to_string(&mut response).unwrap();
@@ -660,7 +660,7 @@ mod signals {
     }
 
     #[test]
-    fn the_service_names_the_jobs_that_run_on() {
+    fn the_service_lists_the_jobs_that_are_still_running() {
         let simulator = Simulator::start().unwrap();
         let service =
             WebService::start(&mut example_on("service", &simulator.base_url(), simulator.api_key()));
@@ -673,10 +673,10 @@ mod signals {
         assert_eq!(service.ask("GET /favicon.ico").0, 404);
         let outcome = service.program.end_by("-INT");
         assert_eq!(outcome.code, 0, "{}", outcome.err);
-        assert!(outcome.err.contains("these jobs run on: job-000002\n"), "{}", outcome.err);
+        assert!(outcome.err.contains("These jobs may still be running: job-000002\n"), "{}", outcome.err);
     }
 
-    /// Replaces the file at once, as tools that rotate keys do.
+    /// Replaces the file atomically, as tools that rotate keys do.
     fn write_key(path: &Path, key: &str) {
         let new = path.with_extension("new");
         fs::write(&new, format!("{key}\n")).unwrap();
@@ -710,7 +710,7 @@ mod signals {
     }
 
     #[test]
-    fn the_metrics_of_the_service_are_what_the_server_saw() {
+    fn the_metrics_of_the_service_match_the_requests_received() {
         let simulator = Simulator::start().unwrap();
         let service =
             WebService::start(&mut example_on("service", &simulator.base_url(), simulator.api_key()));
@@ -738,11 +738,11 @@ mod signals {
         assert!(service.ask("GET /jobs/job-000121").1.contains(" pending "));
         let outcome = service.program.end_by("-INT");
         assert_eq!(outcome.code, 0, "{}", outcome.err);
-        assert!(outcome.err.contains("these jobs run on: job-000121\n"), "{}", outcome.err);
+        assert!(outcome.err.contains("These jobs may still be running: job-000121\n"), "{}", outcome.err);
     }
 }
 
-/// The programs of the guides.
+/// Tests the programs of the guides.
 mod guides {
     use std::path::Path;
 
@@ -750,7 +750,7 @@ mod guides {
 
     use super::*;
 
-    /// A folder of its own with these files.
+    /// Creates a folder with these files.
     fn folder_with(name: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = folder(name);
         fs::create_dir_all(&folder).unwrap();
@@ -760,7 +760,7 @@ mod guides {
         folder
     }
 
-    /// A simulator whose submitted jobs end at once: as failed if their name says so, otherwise as done.
+    /// Starts a simulator whose submitted jobs end at once: failed if their name begins with `fails`, otherwise done.
     fn instant_simulator() -> Simulator {
         let simulator = Simulator::start().unwrap();
         simulator.on_submit(|payload| {
@@ -813,11 +813,11 @@ mod guides {
         assert!(script.err.contains("ATOMIVERSE_API_KEY"), "{}", script.err);
     }
 
-    /// Two payloads, one a line.
+    /// Two payloads, one per line.
     const PAYLOADS: &str =
         "{\"job_type\": \"opt\", \"name\": \"a\"}\n{\"job_type\": \"opt\", \"name\": \"b\"}\n";
 
-    /// The build tool with its file of payloads, for this simulator.
+    /// Returns a command that runs the build tool with the payloads in this folder.
     fn build_tool(simulator: &Simulator, folder: &Path) -> Command {
         let mut command = example_on("build_tool", &simulator.base_url(), simulator.api_key());
         command.arg(folder.join("scan.jsonl"));
@@ -841,7 +841,7 @@ mod guides {
         assert_eq!((second.code, second.out.lines().count()), (0, 3), "{}", second.out);
         assert_eq!(submissions(&simulator), 1);
 
-        // One payload more: only this one is submitted.
+        // After another payload was added, only this one is submitted.
         fs::write(
             folder.join("scan.jsonl"),
             format!("{PAYLOADS}{{\"job_type\": \"opt\", \"name\": \"c\"}}\n"),
@@ -853,7 +853,7 @@ mod guides {
     }
 
     #[test]
-    fn the_build_tool_ends_with_one_if_a_job_failed_or_a_payload_was_rejected() {
+    fn the_build_tool_exits_with_1_if_a_job_failed_or_a_payload_was_rejected() {
         let simulator = instant_simulator();
         let scan = "{\"job_type\": \"opt\"}\n{\"job_type\": \"opt\", \"name\": \"fails\"}\n{\"name\": \"no type\"}\n";
         let folder = folder_with("build-failed", &[("scan.jsonl", scan)]);
@@ -862,7 +862,7 @@ mod guides {
         assert!(outcome.out.ends_with("\n1 done, 2 failed, 0 unknown\n"), "{}", outcome.out);
         assert!(outcome.err.starts_with("rejected: ") && outcome.err.contains("no type"), "{}", outcome.err);
 
-        // What is not done is submitted again. This server returns the job that failed.
+        // The payload of the failed job is submitted again. The simulator returns the same job.
         let again = run(&mut build_tool(&simulator, &folder));
         assert_eq!((again.code, submissions(&simulator)), (1, 2));
         assert!(
@@ -882,7 +882,7 @@ mod guides {
     }
 
     #[test]
-    fn the_build_tool_ends_with_75_if_the_same_run_may_succeed_later() {
+    fn the_build_tool_exits_with_75_if_a_later_run_may_succeed() {
         let simulator = instant_simulator();
         let folder = folder_with("build-later", &[("scan.jsonl", PAYLOADS)]);
         let busy = Fault::status(429).header("Retry-After", "3600");
@@ -891,7 +891,7 @@ mod guides {
         assert_eq!((submitting.code, submitting.out.as_str()), (75, ""), "{}", submitting.err);
         assert!(submitting.err.contains("429"), "{}", submitting.err);
 
-        // The jobs are submitted, and then the service is unavailable for as long as the tool waits.
+        // Here the jobs are submitted, but then the service is unavailable until the tool stops waiting.
         simulator.fail_when(|request| request.to_string() != "POST /api/v1/jobs/batch", usize::MAX, busy);
         let waiting = run(build_tool(&simulator, &folder).arg("1"));
         assert_eq!(waiting.code, 75, "{}", waiting.err);
@@ -901,7 +901,7 @@ mod guides {
     }
 
     #[test]
-    fn the_build_tool_cancels_what_is_left_at_the_deadline() {
+    fn the_build_tool_cancels_unfinished_jobs_at_the_deadline() {
         let simulator = Simulator::start().unwrap();
         simulator.on_submit(|_| SimulatedJob::new("any").running_for(Duration::MAX));
         let folder = folder_with("build-deadline", &[("scan.jsonl", PAYLOADS)]);
@@ -916,7 +916,7 @@ mod guides {
 
     #[cfg(unix)]
     #[test]
-    fn the_build_tool_waits_for_the_jobs_of_a_run_that_was_interrupted() {
+    fn the_build_tool_waits_for_the_jobs_of_an_interrupted_run() {
         let simulator = Simulator::start().unwrap();
         let folder = folder_with("build-interrupted", &[("scan.jsonl", PAYLOADS)]);
         let first = interrupt(build_tool(&simulator, &folder), || simulator.requests().len() >= 2);
@@ -931,7 +931,7 @@ mod guides {
     }
 
     #[test]
-    fn the_build_tool_submits_nothing_again_that_may_have_been_submitted() {
+    fn the_build_tool_does_not_resubmit_what_may_have_been_submitted() {
         let simulator = instant_simulator();
         let folder = folder_with("build-doubt", &[("scan.jsonl", PAYLOADS)]);
         simulator.fail_next(Fault::Cut);
@@ -943,7 +943,7 @@ mod guides {
         assert_eq!((second.code, submissions(&simulator)), (1, 1));
         assert!(second.err.contains("scan.jsonl.jobs: ") && second.err.contains("`?`"), "{}", second.err);
 
-        // One of the jobs is found in the dashboard, and the other one is not.
+        // The user finds one of the jobs in the dashboard, and not the other one.
         let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done)).to_string();
         let file = folder.join("scan.jsonl.jobs");
         let marked = fs::read_to_string(&file).unwrap();
@@ -956,7 +956,7 @@ mod guides {
 
     #[cfg(unix)]
     #[test]
-    fn the_build_tool_marks_what_it_was_submitting_when_it_was_interrupted() {
+    fn the_build_tool_marks_the_payloads_of_an_interrupted_submission() {
         let simulator = instant_simulator();
         let folder = folder_with("build-marks", &[("scan.jsonl", PAYLOADS)]);
         simulator.fail_next(Fault::Delay(Duration::from_secs(600)));
@@ -967,7 +967,7 @@ mod guides {
         assert_eq!(marked.lines().filter(|line| line.starts_with("?\t")).count(), 2, "{marked}");
     }
 
-    /// Runs the program until the condition holds, and then interrupts it as Ctrl-C does.
+    /// Runs the program until the condition is true, then interrupts it like Ctrl-C.
     #[cfg(unix)]
     fn interrupt(mut command: Command, condition: impl FnMut() -> bool) -> Outcome {
         let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -976,7 +976,7 @@ mod guides {
         assert!(kill.success());
         let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
         Outcome {
-            code: status.code().expect("ended by itself"),
+            code: status.code().expect("the program was not killed"),
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),
         }

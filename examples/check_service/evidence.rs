@@ -1,4 +1,4 @@
-//! Calls the service, keeps what it responded, and compares that with `openapi.yaml`.
+//! Calls the service, records its responses, and compares them with `openapi.yaml`.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +10,7 @@ use atomiverse::{
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
 
-/// A response as it came, and what was asked for.
+/// A response as it was received, with the method and path of its request.
 #[derive(Clone)]
 pub struct Exchange {
     method: String,
@@ -46,7 +46,7 @@ impl Exchange {
         }
     }
 
-    /// The jobs in a response to a read, whatever they are wrapped in.
+    /// Returns the jobs in a response to a read, in any envelope.
     pub fn jobs(&self) -> Vec<&Value> {
         match self.json.as_ref().filter(|_| self.method == "get" && self.status == 200) {
             None => Vec::new(),
@@ -74,7 +74,7 @@ pub fn unwrapped(body: &Value) -> &Value {
     body.get("data").filter(|data| data.is_object()).unwrap_or(body)
 }
 
-/// The type of a value and the fields of an object, without what they hold.
+/// Describes the type of a value, and the field names of an object, without their contents.
 pub fn shape(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -89,7 +89,7 @@ pub fn shape(value: &Value) -> String {
             match (keys.is_empty(), keys.len() < fields.len()) {
                 (true, _) => "an object whose fields are not shown".to_owned(),
                 (_, true) => {
-                    format!("an object with the fields {} and others, which are not shown", keys.join(", "))
+                    format!("an object with the fields {} and others that are not shown", keys.join(", "))
                 }
                 (_, false) => format!("an object with the fields {}", keys.join(", ")),
             }
@@ -97,7 +97,8 @@ pub fn shape(value: &Value) -> String {
     }
 }
 
-/// The keys of a map may be identifiers, names or elements, which are not shown.
+/// Returns whether a key looks like a field name. The keys of a map may be identifiers, names or elements, which are
+/// not shown.
 fn is_shown(key: &str, value: &Value) -> bool {
     const WRAPPERS: [&str; 14] = [
         "attributes",
@@ -121,7 +122,7 @@ fn is_shown(key: &str, value: &Value) -> bool {
         && (!value.is_object() || WRAPPERS.contains(&key))
 }
 
-/// `openapi.yaml`.
+/// The contract in `openapi.yaml`.
 pub struct Contract(Value);
 
 impl Contract {
@@ -135,7 +136,7 @@ impl Contract {
         self.validator(&json!({ "$ref": format!("#/components/schemas/{name}") }))
     }
 
-    /// Where a response differs, and from which rule.
+    /// Returns where a response differs from the contract, and from which rule.
     fn differences(&self, exchange: &Exchange) -> BTreeSet<String> {
         let path = format!("/api/v1{}", exchange.path);
         let path: Vec<&str> = path.split('/').collect();
@@ -145,7 +146,9 @@ impl Contract {
             let mut parts = template.iter().zip(&path);
             template.len() == path.len() && parts.all(|(known, part)| known.starts_with('{') || known == part)
         });
-        let Some((template, operations)) = known else { return BTreeSet::from(["a path".to_owned()]) };
+        let Some((template, operations)) = known else {
+            return BTreeSet::from(["an unknown path".to_owned()]);
+        };
         let mut response = &operations[&exchange.method]["responses"][exchange.status.to_string()];
         if let Some(reference) = response["$ref"].as_str() {
             response = self.0.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
@@ -163,7 +166,7 @@ impl Contract {
     }
 }
 
-/// Only fields that the contract names are part of it.
+/// Describes the place of a difference. It contains only fields that the contract names.
 fn place(error: &ValidationError) -> String {
     let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
     let is_index = |part: &str| part.parse::<usize>().is_ok();
@@ -171,7 +174,7 @@ fn place(error: &ValidationError) -> String {
     format!("{} {}", parts.join("/"), rule.rsplit('/').next().unwrap_or_default()).trim().to_owned()
 }
 
-/// A call of the crate, and the last response to it before the crate read it.
+/// The outcome of a call, and the last response as it was before the crate decoded it.
 pub struct Call<T> {
     pub seen: Option<Exchange>,
     pub result: Result<T>,
@@ -203,7 +206,7 @@ impl Session {
         Call { seen: lock(&self.exchanges)[before..].last().cloned(), result }
     }
 
-    /// How many responses there were, how many of them differ from the contract, and where.
+    /// Returns the number of responses, how many of them differ from the contract, and where.
     pub fn differences(&self) -> (usize, usize, BTreeSet<String>) {
         let exchanges = lock(&self.exchanges);
         let each: Vec<_> = exchanges.iter().map(|exchange| self.contract.differences(exchange)).collect();
@@ -232,7 +235,7 @@ impl<'a> Evidence<'a> {
     pub fn gather(session: &'a Session) -> Self {
         let first = session.call(|client| client.list_jobs().limit(1).send());
         let (mut second, mut many, mut one, mut unknown, mut wrong_key) = (None, None, None, None, None);
-        // After a failure the key or the address is wrong, and the other responses would mean nothing.
+        // If the first page fails, the key or the address is probably wrong, and other responses would mean nothing.
         if let Some(seen) = first.seen.as_ref().filter(|seen| (200..300).contains(&seen.status)) {
             let id = seen.jobs().first().and_then(|job| id_of(job));
             let page = first.result.as_ref().ok().filter(|page| page.has_more);
@@ -260,7 +263,8 @@ fn id_of(job: &Value) -> Option<String> {
     serde_json::from_value::<JobId>(id.clone()).ok().map(String::from)
 }
 
-/// An identifier of the same form that no job has. A service may refuse another form before it looks for the job.
+/// Returns an identifier of the same form that no job has. A service may reject another form without looking for the
+/// job.
 fn unknown_id(known: &str) -> String {
     let random = RandomState::new();
     let random = |n: usize, of: u64, first: u8| char::from(first + (random.hash_one(n) % of) as u8);
@@ -278,15 +282,13 @@ fn unknown_id(known: &str) -> String {
     known.char_indices().map(random_like).collect()
 }
 
-/// What a failed call met, without the words of the server.
+/// Describes why a call failed, without any text from the server.
 pub fn seen(error: &Error) -> String {
     match error.status() {
         Some(status) if !(200..300).contains(&status) => format!("status {status}"),
-        Some(_) if error.is_decode() || error.is_unreadable_job() => {
-            "a response that cannot be read".to_owned()
-        }
+        Some(_) if error.is_decode() || error.is_unreadable_job() => "an unreadable response".to_owned(),
         Some(_) => "a response that contradicts the request".to_owned(),
         None if error.is_transient() || error.is_stopped() => "no response".to_owned(),
-        None => "no response that can be used".to_owned(),
+        None => "no usable response".to_owned(),
     }
 }

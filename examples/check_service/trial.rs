@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub type Findings = Vec<(&'static str, Finding)>;
 
-/// Nothing is printed before the job is gone, because printing can end the program. Ctrl-C ends the calls, but not the
-/// deletion.
+/// Submits, changes and deletes a job. Nothing is printed before the job is gone, because a failure to print would end
+/// the program. Ctrl-C ends the other calls, but not the deletion.
 pub fn run(session: &Session, payload: &Value) -> Findings {
     let Ok(before) = session.client.list_jobs().limit(50).send() else {
         return vec![("submit", not_checked("the jobs cannot be listed"))];
@@ -23,7 +23,7 @@ pub fn run(session: &Session, payload: &Value) -> Findings {
     let stop = StopToken::new();
     let stopped = stop.clone();
     if ctrlc::set_handler(move || stopped.stop()).is_err() {
-        return vec![("submit", not_checked("Ctrl-C could not be caught"))];
+        return vec![("submit", not_checked("Ctrl-C cannot be handled"))];
     }
     let submitted = session.call(|client| client.submit_job(payload));
     let job = match submitted.result {
@@ -34,7 +34,7 @@ pub fn run(session: &Session, payload: &Value) -> Findings {
         Err(error) => {
             let mut findings = vec![("submit", failed("the identifier of a new job", &error, None))];
             if error.may_have_been_submitted() {
-                eprintln!("a job may be left behind: look at the newest one in the dashboard");
+                eprintln!("a job may be left behind: check the newest one in the dashboard");
                 findings.push(("clean-up", left_behind()));
             }
             return findings;
@@ -42,8 +42,8 @@ pub fn run(session: &Session, payload: &Value) -> Findings {
     };
     if !is_new(&session.client, &before, job.id()) {
         return vec![
-            ("submit", tolerated("a job that may have been there before; it was left alone")),
-            ("clean-up", not_checked("if the job is a new one, it is left")),
+            ("submit", tolerated("a job that may have existed before; it was left alone")),
+            ("clean-up", not_checked("if the job is new, it is left behind")),
         ];
     }
     let status = submitted.seen.map_or(0, |seen| seen.status);
@@ -59,7 +59,8 @@ fn left_behind() -> Finding {
     Finding::Different("a job may be left behind".to_owned(), None)
 }
 
-/// The service may respond to a payload that it knows with the job that is there. That one is not ours to delete.
+/// Returns whether the job is new. For a known payload the service may return an existing job, which must not be
+/// deleted.
 fn is_new(client: &Client, before: &JobsPage, id: &JobId) -> bool {
     if before.jobs.iter().any(|old| old.job_id == *id) {
         return false;
@@ -92,14 +93,14 @@ fn changes(client: &Client, id: &JobId) -> Findings {
     vec![("rename", rename), ("cancel", cancel), ("delete", delete)]
 }
 
-/// The recipe helps if the service has no such request.
+/// Returns the recipe if the service seems not to have the route.
 fn if_no_route(error: &Error, recipe: &'static str) -> Option<&'static str> {
     matches!(error.status(), Some(404 | 405 | 501)).then_some(recipe)
 }
 
 fn clean_up(client: &Client, id: &JobId) -> Finding {
     if !is_gone(client, id) {
-        // Whatever fails here, what counts is whether the job is gone.
+        // Failures are ignored, because the result depends only on whether the job is gone.
         let _ = client.cancel_job(id);
         let _ = client.wait_for_job(id, &WaitOptions::new().timeout(PATIENCE));
         let _ = client.delete_job(id);
@@ -111,7 +112,7 @@ fn clean_up(client: &Client, id: &JobId) -> Finding {
     left_behind()
 }
 
-/// A service may have another response than 404 for a job that does not exist.
+/// Returns whether the job is gone. If the service responds with an error other than 404, the listing decides.
 fn is_gone(client: &Client, id: &JobId) -> bool {
     match client.get_job(id) {
         Ok(_) => false,

@@ -1,5 +1,5 @@
-//! What the examples share: where the jobs come from, and how a program ends.
-#![allow(dead_code)] // Each example uses a part of it.
+//! Shared by the examples: connecting, stopping, exit codes, and output.
+#![allow(dead_code)] // Each example uses only a part of this.
 
 pub mod web;
 
@@ -15,10 +15,10 @@ pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 /// The exit code of a program that was interrupted, the same as shells report.
 pub const INTERRUPTED: u8 = 130;
 
-/// The real service where `ATOMIVERSE_API_KEY` is set, otherwise a simulator with some history.
+/// The real service if `ATOMIVERSE_API_KEY` is set, otherwise a simulator with sample jobs.
 pub struct Service {
     pub client: Client,
-    /// Lives as long as the client is used.
+    /// Kept alive while the client is used.
     _simulator: Option<Simulator>,
 }
 
@@ -32,7 +32,7 @@ pub fn builder() -> Result<(ClientBuilder, Option<Simulator>)> {
     if env::var_os("ATOMIVERSE_API_KEY").is_some() {
         return Ok((ClientBuilder::from_env()?, None));
     }
-    eprintln!("ATOMIVERSE_API_KEY is not set: these are the jobs of a simulator.");
+    eprintln!("ATOMIVERSE_API_KEY is not set: using a simulator.");
     let simulator = Simulator::start()?;
     simulator.add_sample_jobs(120);
     Ok((simulator.client_builder(), Some(simulator)))
@@ -46,20 +46,20 @@ pub fn stop_on_signal() -> Result<StopToken> {
     Ok(stop)
 }
 
-/// Says which jobs a program leaves behind, and what can be done about them.
+/// Prints which jobs may still be running, and how to wait for them or cancel them.
 pub fn report_running<'a>(ids: impl IntoIterator<Item = &'a JobId>) {
     let ids: Vec<&str> = ids.into_iter().map(JobId::as_str).collect();
     if ids.is_empty() {
         return;
     }
     let ids = printable(&ids.join(" "));
-    eprintln!("As far as is known, these jobs run on: {ids}");
+    eprintln!("These jobs may still be running: {ids}");
     eprintln!("  wait for them:  cargo run --example jobs -- watch {ids}");
     eprintln!("  cancel them:    cargo run --example jobs -- cancel {ids}");
 }
 
-/// The exit code of a program: 1 after an error, which is printed, and 130 after a stop. A reader that went away
-/// (`| head -1`) is no error.
+/// Returns the exit code of a program: 1 after an error, which is printed, and 130 after a stop. A closed pipe
+/// (`| head -1`) is not an error.
 pub fn finish(outcome: Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
@@ -76,7 +76,7 @@ pub fn finish(outcome: Result<ExitCode>) -> ExitCode {
     }
 }
 
-/// One job as one line, aligned.
+/// Formats a job as one aligned line.
 pub fn line(job: &JobSummary) -> String {
     let charge = job.billed_core_seconds.map_or("-".to_owned(), |charge| format!("{charge:.1}"));
     let day = job.created_at.as_str().get(..16).unwrap_or(job.created_at.as_str());
@@ -84,7 +84,7 @@ pub fn line(job: &JobSummary) -> String {
     format!("{:<12} {:<9} {:<20} {day} {charge:>9}  {}", job.job_id, job.state, job.job_type, printable(name))
 }
 
-/// A name came from anywhere: none may give orders to a terminal.
+/// Replaces control characters, so that a name cannot control the terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! As much of a web server as an example needs.
+//! A minimal web server for the examples.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,27 +7,27 @@ use std::time::{Duration, Instant};
 
 use atomiverse::StopToken;
 
-/// Answers one connection after the other until the stop. Several threads can share one listener, which must be
-/// non-blocking: a thread that waited for a connection would not see the stop.
+/// Serves one connection after the other until the stop. Several threads can share one listener, which must be
+/// non-blocking: a thread that waited for a connection would not notice the stop.
 ///
 /// `respond` gets the method and the path, and returns the status and the body.
 pub fn serve(listener: &TcpListener, stop: &StopToken, respond: impl Fn(&str, &str) -> (u16, String)) {
     while !stop.is_stopped() {
         match listener.accept() {
-            Ok((stream, _)) => answer(stream, &respond).unwrap_or_else(|error| eprintln!("{error}")),
+            Ok((stream, _)) => handle(stream, &respond).unwrap_or_else(|error| eprintln!("{error}")),
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
     }
 }
 
-fn answer(mut stream: TcpStream, respond: impl Fn(&str, &str) -> (u16, String)) -> io::Result<()> {
+fn handle(mut stream: TcpStream, respond: impl Fn(&str, &str) -> (u16, String)) -> io::Result<()> {
     let head = read_head(&mut stream)?;
     let mut words = head.split_whitespace();
     let (status, body) = respond(words.next().unwrap_or_default(), words.next().unwrap_or_default());
     write!(stream, "HTTP/1.1 {status} \r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Reads a request up to its body. A client has half a second for it, because nothing but time ends the reading.
+/// Reads the head of a request. A client has half a second to send it, because a stop does not interrupt the reading.
 fn read_head(stream: &mut TcpStream) -> io::Result<String> {
     // On some systems a connection is as non-blocking as its listener.
     stream.set_nonblocking(false)?;
