@@ -1,6 +1,7 @@
-//! What the service does, through the client alone: against the simulator, or against the server at
-//! `ATOMIVERSE_TEST_URL` (with `ATOMIVERSE_TEST_KEY`, and `ATOMIVERSE_TEST_ROOT`, a PEM file, where it needs one).
-//! `tests/contract/run` names such servers. Other tests may use the same server at the same time.
+//! Tests the behaviour of the service through the client alone. The tests run against the simulator, or against the
+//! server at `ATOMIVERSE_TEST_URL` with the key `ATOMIVERSE_TEST_KEY`. `ATOMIVERSE_TEST_ROOT` is a PEM file with a root
+//! certificate, if one is needed. `tests/contract/run` starts such servers. Other tests may use the same server at the
+//! same time.
 
 use std::env;
 use std::fs;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 struct Service {
     builder: ClientBuilder,
-    /// Where no other server is named.
+    /// Used if no other server is configured.
     _simulator: Option<Simulator>,
 }
 
@@ -58,7 +59,7 @@ fn finished(client: &Client) -> JobId {
 }
 
 #[test]
-fn a_submitted_job_comes_to_its_end() {
+fn a_submitted_job_reaches_a_terminal_state() {
     let service = Service::new();
     let payload = payload("single_point_energy");
     let mut job = service.client().submit_job(&payload).unwrap();
@@ -76,7 +77,7 @@ fn a_submitted_job_comes_to_its_end() {
 }
 
 #[test]
-fn a_payload_that_was_seen_before_is_answered_by_its_job() {
+fn a_repeated_payload_returns_the_existing_job() {
     let service = Service::new();
     let (client, payload) = (service.client(), payload("opt"));
     let first = client.submit_job(&payload).unwrap();
@@ -91,14 +92,14 @@ fn a_payload_that_was_seen_before_is_answered_by_its_job() {
 }
 
 #[test]
-fn a_payload_without_a_type_is_refused() {
+fn a_payload_without_a_job_type_is_refused() {
     let error = Service::new().client().submit_job(&json!({"name": "x"})).unwrap_err();
     assert!(error.is_validation() && !error.may_have_been_submitted(), "{error}");
     assert!(error.server_message().unwrap().contains("job_type"), "{error}");
 }
 
 #[test]
-fn the_history_is_listed_newest_first_and_whole() {
+fn listing_returns_all_jobs_newest_first() {
     let service = Service::new();
     let client = service.client();
     let mine: Vec<JobId> = (0..7).map(|_| submit(&client).id().clone()).collect();
@@ -115,11 +116,11 @@ fn the_history_is_listed_newest_first_and_whole() {
     let rest = client.iter_jobs().resume_from(jobs.cursor().unwrap());
     seen.extend(rest.map(|job| job.unwrap().job_id));
     seen.retain(is_mine);
-    assert!(seen.iter().rev().eq(&mine), "nothing lost and nothing twice: {seen:?}");
+    assert!(seen.iter().rev().eq(&mine), "no job is lost or repeated: {seen:?}");
 }
 
 #[test]
-fn a_name_is_trimmed_and_held_to_the_rules() {
+fn a_new_name_is_trimmed_and_validated() {
     let service = Service::new();
     let client = service.client();
     let mut job = submit(&client);
@@ -134,7 +135,7 @@ fn a_name_is_trimmed_and_held_to_the_rules() {
 }
 
 #[test]
-fn a_job_is_cancelled_unless_it_is_done_already() {
+fn cancel_stops_a_new_job_and_leaves_a_finished_one_unchanged() {
     let service = Service::new();
     let client = service.client();
     let mut job = submit(&client);
@@ -146,7 +147,7 @@ fn a_job_is_cancelled_unless_it_is_done_already() {
 }
 
 #[test]
-fn only_a_finished_job_is_deleted_and_only_once() {
+fn only_a_finished_job_can_be_deleted_and_only_once() {
     let service = Service::new();
     let client = service.client();
     let job = submit(&client);
@@ -163,7 +164,7 @@ fn only_a_finished_job_is_deleted_and_only_once() {
 }
 
 #[test]
-fn no_identifier_is_taken_for_another_call() {
+fn an_identifier_cannot_select_another_endpoint() {
     let service = Service::new();
     let client = service.client();
     for id in ["nope", "batch", "a/b", "a?limit=1", "a#b", "%2e%2e", "é 1"] {
@@ -183,14 +184,14 @@ fn a_wrong_key_is_refused() {
 }
 
 #[test]
-fn a_limit_beyond_the_servers_own_is_refused_in_its_words() {
+fn a_limit_above_the_maximum_is_refused_with_the_message_of_the_server() {
     let error = Service::new().client().list_jobs().limit(100_000).send().unwrap_err();
     assert!(error.is_validation(), "{error}");
     assert!(error.server_message().unwrap().contains("limit"), "{error}");
 }
 
 #[test]
-fn several_jobs_are_waited_for_at_once() {
+fn wait_for_jobs_returns_each_of_several_jobs() {
     let service = Service::new();
     let client = service.client();
     let mut ids: Vec<JobId> = (0..5).map(|_| submit(&client).id().clone()).collect();

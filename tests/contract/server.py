@@ -1,5 +1,5 @@
-"""The service once more, written from openapi.yaml in the stack that the real one probably uses. Its error bodies are
-those of FastAPI and Pydantic. Jobs wait for half a second and run for one.
+"""A second implementation of openapi.yaml, with the libraries that the real service probably uses. Its error bodies
+are those of FastAPI and Pydantic. Jobs are pending for half a second and run for one second.
 
     uvicorn server:app
 """
@@ -90,7 +90,7 @@ api = APIRouter(prefix="/api/v1", dependencies=[Depends(authorize)])
 
 
 def take(payload: Payload) -> tuple[Job, bool]:
-    """The job of this payload, and whether it is new."""
+    """Returns the job of this payload, and whether it is new."""
     text = json.dumps(payload.model_dump(), sort_keys=True)
     job = submitted.get(text)
     if job is not None and job.job_id in jobs:
@@ -105,7 +105,7 @@ def list_jobs(limit: Annotated[int, Query(ge=1, le=1000)] = 50, cursor: Annotate
     newest_first = (job for job in reversed(jobs.values()) if cursor is None or job.number < cursor)
     page = list(itertools.islice(newest_first, limit + 1))
     has_more, page = len(page) > limit, page[:limit]
-    # A cursor on the last page too: `has_more` decides.
+    # The last page also has a cursor, because only `has_more` decides.
     next_cursor = str(page[-1].number) if page else None
     return {"jobs": [job.summary() for job in page], "has_more": has_more, "next_cursor": next_cursor}
 

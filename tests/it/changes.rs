@@ -1,5 +1,5 @@
-//! What a change reports is what really happened. The servers here keep the truth: what they did, whatever
-//! they then say about it.
+//! Tests that a change reports what really happened. The servers here record what they did, whatever they then
+//! respond.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ const GATEWAY_PAGE: &str = "<html><head><title>Sign in</title></head></html>";
 /// How long a client waits for a server that stays silent.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// `Ok(false)` is what `delete_job_if_exists` returns for a job that was gone already.
+/// `Ok(false)` means that `delete_job_if_exists` found no such job.
 type Reported = Result<bool, Error>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ enum How {
     Status(u16),
 }
 
-/// One row of the table: a first failure and what may follow from it.
+/// One row of the table: a first failure, and what may follow it.
 #[derive(Debug, Clone, Copy)]
 struct First {
     how: How,
@@ -100,7 +100,7 @@ struct First {
     may_act: bool,
     retries_changes: bool,
     retries_submissions: bool,
-    /// A delete that then meets 404 was done by the first attempt.
+    /// If a delete then gets 404, the first attempt deleted the job.
     gone_means_done: bool,
 }
 
@@ -136,7 +136,7 @@ impl First {
     }
 }
 
-/// What the service really did and holds.
+/// What the service really did, and the job that it has.
 #[derive(Debug)]
 struct Truth {
     method: Method,
@@ -146,7 +146,7 @@ struct Truth {
     submitted: usize,
     /// Whether any attempt changed anything.
     acted: bool,
-    /// The requests that ask for a change.
+    /// The number of requests that ask for a change.
     attempts: usize,
 }
 
@@ -170,7 +170,7 @@ impl Truth {
         }
     }
 
-    /// Reads are answered with the truth.
+    /// Responds to a read with the truth.
     fn read(&self, request: &Message) -> Answer {
         if request.line.contains("/jobs?") {
             return ok_json(&page(if self.exists { &["a"] } else { &[] }, false, None));
@@ -183,7 +183,7 @@ impl Truth {
     }
 }
 
-/// One field of the table: a method, its first failure, what that attempt really did, and the second answer.
+/// One case: a method, its first failure, what that attempt really did, and the second response.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     method: Method,
@@ -202,11 +202,11 @@ impl fmt::Display for Cell {
     }
 }
 
-/// Every field for the method that can happen.
+/// Returns every case of the method that can happen.
 fn cells(method: Method) -> Vec<Cell> {
     let mut cells = Vec::new();
     for first in TABLE {
-        // What comes after the only attempt does not matter.
+        // Without a retry, the second response does not matter.
         let second = if first.is_retried(method) { &SECOND[..] } else { &SECOND[..1] };
         for &second in second {
             for (acted, existed) in [(false, true), (true, true), (false, false)] {
@@ -227,7 +227,7 @@ fn cells(method: Method) -> Vec<Cell> {
 }
 
 impl Cell {
-    /// The number of requests for the change that reach the server, and what the method reports.
+    /// Returns how many requests for the change reach the server, and what the method reports.
     fn expected(&self) -> (usize, String) {
         let Cell { method, first, acted, existed, second } = *self;
         let failed = |what: &str| {
@@ -258,7 +258,7 @@ impl Cell {
         (if first.how == How::NotConnected { 1 } else { 2 }, outcome)
     }
 
-    /// What differs from the table or from the truth.
+    /// Returns how the report differs from the table or from the truth.
     fn differences(&self) -> Vec<String> {
         let (truth, reported) = (0..20)
             .find_map(|_| self.run())
@@ -274,7 +274,7 @@ impl Cell {
             differences.push(format!("{} requests, expected {requests}", truth.attempts));
         }
         if truth.submitted > 1 {
-            differences.push(format!("{} jobs were made", truth.submitted));
+            differences.push(format!("{} jobs were created", truth.submitted));
         }
         match &reported {
             Ok(true) if !truth.is_done() => differences.push("reported as done, but it is not".to_owned()),
@@ -290,7 +290,7 @@ impl Cell {
         differences
     }
 
-    /// Makes the call once. `None` if the client did not meet the failure that it was to meet.
+    /// Makes the call once. Returns `None` if the intended failure did not occur.
     fn run(&self) -> Option<(Arc<Mutex<Truth>>, Reported)> {
         let Cell { method, first, acted, existed, second } = *self;
         let state = if method == Cancel || method.is_delete() && second == 409 { "running" } else { "done" };
@@ -322,7 +322,7 @@ impl Cell {
                     method.success()
                 }
                 404 | 410 => {
-                    // Someone else has deleted it meanwhile.
+                    // Someone else has deleted the job in the meantime.
                     truth.exists = false;
                     answer(second, &[JSON], NOT_FOUND)
                 }
@@ -338,7 +338,7 @@ impl Cell {
     }
 }
 
-/// An outcome in words that can be compared.
+/// Describes an outcome in words that can be compared.
 fn shown(reported: &Reported) -> String {
     let error = match reported {
         Ok(true) => return "done".to_owned(),
@@ -360,7 +360,7 @@ fn shown(reported: &Reported) -> String {
     if error.may_have_been_processed() { format!("{what}, may have been processed") } else { what }
 }
 
-/// What the parts of an error say against each other.
+/// Returns how the parts of an error contradict each other.
 fn contradictions(method: Method, error: &Error) -> Vec<String> {
     let processed = error.may_have_been_processed();
     let mut contradictions = Vec::new();
@@ -373,7 +373,7 @@ fn contradictions(method: Method, error: &Error) -> Vec<String> {
     contradictions
 }
 
-/// Makes the call through an address that refuses connections until after the first attempt. `None` if the
+/// Makes the call to an address that refuses connections until after the first attempt. Returns `None` if the
 /// first attempt came too late to be refused.
 fn call_unreachable_at_first(method: Method, server: &RawServer) -> Option<Reported> {
     let pause = Duration::from_millis(80);
@@ -391,7 +391,7 @@ fn call_unreachable_at_first(method: Method, server: &RawServer) -> Option<Repor
         .unwrap();
     let started = Instant::now();
     thread::spawn(move || {
-        // Nothing tells this side that a connection was refused.
+        // A refused connection cannot be observed here, so a short time is given for it.
         thread::sleep(Duration::from_millis(20));
         socket.listen(16).unwrap();
         for stream in TcpListener::from(socket).incoming().flatten() {
@@ -402,12 +402,12 @@ fn call_unreachable_at_first(method: Method, server: &RawServer) -> Option<Repor
         }
     });
     let reported = method.call(&client);
-    // A call without a retry has no pause in it.
+    // A call that took less than a pause was not retried.
     (started.elapsed() > pause / 2).then_some(reported)
 }
 
 fn forward(mut from: &TcpStream, mut to: &TcpStream) {
-    // Either side may go at any time.
+    // Either side may close its connection at any time.
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }
@@ -421,7 +421,7 @@ fn holds_for(method: Method) {
         .filter(|(_, differences)| !differences.is_empty())
         .map(|(cell, differences)| format!("{cell}: {}", differences.join("; ")))
         .collect();
-    assert!(wrong.is_empty(), "{} of {} cells are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {} cases are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn a_rename_reports_what_happened_after_each_first_failure() {
     holds_for(Rename);
 }
 
-// Without a body it is not seen whether these were sent.
+// Without `dns-cache`, nothing shows whether a request without a body was sent.
 #[cfg(feature = "dns-cache")]
 #[test]
 fn a_cancel_reports_what_happened_after_each_first_failure() {
@@ -458,7 +458,7 @@ fn a_batch_reports_what_happened_after_each_first_failure() {
     holds_for(SubmitBatch);
 }
 
-/// The call on a client that makes one attempt and meets this answer to everything.
+/// Makes the call with a single attempt, on a server that always sends this response.
 fn single_attempt(method: Method, response: Answer) -> (RawServer, Reported) {
     let server = RawServer::script(vec![response]);
     let client = method.impatient(server.client_builder()).max_retries(0).build().unwrap();
@@ -504,7 +504,7 @@ fn an_error_of_a_change_says_if_it_may_have_been_processed() {
 
 #[test]
 fn a_change_that_reached_no_server_has_not_been_processed() {
-    // Without `dns-cache` only a body shows whether they were sent.
+    // Without `dns-cache`, nothing shows whether a request without a body was sent.
     let is_traced = |method| cfg!(feature = "dns-cache") || matches!(method, Rename | Submit | SubmitBatch);
     for method in METHODS.into_iter().filter(|method| is_traced(*method)) {
         let error = method.call(&client_of_nobody()).unwrap_err();
@@ -538,13 +538,13 @@ fn a_change_that_timed_out_while_connecting_has_not_been_processed() {
     }
 }
 
-/// The client of a server that answers so, one after the other; `None` closes the connection.
+/// Starts a server that responds with these statuses in turn. `None` closes the connection.
 fn scripted(statuses: &[Option<u16>]) -> (RawServer, Client) {
     let statuses = statuses.to_vec();
     let server = RawServer::start(move |n, request| match statuses.get(n) {
         Some(Some(status)) => answer(*status, &[JSON], NOT_FOUND),
         Some(None) => vec![Step::Close],
-        // A delete that meets 404 looks for the job, and may verify the address.
+        // A delete that gets 404 loads the job, and may verify the base URL.
         None if request.line.contains("limit=") => ok_json(&page(&[], false, None)),
         None => answer(404, &[JSON], NOT_FOUND),
     });
@@ -553,7 +553,7 @@ fn scripted(statuses: &[Option<u16>]) -> (RawServer, Client) {
 }
 
 #[test]
-fn every_earlier_attempt_counts_when_an_error_says_what_may_have_been_processed() {
+fn may_have_been_processed_takes_every_earlier_attempt_into_account() {
     for (statuses, processed) in [
         ([Some(429), Some(429), Some(429)], false),
         ([Some(425), Some(429), Some(422)], false),
@@ -574,7 +574,7 @@ fn every_earlier_attempt_counts_when_an_error_says_what_may_have_been_processed(
 }
 
 #[test]
-fn a_delete_that_meets_404_is_done_only_if_some_earlier_attempt_may_have_done_it() {
+fn a_delete_that_gets_404_succeeds_only_if_an_earlier_attempt_may_have_deleted_the_job() {
     for (statuses, outcome) in [
         ([Some(429), Some(429), Some(404)], "not found"),
         ([Some(425), Some(429), Some(410)], "not found"),
@@ -590,7 +590,7 @@ fn a_delete_that_meets_404_is_done_only_if_some_earlier_attempt_may_have_done_it
 }
 
 #[test]
-fn a_job_that_is_answered_410_is_not_found() {
+fn a_job_with_status_410_is_not_found() {
     for method in [Rename, Cancel, Delete] {
         let error = method.call(&scripted(&[Some(410)]).1).unwrap_err();
         assert!(error.is_not_found(), "{method:?}: {error}");
@@ -604,7 +604,7 @@ fn a_job_that_is_answered_410_is_not_found() {
 }
 
 #[test]
-fn a_conflict_about_a_job_that_is_gone_is_not_found() {
+fn a_conflict_about_a_missing_job_is_not_found() {
     for reload in [404, 410] {
         let start = || {
             RawServer::start(move |_, request| match request.line.as_str() {
@@ -618,7 +618,7 @@ fn a_conflict_about_a_job_that_is_gone_is_not_found() {
     }
 }
 
-/// Answers the request to cancel with this status, and reloads with the job in this state.
+/// Starts a server that responds to a cancel with this status, and to a reload with the job in this state.
 fn refuses_to_cancel(status: u16, state: &'static str) -> RawServer {
     RawServer::start(move |_, request| {
         if request.line.starts_with("GET ") {
@@ -629,7 +629,7 @@ fn refuses_to_cancel(status: u16, state: &'static str) -> RawServer {
 }
 
 #[test]
-fn a_cancel_that_is_refused_because_the_job_has_finished_is_no_error() {
+fn a_cancel_that_is_refused_because_the_job_has_finished_is_not_an_error() {
     for status in [400, 409] {
         for state in ["done", "failed", "cancelled"] {
             let server = refuses_to_cancel(status, state);
@@ -663,11 +663,11 @@ fn a_cancel_whose_reload_fails_is_still_a_conflict() {
     assert_eq!(server.requests().len(), 2);
 }
 
-/// `delete_job_if_exists` sends what `delete_job` sends.
+/// `delete_job_if_exists` is left out because it sends the same request as `delete_job`.
 const WITH_BODY: [Method; 3] = [Rename, Cancel, Delete];
 
 #[test]
-fn a_page_for_people_in_place_of_a_response_is_an_error() {
+fn an_html_page_in_place_of_a_response_is_an_error() {
     for headers in [&[HTML][..], &[]] {
         for method in WITH_BODY {
             let (_server, reported) = single_attempt(method, answer(200, headers, GATEWAY_PAGE));
@@ -691,7 +691,7 @@ fn a_response_that_is_cut_short_leaves_the_change_uncertain() {
 }
 
 #[test]
-fn a_response_that_says_nothing_against_the_change_is_a_success() {
+fn a_response_that_does_not_deny_the_change_is_a_success() {
     for response in [
         raw("HTTP/1.1 204 No Content\r\n\r\n"),
         answer(200, &[], ""),
@@ -716,7 +716,7 @@ fn a_response_that_denies_the_change_is_an_error_that_quotes_it() {
     for (body, methods) in [
         (r#"{"success":false,"reason":"quota used up"}"#, &WITH_BODY[..]),
         (r#"{"ok":false,"error":"quota used up"}"#, &WITH_BODY),
-        // In the response to another change this says no more than that the job still exists.
+        // In the response to another change, this only says that the job still exists.
         (r#"{"deleted":false,"detail":"quota used up"}"#, &[Delete]),
     ] {
         for &method in methods {
@@ -729,14 +729,14 @@ fn a_response_that_denies_the_change_is_an_error_that_quotes_it() {
     }
 }
 
-/// The outcome of a rename to `name` that is answered with the job of another name.
+/// Returns the outcome of a rename to `name` whose response shows the name `answered`.
 fn rename_answered_with(name: &str, answered: &str) -> Result<(), Error> {
     let server = RawServer::script(vec![ok_json(&job("a").replace("null", &format!("{answered:?}")))]);
     server.client().rename_job("a", name)
 }
 
 #[test]
-fn a_rename_that_left_another_name_is_an_error() {
+fn a_rename_whose_response_has_another_name_is_an_error() {
     let error = rename_answered_with("water", "untitled").expect_err("the job has another name");
     assert!(error.to_string().contains("untitled"), "{error}");
     rename_answered_with("water", "Water").expect_err("the job has another name");
@@ -751,7 +751,7 @@ fn a_rename_may_trim_the_name() {
 }
 
 #[test]
-fn a_cancel_may_be_answered_with_the_job() {
+fn the_response_to_a_cancel_may_be_the_job() {
     for state in ["running", "cancelled", "done"] {
         let body = job("a").replace(r#""done""#, &format!("{state:?}"));
         let (_server, reported) = single_attempt(Cancel, ok_json(&body));
@@ -760,7 +760,7 @@ fn a_cancel_may_be_answered_with_the_job() {
 }
 
 #[test]
-fn a_delete_that_is_answered_with_the_job_is_checked() {
+fn a_delete_whose_response_is_the_job_is_verified() {
     let start = |deletes: bool| {
         RawServer::start(move |_, request| match request.line.starts_with("GET ") {
             true if deletes => answer(404, &[JSON], NOT_FOUND),
@@ -778,7 +778,7 @@ fn a_delete_that_is_answered_with_the_job_is_checked() {
 }
 
 #[test]
-fn a_submission_that_met_503_is_sent_once() {
+fn a_submission_is_not_retried_after_503() {
     for headers in [&[][..], &["retry-after: 0"], &["retry-after: 1"]] {
         for method in [Submit, SubmitBatch] {
             let server = RawServer::script(vec![answer(503, headers, ""), method.success()]);
@@ -792,7 +792,7 @@ fn a_submission_that_met_503_is_sent_once() {
 }
 
 #[test]
-fn a_submission_that_met_429_has_one_idempotency_key_for_all_attempts() {
+fn a_submission_that_is_retried_after_429_keeps_its_idempotency_key() {
     for method in [Submit, SubmitBatch] {
         let server = RawServer::start(move |n, _| match n % 3 {
             2 => method.success(),
@@ -822,7 +822,7 @@ fn idempotency_keys_differ_between_clients() {
     assert_ne!(requests[0].header("idempotency-key"), requests[1].header("idempotency-key"));
 }
 
-/// A server that knows the key would answer the second request with the jobs of the first.
+/// With the same key, a server could respond to the second request with the jobs of the first.
 #[test]
 fn each_request_of_a_long_batch_has_its_own_idempotency_key() {
     let server = RawServer::start(|_, request| {
@@ -865,7 +865,7 @@ fn only_submissions_carry_an_idempotency_key() {
 }
 
 #[test]
-fn nothing_is_gone_below_a_wrong_address() {
+fn no_job_is_reported_as_gone_at_a_wrong_base_url() {
     let server = RawServer::script(vec![answer(404, &[JSON], r#"{"detail":"Not Found"}"#)]);
     let client = server.client();
     for _ in 0..2 {
@@ -877,7 +877,7 @@ fn nothing_is_gone_below_a_wrong_address() {
 }
 
 #[test]
-fn nothing_is_gone_if_the_address_cannot_be_verified() {
+fn no_job_is_reported_as_gone_if_the_base_url_cannot_be_verified() {
     for (name, verification) in [
         ("401", answer(401, &[JSON], "{}")),
         ("403", answer(403, &[JSON], "{}")),
@@ -897,7 +897,7 @@ fn nothing_is_gone_if_the_address_cannot_be_verified() {
 }
 
 #[test]
-fn the_address_is_verified_once() {
+fn the_base_url_is_verified_once() {
     let server = RawServer::start(|_, request| match request.line.as_str() {
         "GET /api/v1/jobs?limit=1" => ok_json(&page(&["b"], true, Some("next"))),
         _ => answer(404, &[JSON], NOT_FOUND),
@@ -919,7 +919,7 @@ fn the_address_is_verified_once() {
 }
 
 #[test]
-fn an_address_that_has_answered_before_is_not_verified() {
+fn a_base_url_that_has_worked_before_is_not_verified() {
     let server = RawServer::start(|_, request| match request.line.as_str() {
         "GET /api/v1/jobs/b" => ok_json(&job("b")),
         _ => answer(404, &[JSON], NOT_FOUND),
@@ -930,7 +930,7 @@ fn an_address_that_has_answered_before_is_not_verified() {
     assert_eq!(server.lines(), ["GET /api/v1/jobs/b", "DELETE /api/v1/jobs/a", "GET /api/v1/jobs/a"]);
 }
 
-/// Answers each delete with a gateway's page, after the attempts in `before`, and each read like the service.
+/// Starts a server that responds to reads like the service, and to deletes with `before`, then the page of a gateway.
 fn gateway(headers: &'static [&'static str], before: Vec<Answer>) -> RawServer {
     let mut before = before.into_iter();
     RawServer::start(move |_, request| match request.line.as_str() {
@@ -1014,16 +1014,16 @@ fn an_identifier_with_stray_characters_is_refused_before_any_request() {
     assert_eq!(server.requests().len(), 0);
 }
 
-/// White space within an identifier is the service's business.
+/// The service decides whether an identifier may contain whitespace.
 #[test]
-fn an_identifier_with_a_space_within_is_sent() {
+fn an_identifier_with_an_inner_space_is_sent() {
     let server = RawServer::script(vec![answer(200, &[], "")]);
     server.client().cancel_job("a b").unwrap();
     assert_eq!(server.lines(), ["POST /api/v1/jobs/a%20b/cancel"]);
 }
 
 #[test]
-fn a_change_that_timed_out_behind_a_gateway_is_sent_once() {
+fn a_change_is_not_retried_after_a_gateway_timeout() {
     const PAGE: &str = "<html><head><title>504 Gateway Time-out</title></head></html>";
     for method in METHODS {
         let server = RawServer::script(vec![answer(504, &[HTML], PAGE), method.success()]);
@@ -1036,7 +1036,7 @@ fn a_change_that_timed_out_behind_a_gateway_is_sent_once() {
 }
 
 #[test]
-fn a_change_answered_with_an_error_or_with_another_job_is_an_error() {
+fn a_change_whose_response_is_an_error_or_another_job_is_an_error() {
     for (body, words) in [
         (r#"{"error":"not allowed"}"#, "does not confirm it"),
         (r#"{"error":{"code":7}}"#, "does not confirm it"),
@@ -1051,12 +1051,12 @@ fn a_change_answered_with_an_error_or_with_another_job_is_an_error() {
             assert!(error.to_string().contains(words), "{body}: {error}");
         }
     }
-    // A job that failed has an error of its own.
+    // A failed job may have an error of its own.
     let body = r#"{"job_id":"a","name":"new","error":"did not converge"}"#;
     let server = RawServer::script(vec![answer(200, &[JSON], body)]);
     server.client().rename_job("a", "new").unwrap();
     server.client().cancel_job("a").unwrap();
-    // A submission that names a job and denies it is not believed either.
+    // A response to a submission that names a job and also denies it is an error too.
     let server = RawServer::script(vec![answer(201, &[JSON], r#"{"job_id":"a","success":false}"#)]);
     let error = server.client().submit_job(&json!({"job_type": "opt"})).unwrap_err();
     assert!(error.to_string().contains("does not confirm it"), "{error}");
@@ -1078,10 +1078,10 @@ fn a_404_that_is_not_json_does_not_mean_that_a_job_is_gone() {
 }
 
 #[test]
-fn an_error_does_not_say_that_nothing_was_sent_if_an_earlier_attempt_was() {
+fn an_error_does_not_say_that_nothing_was_sent_after_an_earlier_attempt() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    // Reads one request and is gone.
+    // The server reads one request and then stops listening.
     let server = thread::spawn(move || {
         let stream = listener.accept().unwrap().0;
         read_message(&mut io::BufReader::new(&stream)).unwrap();
@@ -1096,7 +1096,7 @@ fn an_error_does_not_say_that_nothing_was_sent_if_an_earlier_attempt_was() {
 }
 
 #[test]
-fn an_identifier_that_is_refused_is_in_the_error() {
+fn an_error_names_the_identifier_that_was_refused() {
     assert_eq!(client_of_nobody().get_job(" a").unwrap_err().job_id().unwrap(), " a");
 }
 

@@ -1,5 +1,5 @@
-//! What goes over the wire is what `tests/contract/openapi.yaml` says: every request that these tests make, and every
-//! answer of the simulator in good weather.
+//! Compares the traffic of the tests with `tests/contract/openapi.yaml`: every request, and every response of the
+//! simulator, unless a test makes it deviate.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -17,28 +17,28 @@ use serde_json::{Value, json};
 
 use crate::support::{Message, RawServer, answer, lock, read_message};
 
-/// A simulator and, between it and its clients, a wire that is listened to. What does not fit the contract fails the
-/// test when this is dropped.
+/// A simulator whose traffic is recorded. When this is dropped, traffic that does not follow the contract fails the
+/// test.
 pub struct Service {
     simulator: Simulator,
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Arc<Recording>>>>,
-    bad_weather: AtomicBool,
+    allows_invalid_responses: AtomicBool,
 }
 
-/// A simulator and its client.
+/// Starts a simulator, and returns it with a client.
 pub fn start() -> (Service, Client) {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     (simulator, client)
 }
 
-/// The request lines that the simulator has received.
+/// Returns the request lines that the simulator has received.
 pub fn lines(simulator: &Simulator) -> Vec<String> {
     simulator.requests().iter().map(ToString::to_string).collect()
 }
 
-/// What was sent over one connection.
+/// The bytes that were sent over one connection.
 #[derive(Default)]
 struct Recording {
     requests: Mutex<Vec<u8>>,
@@ -56,9 +56,9 @@ impl Service {
             simulator,
             address,
             connections: Arc::clone(&connections),
-            bad_weather: AtomicBool::new(false),
+            allows_invalid_responses: AtomicBool::new(false),
         };
-        // Ends with the test's process.
+        // This thread ends with the process of the test.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let recording = Arc::new(Recording::default());
@@ -91,13 +91,13 @@ impl Service {
     }
 
     pub fn fail_times(&self, count: usize, fault: Fault) {
-        self.in_bad_weather();
+        self.allow_invalid_responses();
         self.simulator.fail_times(count, fault);
     }
 
-    /// From now on answers may be what the contract does not know.
-    pub fn in_bad_weather(&self) {
-        self.bad_weather.store(true, Ordering::Relaxed);
+    /// Allows responses that do not follow the contract from now on.
+    pub fn allow_invalid_responses(&self) {
+        self.allows_invalid_responses.store(true, Ordering::Relaxed);
     }
 }
 
@@ -119,7 +119,7 @@ impl Drop for Service {
             let (mut requests, mut answers) = (&requests[..], &answers[..]);
             while let Ok(Some(request)) = read_message(&mut requests) {
                 let answer = read_message(&mut answers).ok().flatten();
-                let answer = answer.filter(|_| !self.bad_weather.load(Ordering::Relaxed));
+                let answer = answer.filter(|_| !self.allows_invalid_responses.load(Ordering::Relaxed));
                 hold_to_contract(&request, answer.as_ref());
             }
         }
@@ -133,7 +133,7 @@ fn listen(mut from: TcpStream, mut to: TcpStream, recording: &Mutex<Vec<u8>>) {
         match from.read(&mut bytes) {
             Ok(0) => break,
             Ok(count) => {
-                // Before it is sent on: whoever has an answer can be sure that it was recorded.
+                // Bytes are recorded before they are forwarded, so a response that has arrived is in the recording.
                 lock(recording).extend_from_slice(&bytes[..count]);
                 if to.write_all(&bytes[..count]).is_err() {
                     break;
@@ -154,7 +154,7 @@ impl Drop for RawServer {
     }
 }
 
-/// Panics where the exchange is not in the contract.
+/// Panics if the exchange does not follow the contract.
 fn hold_to_contract(request: &Message, answer: Option<&Message>) {
     if let Err(difference) = CONTRACT.check(request, answer) {
         let answer = answer.map(|answer| format!(" -> {}", answer.line)).unwrap_or_default();
@@ -169,7 +169,7 @@ static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
 
 struct Contract {
     document: Value,
-    /// By the place of their schema: to make one takes longer than all that is then asked of it.
+    /// Validators by the pointer to their schema. They are kept because building one takes long.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
@@ -179,13 +179,13 @@ impl Contract {
     fn check(&self, request: &Message, answer: Option<&Message>) -> Check {
         let (method, target) = request.line.split_once(' ').ok_or("no method")?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // The client adds a slash if the server redirects to it.
+        // The client adds a trailing slash if the server redirects to it.
         let path = path.strip_suffix('/').unwrap_or(path);
-        let at = self.operation(&method.to_lowercase(), path).ok_or("no such call")?;
+        let at = self.operation(&method.to_lowercase(), path).ok_or("unknown operation")?;
         let status = answer.map(|answer| answer.line.split(' ').nth(1).unwrap_or_default());
 
         let is_public = self.at(&format!("{at}/security")).is_some_and(|security| *security == json!([]));
-        // A key that is refused may be of any kind.
+        // If the server refuses the key, the request may have carried none.
         let has_key =
             request.header("authorization").starts_with("Bearer ") || !request.header("x-api-key").is_empty();
         if !is_public && status != Some("401") && !has_key {
@@ -193,27 +193,27 @@ impl Contract {
         }
         self.check_query(&at, query)?;
         match self.at(&format!("{at}/requestBody")) {
-            // What the server judges may be wrong, if it says so.
+            // A request that the server rejects as invalid need not follow the contract.
             Some(_) if status == Some("422") => {}
             _ => self.check_body(&format!("{at}/requestBody"), request)?,
         }
         match (answer, status) {
             (Some(answer), Some(status)) => {
                 let at = format!("{at}/responses/{status}");
-                self.at(&at).ok_or("no such status")?;
+                self.at(&at).ok_or("unknown status")?;
                 self.check_body(&self.followed(at), answer)
             }
             _ => Ok(()),
         }
     }
 
-    /// Where the call is described: the one with the most in common, as in `/jobs/batch` and `/jobs/{job_id}`.
+    /// Returns the pointer to the operation. `/jobs/batch` is preferred to `/jobs/{job_id}`, as the more exact match.
     fn operation(&self, method: &str, path: &str) -> Option<String> {
         let path: Vec<&str> = path.split('/').collect();
         let templates =
             self.document["paths"].as_object()?.iter().filter(|(_, item)| item.get(method).is_some());
         let matching = templates.filter_map(|(template, _)| {
-            // The interface may stand elsewhere.
+            // A test may have configured another API URL.
             let known: Vec<&str> = template.trim_start_matches("/api/v1").split('/').skip(1).collect();
             let given = &path[path.len().checked_sub(known.len())?..];
             let fits = |(known, given): (&&str, &&str)| {
@@ -234,7 +234,7 @@ impl Contract {
                 .and_then(|known| {
                     known.iter().position(|known| known["name"] == name && known["in"] == "query")
                 })
-                .ok_or_else(|| format!("no such parameter: {name}"))?;
+                .ok_or_else(|| format!("unknown parameter: {name}"))?;
             let value = percent_decode_str(value).decode_utf8().map_err(|error| error.to_string())?;
             let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
             self.check_value(&format!("{operation}/parameters/{index}/schema"), &value)?;
@@ -245,11 +245,11 @@ impl Contract {
     fn check_body(&self, at: &str, message: &Message) -> Check {
         let Some(content) = self.at(&format!("{at}/content")).and_then(Value::as_object) else {
             let is_empty = message.body.is_empty();
-            return if is_empty { Ok(()) } else { Err("a body where none belongs".to_owned()) };
+            return if is_empty { Ok(()) } else { Err("unexpected body".to_owned()) };
         };
         let kind = message.header("content-type").split(';').next().unwrap_or_default();
         if !content.contains_key(kind) {
-            return Err(format!("no such content type: {kind:?}"));
+            return Err(format!("unknown content type: {kind:?}"));
         }
         if kind != "application/json" {
             return Ok(());
@@ -268,7 +268,7 @@ impl Contract {
         if let Some(validator) = lock(&self.validators).get(at) {
             return Ok(Arc::clone(validator));
         }
-        // The whole file with one more key, so that the references in it stay good.
+        // The schema is the whole file with a `$ref`, so that its references still resolve.
         let mut schema = self.document.clone();
         schema["$ref"] = json!(format!("#{}", at.replace('{', "%7B").replace('}', "%7D")));
         let validator = Arc::new(jsonschema::draft202012::new(&schema).map_err(|error| error.to_string())?);
@@ -280,7 +280,7 @@ impl Contract {
         self.document.pointer(pointer)
     }
 
-    /// Where the reference leads that stands there, if one does.
+    /// Follows the reference at this place, if there is one.
     fn followed(&self, at: String) -> String {
         let reference = self.at(&at).and_then(|value| value["$ref"].as_str());
         reference.map_or(at.clone(), |reference| reference.trim_start_matches('#').to_owned())
@@ -294,39 +294,39 @@ fn message(line: &str, body: &str) -> Message {
 
 #[track_caller]
 fn differs(request: &Message, answer: Option<&Message>, how: &str) {
-    let difference = CONTRACT.check(request, answer).expect_err("a planted difference is found");
+    let difference = CONTRACT.check(request, answer).expect_err("a deliberate difference is detected");
     assert!(difference.contains(how), "{difference}");
 }
 
 #[test]
-fn a_request_that_is_not_in_the_contract_is_found() {
+fn a_request_that_is_not_in_the_contract_is_detected() {
     let rename = |body| message("PATCH /api/v1/jobs/a", body);
     assert_eq!(CONTRACT.check(&rename(r#"{"name": "water"}"#), None), Ok(()));
     differs(&rename(r#"{"new_name": "water"}"#), None, r#""name" is a required property"#);
     differs(&rename(r#"{"name": ""}"#), None, "does not match");
-    differs(&message("PUT /api/v1/jobs/a", ""), None, "no such call");
-    differs(&message("GET /api/v1/job/a/b", ""), None, "no such call");
-    differs(&message("GET /api/v1/jobs?page=2", ""), None, "no such parameter: page");
+    differs(&message("PUT /api/v1/jobs/a", ""), None, "unknown operation");
+    differs(&message("GET /api/v1/job/a/b", ""), None, "unknown operation");
+    differs(&message("GET /api/v1/jobs?page=2", ""), None, "unknown parameter: page");
     differs(&message("GET /api/v1/jobs?limit=0", ""), None, "less than the minimum of 1");
     differs(&message("GET /api/v1/jobs?limit=all", ""), None, r#"not of type "integer""#);
-    differs(&message("GET /api/v1/jobs/a", "{}"), None, "a body where none belongs");
+    differs(&message("GET /api/v1/jobs/a", "{}"), None, "unexpected body");
     differs(&message("POST /api/v1/jobs/batch", r#"{"payloads": []}"#), None, r#""jobs" is a required"#);
     let keyless = Message { headers: Vec::new(), ..message("GET /api/v1/jobs", "") };
     differs(&keyless, None, "no key");
     let of_no_type =
         Message { headers: vec!["authorization: Bearer key".to_owned()], ..rename(r#"{"name": "water"}"#) };
-    differs(&of_no_type, None, "no such content type");
+    differs(&of_no_type, None, "unknown content type");
 }
 
 #[test]
-fn an_answer_that_is_not_in_the_contract_is_found() {
+fn a_response_that_is_not_in_the_contract_is_detected() {
     let get = message("GET /api/v1/jobs/a", "");
     let job = r#"{"job_id": "a", "state": "done", "job_type": "opt", "created_at": 1}"#;
     let found = |line: &str, body: &str| CONTRACT.check(&get, Some(&message(line, body)));
     assert_eq!(found("HTTP/1.1 200 OK", job), Ok(()));
     assert_eq!(found("HTTP/1.1 404 Not Found", r#"{"detail": "Job not found"}"#), Ok(()));
     let planted = |line: &str, body: &str, how: &str| differs(&get, Some(&message(line, body)), how);
-    planted("HTTP/1.1 202 Accepted", job, "no such status");
+    planted("HTTP/1.1 202 Accepted", job, "unknown status");
     planted("HTTP/1.1 200 OK", &job.replace("job_id", "id"), r#""job_id" is a required property"#);
     planted("HTTP/1.1 200 OK", &job.replace("done", "finished"), r#""finished" is not one of"#);
     planted("HTTP/1.1 404 Not Found", "{}", "not valid under any of the schemas");
@@ -334,11 +334,11 @@ fn an_answer_that_is_not_in_the_contract_is_found() {
     let endless = message("HTTP/1.1 200 OK", r#"{"jobs": [], "has_more": true}"#);
     differs(&list, Some(&endless), r#""next_cursor" is a required property"#);
     let deleted = message("HTTP/1.1 204 No Content", "gone");
-    differs(&message("DELETE /api/v1/jobs/a", ""), Some(&deleted), "a body where none belongs");
+    differs(&message("DELETE /api/v1/jobs/a", ""), Some(&deleted), "unexpected body");
 }
 
 #[test]
-fn what_goes_over_the_wire_is_listened_to() {
+fn traffic_is_compared_with_the_contract() {
     let differs = |visit: fn(&Service)| {
         let service = Service::start();
         visit(&service);
@@ -352,9 +352,8 @@ fn what_goes_over_the_wire_is_listened_to() {
     }));
 }
 
-/// Every answer that the file shows as an example is read by the client.
 #[test]
-fn every_example_of_the_contract_is_read() {
+fn the_client_reads_every_example_of_the_contract() {
     let mut read = 0;
     for (path, item) in CONTRACT.document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -388,7 +387,7 @@ fn reads(operation: &str, status: u16, example: &Value) {
             client.submit_job(&payload).map(|job| json!({"job_id": job.id(), "state": job.state()}))
         }
         "submitBatch" => client.submit_batch([&payload, &payload]).map(|answer| json!(answer)),
-        other => panic!("no verb for {other}"),
+        other => panic!("no method for {other}"),
     };
     match read {
         Ok(read) => assert_eq!((status / 100, &read), (2, example), "{operation} {status}"),

@@ -1,4 +1,4 @@
-//! Control over calls: stops, views, calls on many jobs, pauses that are shared, and the retries that a client may spend.
+//! Tests stop tokens, views of a client, calls on many jobs, shared pauses, the retry budget, and jitter.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read as _, Write};
@@ -59,7 +59,7 @@ impl Counter {
     }
 }
 
-/// What a call does, which decides what a stop of it says.
+/// The kind of a call, which decides what the error after a stop says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Read,
@@ -93,8 +93,8 @@ fn assert_stopped(what: &str, kind: Kind, error: &Error, is_in_flight: bool) {
     assert_eq!(error.may_have_been_submitted(), is_in_flight && kind == Submission, "{what}: {error}");
 }
 
-/// Calls, stops the token a moment after `is_under_way`, and returns the outcome and the time from the stop to the
-/// return.
+/// Makes the call and stops the token a moment after `is_under_way`. Returns the outcome, and the time from the stop to
+/// the return of the call.
 fn stop_during<T: Send>(
     stop: &StopToken,
     is_under_way: impl FnMut() -> bool,
@@ -104,7 +104,7 @@ fn stop_during<T: Send>(
     thread::scope(|scope| {
         let call = scope.spawn(|| (call(), Instant::now()));
         until(is_under_way);
-        // What the call does next cannot be seen from outside. A stop that comes too early is served all the same.
+        // What the call does next cannot be observed. A stop that comes too early must work as well.
         thread::sleep(moment);
         let stopped = Instant::now();
         stop.stop();
@@ -113,10 +113,10 @@ fn stop_during<T: Send>(
     })
 }
 
-/// Stops a few times at different moments of the polling interval.
+/// Stops the call several times, at different moments of the polling interval.
 ///
-/// The bound is 100 ms. It holds for what the call does, but not for a machine that has no time for the thread. One
-/// of a dozen tries has to keep it, and every try has to return soon, which nothing but a stop would bring about.
+/// A stop should take at most 100 ms, but a busy machine may delay the thread. Therefore one of a dozen tries has to
+/// meet this bound, and every try has to return within 5 seconds, which only a stop can cause.
 #[track_caller]
 fn assert_prompt(what: &str, mut try_once: impl FnMut(Duration) -> Duration) {
     let mut took = Vec::new();
@@ -130,24 +130,24 @@ fn assert_prompt(what: &str, mut try_once: impl FnMut(Duration) -> Duration) {
     panic!("{what}: {took:?}");
 }
 
-/// Makes each call on a server that has received it and holds it up, and stops it. `received` counts the requests that
-/// the server has received, or whose beginning it has.
+/// Stops each call after a server has received it and while the server delays the response. `received` counts the
+/// requests that the server has received at least in part.
 fn assert_calls_stop(received: impl Fn() -> usize, builder: impl Fn() -> ClientBuilder) {
     for call in CALLS {
         assert_call_stops(call, true, |_| received(), &builder);
     }
 }
 
-/// Makes each call on a server to which no connection comes about, and stops it.
+/// Stops each call while no connection to the server can be made.
 fn assert_calls_stop_unsent(builder: impl Fn() -> ClientBuilder) {
     for call in CALLS {
-        // Without `dns-cache` only a body shows whether they were sent.
+        // Without `dns-cache`, nothing shows whether a request without a body was sent.
         let is_in_doubt = cfg!(not(feature = "dns-cache")) && call.1 == Change && call.0 != "rename";
         assert_call_stops(call, is_in_doubt, Counter::get, &builder);
     }
 }
 
-/// `progress` has grown once the call is under way. It is shown the number of attempts.
+/// Stops a call once `progress`, which gets the counter of attempts, returns a larger number than before.
 fn assert_call_stops(
     (what, kind, call): (&str, Kind, Call),
     is_in_flight: bool,
@@ -167,15 +167,15 @@ fn assert_call_stops(
     });
 }
 
-// Stops: each way in which a server can hold a call up.
+// Stops: each way in which a server can delay a call.
 
-/// A server that reads each request and then does this.
+/// Starts a server that reads each request and then does this.
 fn doing(steps: Vec<Step>) -> RawServer {
     RawServer::start(move |_, _| steps.clone())
 }
 
 #[test]
-fn a_call_that_meets_silence_can_be_stopped() {
+fn a_call_to_a_silent_server_can_be_stopped() {
     let server = doing(vec![Step::Silence]);
     assert_calls_stop(|| server.lines().len(), || server.client_builder());
 }
@@ -206,7 +206,7 @@ fn a_call_whose_error_body_trickles_can_be_stopped() {
     assert_calls_stop(|| server.lines().len(), || server.client_builder());
 }
 
-/// A proxy is not dropped because it would compare the request for a tunnel with the service's contract.
+/// Starts a proxy that is not dropped, because it would then check the request for a tunnel against the contract.
 fn proxy(step: Step) -> ManuallyDrop<RawServer> {
     ManuallyDrop::new(doing(vec![step]))
 }
@@ -220,7 +220,7 @@ fn through(proxy: &RawServer) -> ClientBuilder {
 }
 
 #[test]
-fn a_call_whose_proxy_makes_no_tunnel_can_be_stopped_and_was_not_sent() {
+fn a_call_whose_proxy_opens_no_tunnel_can_be_stopped_and_was_not_sent() {
     let silent = proxy(Step::Silence);
     assert_calls_stop_unsent(|| through(&silent));
     let head = format!("HTTP/1.1 200 OK\r\nx-padding: {}", "x".repeat(1000));
@@ -228,10 +228,10 @@ fn a_call_whose_proxy_makes_no_tunnel_can_be_stopped_and_was_not_sent() {
     assert_calls_stop_unsent(|| through(&trickling));
 }
 
-/// The listener of a TCP server that accepts and does nothing else.
+/// Returns a listener whose connections are accepted but never served.
 #[cfg(feature = "rustls")]
 fn deaf_listener() -> TcpListener {
-    // The system accepts for it.
+    // The operating system completes the TCP handshake.
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
@@ -252,8 +252,8 @@ mod tls {
 
     use super::*;
 
-    /// A server that reads the head of each request, sends this, and then one byte at a time. Returns its URL and
-    /// certificate.
+    /// Starts a server that reads the head of each request, sends `head`, and then one byte at a time. Returns its URL
+    /// and certificate.
     fn server(head: &'static str, trickle: usize, received: &Counter) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let certificate =
@@ -274,7 +274,7 @@ mod tls {
             for stream in listener.incoming().flatten() {
                 let received = received.clone();
                 let connection = ServerConnection::new(config.clone()).unwrap();
-                // The client may go at any time.
+                // The client may close the connection at any time.
                 thread::spawn(move || {
                     drop(serve(StreamOwned::new(connection, stream), head, trickle, &received))
                 });
@@ -301,7 +301,7 @@ mod tls {
     }
 
     #[test]
-    fn a_call_over_tls_that_meets_silence_or_a_trickle_can_be_stopped() {
+    fn a_call_over_tls_to_a_silent_or_slow_server_can_be_stopped() {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2000\r\n\r\n";
         for (head, trickle) in [("", 0), (head, 2000)] {
             let received = Counter::default();
@@ -317,7 +317,7 @@ mod tls {
     }
 }
 
-/// What depends on how Linux treats sockets, and on its list of threads.
+/// Tests that depend on how Linux treats sockets, and on its list of threads.
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
@@ -327,7 +327,7 @@ mod linux {
     use super::*;
     use crate::support::in_own_process;
 
-    /// A listener with a small buffer, so that what the server does not read stays with the client.
+    /// Returns a listener with a small buffer, so that what the server does not read stays with the client.
     fn listener(backlog: i32) -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(2304).unwrap();
@@ -338,7 +338,7 @@ mod linux {
         (socket, address)
     }
 
-    /// Does not respond to further connections: its queue is full, and Linux drops what does not fit.
+    /// An address that does not respond: its queue of connections is full, so Linux drops further ones.
     struct BlackHole {
         address: SocketAddr,
         _listener: Socket,
@@ -381,7 +381,7 @@ mod linux {
                 if stream.read(&mut [0]).is_ok_and(|count| count > 0) {
                     counter.add();
                 }
-                // Left open, and not read any further.
+                // The connection stays open, but nothing more is read.
                 connections.push(stream);
             }
         });
@@ -389,7 +389,7 @@ mod linux {
         assert_call_stops(("submit batch", Submission, submit), true, |_| received.get(), &builder);
     }
 
-    /// The threads of this process with a name that begins like this. Linux cuts names to 15 bytes.
+    /// Counts the threads of this process with this name. Linux cuts names to 15 bytes.
     fn threads(name: &str) -> usize {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
         let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
@@ -414,7 +414,7 @@ mod linux {
                     let view = client.with_stop(&stop);
                     stop_during(&stop, || attempts.get() > before, millis(1), || view.get_job("a")).0
                 };
-                // Faster than they end: at most 64 are left behind.
+                // The calls are stopped faster than their threads end. At most 64 threads are left behind.
                 let most = (0..80).map(|n| (call(n).unwrap_err(), threads(ATTEMPT_THREAD)));
                 let (errors, counts): (Vec<Error>, Vec<usize>) = most.unzip();
                 assert!(errors.iter().all(|error| !error.may_have_been_processed()));
@@ -455,18 +455,18 @@ mod linux {
     }
 
     #[test]
-    fn the_threads_of_a_bulk_end_with_their_requests() {
+    fn the_threads_of_a_bulk_call_end_with_their_requests() {
         let output =
-            in_own_process("control::linux::the_threads_of_a_bulk_end_with_their_requests", &[], || {
+            in_own_process("control::linux::the_threads_of_a_bulk_call_end_with_their_requests", &[], || {
                 let server = Desk::start(|line, desk| desk.is_closed && !line.ends_with("/j0"));
                 server.close();
                 let mut bulk = server.client().delete_jobs(numbered(50)).parallel(3);
-                assert_eq!(threads("atomiverse-bulk"), 0, "lazy");
+                assert_eq!(threads("atomiverse-bulk"), 0, "no thread is started before the first `next`");
                 assert!(bulk.next().unwrap().1.unwrap());
                 until(|| lock(&server.state).at_once == 3);
                 assert_eq!(threads("atomiverse-bulk"), 3);
                 drop(bulk);
-                assert_eq!(lock(&server.state).lines.len(), 4, "one that was handed out, and three");
+                assert_eq!(lock(&server.state).lines.len(), 4, "one outcome and three open requests");
                 server.open();
                 until(|| threads("atomiverse-bulk") == 0);
                 assert_eq!(lock(&server.state).lines.len(), 4, "none was sent after the drop");
@@ -505,7 +505,7 @@ fn a_pause_before_a_retry_can_be_stopped() {
             let client = builder.retry_pause(HOUR, HOUR).build().unwrap().with_stop(&stop);
             let (outcome, took) = stop_during(&stop, || pauses.get() > 0, moment, || call(&client));
             let error = outcome.unwrap_err();
-            // The first attempt met 503, after which a change may have been made.
+            // After the 503 to the first attempt, a change may have been made.
             assert_stopped(what, kind, &error, true);
             assert_eq!((error.attempts(), server.lines().len()), (1, 1), "{what}");
             took
@@ -514,7 +514,7 @@ fn a_pause_before_a_retry_can_be_stopped() {
 }
 
 #[test]
-fn a_pause_that_the_server_asked_for_can_be_stopped() {
+fn a_retry_after_pause_can_be_stopped() {
     assert_prompt("its own", |moment| {
         let server = RawServer::script(vec![answer(429, &["Retry-After: 20"], "")]);
         let (stop, pauses) = (StopToken::new(), Counter::default());
@@ -541,12 +541,12 @@ fn job_in(state: &str, id: &str) -> String {
     job(id).replace(r#""state":"done""#, &format!(r#""state":"{state}""#))
 }
 
-/// The part of a path that names the job.
+/// Returns the job id in the path of a request.
 fn id_of(request: &Message) -> &str {
     request.line.trim_end_matches("/cancel").rsplit('/').next().unwrap()
 }
 
-/// Responds to each look-up with a job in this state and to each cancellation with 202.
+/// Starts a server that responds to each load with a job in this state, and to each cancel with 202.
 fn serving_jobs_in(state: &'static str) -> RawServer {
     RawServer::start(move |_, request| match request.line.split(' ').next() {
         Some("POST") => answer(202, &[], ""),
@@ -556,7 +556,7 @@ fn serving_jobs_in(state: &'static str) -> RawServer {
 }
 
 #[test]
-fn a_pause_of_a_wait_can_be_stopped() {
+fn the_pause_between_two_polls_can_be_stopped() {
     let hourly = WaitOptions::new().timeout(10 * HOUR).min_interval(HOUR).max_interval(HOUR);
     assert_prompt("wait", |moment| {
         let server = serving_jobs_in("running");
@@ -575,7 +575,7 @@ fn a_pause_of_a_wait_can_be_stopped() {
 }
 
 #[test]
-fn a_poll_of_a_wait_can_be_stopped() {
+fn a_poll_can_be_stopped() {
     let server =
         RawServer::start(|n, _| if n == 0 { json(&job_in("pending", "a")) } else { vec![Step::Silence] });
     let stop = StopToken::new();
@@ -639,7 +639,7 @@ fn cancelling_at_the_end_of_a_wait_can_be_stopped() {
         let clock = simulator.clone();
         let server = RawServer::start(move |_, request| match request.line.split(' ').next() {
             Some("POST") => {
-                // Until here the pauses cost nothing.
+                // Up to here, pauses took only simulated time.
                 clock.run_in_real_time();
                 vec![Step::Silence]
             }
@@ -658,7 +658,7 @@ fn cancelling_at_the_end_of_a_wait_can_be_stopped() {
         let named: HashSet<&str> = errors.iter().map(|error| error.job_id().unwrap().as_str()).collect();
         assert_eq!((errors.len(), named.len()), (8, 8));
         assert!(errors.iter().all(|error| error.is_stopped() && error.is_timeout()), "{errors:?}");
-        // Of those that were in flight it is not known, and the others were not sent.
+        // Four requests were in flight and may have been processed. The others were not sent.
         assert!(errors.iter().all(|error| error.cancellation_accepted() == Some(false)));
         let unknown = errors.iter().filter(|error| error.may_have_been_processed()).count();
         assert_eq!((unknown, cancels()), (4, 4));
@@ -667,7 +667,7 @@ fn cancelling_at_the_end_of_a_wait_can_be_stopped() {
 }
 
 #[test]
-fn a_change_that_was_refused_and_is_stopped_then_was_not_made() {
+fn a_change_that_is_stopped_after_it_was_refused_was_not_made() {
     let calls: [(&str, u16, Call); 5] = [
         ("cancel", 409, |client| client.cancel_job("a")),
         ("cancel", 404, |client| client.cancel_job("a")),
@@ -677,7 +677,7 @@ fn a_change_that_was_refused_and_is_stopped_then_was_not_made() {
     ];
     for (what, status, call) in calls {
         let refusal = answer(status, &["content-type: application/json"], r#"{"detail":"refused"}"#);
-        // What became of the job is asked for, and the server is silent.
+        // The server is silent when the client loads the job to see its state.
         let server = RawServer::script(vec![refusal, vec![Step::Silence]]);
         let stop = StopToken::new();
         let client = server.client().with_stop(&stop);
@@ -685,7 +685,7 @@ fn a_change_that_was_refused_and_is_stopped_then_was_not_made() {
         let (outcome, took) = stop_during(&stop, is_under_way, millis(0), || call(&client));
         let error = outcome.unwrap_err();
         assert_stopped(what, Change, &error, false);
-        assert!(!error.is_not_found(), "it is not known: {error}");
+        assert!(!error.is_not_found(), "the job may still exist: {error}");
         assert_eq!(error.status(), Some(status), "{error}");
         assert!(error.to_string().contains("refused"), "{error}");
         assert!(took < secs(5), "{what}: {took:?}");
@@ -732,7 +732,7 @@ fn a_stopped_cancel_and_wait_says_whether_the_cancellation_was_accepted() {
 }
 
 #[test]
-fn a_bulk_in_progress_can_be_stopped() {
+fn a_bulk_call_in_progress_can_be_stopped() {
     for parallel in [1, 4, 1000] {
         assert_prompt(&format!("parallel({parallel})"), |moment| {
             let server = doing(vec![Step::Silence]);
@@ -777,7 +777,7 @@ fn a_prefetch_in_progress_can_be_stopped() {
     });
 }
 
-/// The response to a batch of this many payloads, all of them submitted.
+/// Returns the response to a batch of this many payloads, all of which were submitted.
 fn batch_response(count: usize) -> Answer {
     let entries: Vec<String> = (0..count)
         .map(|n| format!(r#"{{"job_id":"j{n}","state":"pending","status":"submitted"}}"#))
@@ -807,7 +807,7 @@ fn a_stopped_batch_says_which_payloads_were_submitted() {
 }
 
 #[test]
-fn a_batch_that_is_stopped_between_two_requests_has_sent_the_first_only() {
+fn a_batch_that_is_stopped_between_two_requests_has_sent_only_the_first() {
     let stop = StopToken::new();
     let server = {
         let stop = stop.clone();
@@ -819,7 +819,7 @@ fn a_batch_that_is_stopped_between_two_requests_has_sent_the_first_only() {
     let error = server.client().with_stop(&stop).submit_batch(vec![payload(); 1500]).unwrap_err();
     assert!(error.is_stopped(), "{error}");
     let partial = error.partial_batch().unwrap();
-    // The response may have been read although the stop came first.
+    // The response may have been read although the token was stopped before.
     let is_first_known = partial.answered == (0..1000);
     assert!(is_first_known || partial.answered.is_empty(), "{error}");
     assert_eq!(error.may_have_been_submitted(), !is_first_known, "{error}");
@@ -850,7 +850,7 @@ fn one_token_stops_the_calls_of_many_threads_and_clients() {
             assert_stopped("many", kind, &error, true);
             assert!(returned - stopped < secs(1), "{:?}", returned - stopped);
         }
-        assert!(unwatched.join().unwrap().is_timeout(), "it does not watch the token");
+        assert!(unwatched.join().unwrap().is_timeout(), "a client without the token is not stopped");
     });
 }
 
@@ -886,7 +886,7 @@ fn a_call_on_a_stopped_token_sends_nothing() {
 }
 
 #[test]
-fn an_observer_sees_the_attempt_that_was_stopped() {
+fn on_attempt_sees_the_attempt_that_was_stopped() {
     let server = doing(vec![Step::Silence]);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
@@ -906,10 +906,10 @@ fn an_observer_sees_the_attempt_that_was_stopped() {
 }
 
 #[test]
-fn a_stopped_call_leaves_the_pool_in_step() {
+fn later_calls_do_not_get_the_response_of_a_stopped_call() {
     let stop = StopToken::new();
     let token = stop.clone();
-    // The response to the second request comes too late. It must not be taken for that to the third.
+    // The response to the second request arrives after the stop, and must not be taken for that to the third.
     let server = RawServer::start(move |n, request| {
         let response = json(&job(id_of(request)));
         if n != 1 {
@@ -923,7 +923,7 @@ fn a_stopped_call_leaves_the_pool_in_step() {
     client.get_job("warm-up").unwrap();
     let view = client.with_stop(&stop);
     let (outcome, _) = stop_during(&stop, || server.lines().len() == 2, millis(1), || view.get_job("a"));
-    // A thread that gets no time may still find its response.
+    // On a busy machine the call may still receive its response.
     assert!(outcome.map_or_else(|error| error.is_stopped(), |job| job.job_id.as_str() == "a"));
     for id in ["b", "c", "d"] {
         assert_eq!(client.get_job(id).unwrap().job_id.as_str(), id);
@@ -931,7 +931,7 @@ fn a_stopped_call_leaves_the_pool_in_step() {
 }
 
 #[test]
-fn a_response_that_has_come_is_returned_although_the_token_is_stopped() {
+fn a_response_that_has_arrived_is_returned_even_if_the_token_is_stopped() {
     let stop = StopToken::new();
     let hook = stop.clone();
     let server = RawServer::script(vec![json(&job("a"))]);
@@ -940,7 +940,7 @@ fn a_response_that_has_come_is_returned_although_the_token_is_stopped() {
 }
 
 #[test]
-fn a_later_token_replaces_an_earlier_one_and_the_client_watches_none() {
+fn a_later_token_replaces_an_earlier_one_and_the_original_client_has_none() {
     let (simulator, client) = start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     let (first, second) = (StopToken::new(), StopToken::default());
@@ -975,7 +975,7 @@ fn all_views_use_one_connection_pool() {
 }
 
 #[test]
-fn with_timeout_bounds_the_calls_of_the_view_alone() {
+fn with_timeout_bounds_only_the_calls_of_the_view() {
     let server = RawServer::script(vec![json(&job("a")), vec![Step::Silence], json(&job("a"))]);
     let client = server.client_builder().max_retries(0).build().unwrap();
     client.with_timeout(Duration::MAX).get_job("a").unwrap();
@@ -1019,17 +1019,17 @@ fn a_view_of_a_view_keeps_the_other_settings() {
     let stopped = client.with_stop(&stop).with_timeout(secs(20)).with_max_retries(1);
     stop.stop();
     assert!(stopped.with_api_key("other").unwrap().get_job("a").unwrap_err().is_stopped());
-    assert_eq!(attempts(&client), 3, "the client is as it was");
+    assert_eq!(attempts(&client), 3, "the original client is unchanged");
 }
 
-/// The keys of the requests so far.
+/// Returns the keys of the requests so far.
 fn keys(server: &RawServer) -> Vec<String> {
     let requests = server.requests();
     requests.iter().map(|request| request.header("authorization").replace("Bearer ", "")).collect()
 }
 
 #[test]
-fn set_api_key_reaches_clones_and_other_views_but_no_view_with_its_own_key() {
+fn set_api_key_affects_clones_and_views_except_those_with_their_own_key() {
     let server = RawServer::script(vec![json(&job("a"))]);
     let client = server.client();
     let (clone, patient) = (client.clone(), client.with_timeout(secs(20)));
@@ -1092,7 +1092,7 @@ fn a_retry_uses_the_new_key() {
 }
 
 #[test]
-fn a_key_that_cannot_be_one_is_refused_and_the_old_one_kept() {
+fn an_invalid_key_is_refused_and_the_old_one_kept() {
     let server = RawServer::script(vec![json(&job("a"))]);
     let client = server.client();
     for key in
@@ -1130,7 +1130,7 @@ fn no_error_shows_a_key_that_was_set_later() {
 // Cancelling and waiting, cancelling and deleting.
 
 #[test]
-fn cancel_and_wait_returns_the_state_that_was_reached() {
+fn cancel_and_wait_returns_the_terminal_state() {
     let (simulator, client) = start();
     let endless = simulator.add_job(SimulatedJob::new("opt").running_for(HOUR * 1000));
     let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
@@ -1162,7 +1162,10 @@ fn the_timeout_of_the_options_bounds_cancelling_and_waiting_together() {
     assert_eq!(error.cancellation_accepted(), Some(true));
     assert!(error.to_string().contains("accepted the request to cancel it"), "{error}");
     assert!(client.cancel_and_delete("a", &options).unwrap_err().is_timeout());
-    assert!(!server.lines().iter().any(|line| line.starts_with("DELETE ")), "it has not ended");
+    assert!(
+        !server.lines().iter().any(|line| line.starts_with("DELETE ")),
+        "a job that has not ended is not deleted"
+    );
     let hung = doing(vec![Step::Silence]);
     let options = options.timeout(millis(100));
     let started = Instant::now();
@@ -1179,7 +1182,7 @@ fn cancel_and_delete_leaves_no_job() {
     let options = WaitOptions::new();
     for id in [&endless, &done] {
         assert!(client.cancel_and_delete(id, &options).unwrap());
-        assert!(!client.cancel_and_delete(id, &options).unwrap(), "gone");
+        assert!(!client.cancel_and_delete(id, &options).unwrap(), "the job no longer exists");
     }
     let mut job = client.job(simulator.add_job(SimulatedJob::new("opt"))).unwrap();
     assert_eq!(job.cancel_and_wait(&options).unwrap().state, JobState::Cancelled);
@@ -1189,14 +1192,14 @@ fn cancel_and_delete_leaves_no_job() {
 }
 
 #[test]
-fn nothing_is_gone_if_the_address_may_be_wrong() {
+fn cancel_and_delete_reports_no_missing_job_if_the_base_url_may_be_wrong() {
     let server = RawServer::script(vec![answer(404, &["content-type: application/json"], "{}")]);
     let error = server.client().cancel_and_delete("a", &WaitOptions::new()).unwrap_err();
     assert!(!error.is_not_found() && error.status() == Some(404), "{error}");
 }
 
 #[test]
-fn a_handle_knows_the_state_that_it_has_seen() {
+fn a_handle_keeps_the_last_state_that_it_has_loaded() {
     let (simulator, client) = start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     let mut job = client.job(&id).unwrap();
@@ -1209,14 +1212,14 @@ fn a_handle_knows_the_state_that_it_has_seen() {
     assert_eq!(job.state(), Some(&JobState::Done));
     job.delete().unwrap();
     assert!(job.refresh().unwrap_err().is_not_found());
-    assert_eq!(job.state(), Some(&JobState::Done), "as last seen");
+    assert_eq!(job.state(), Some(&JobState::Done), "the state is the last one that was loaded");
     let submitted = client.submit_job(&json!({"job_type": "opt"})).unwrap();
     assert_eq!(submitted.state(), Some(&JobState::Pending));
 }
 
 // Calls on many jobs.
 
-/// A server that holds each response back as long as a condition is true, and keeps count.
+/// A server that delays each response while a condition is true, and counts requests and connections.
 struct Desk {
     address: SocketAddr,
     state: Arc<Mutex<DeskState>>,
@@ -1229,7 +1232,7 @@ struct DeskState {
     at_once: usize,
     most_at_once: usize,
     is_closed: bool,
-    /// How long requests have been held back.
+    /// The total time that requests took.
     served: Duration,
 }
 
@@ -1238,7 +1241,7 @@ impl Desk {
         Desk::taking(Duration::ZERO, holds)
     }
 
-    /// A server that also takes this long for each request.
+    /// Starts a server that also takes this long for each request.
     fn taking(time: Duration, holds: impl Fn(&str, &DeskState) -> bool + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -1274,7 +1277,7 @@ impl Desk {
             while holds(&request.line, &lock(state)) {
                 thread::sleep(millis(1));
             }
-            // Before the client can send the next one.
+            // This is counted before the client can send its next request.
             lock(state).at_once -= 1;
             lock(state).served += began.elapsed();
             (&mut &*stream).write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
@@ -1286,7 +1289,7 @@ impl Desk {
         Client::builder().api_key(KEY).base_url(format!("http://{}", self.address)).build().unwrap()
     }
 
-    /// Holds all requests back from now on.
+    /// Delays all requests from now on.
     fn close(&self) {
         lock(&self.state).is_closed = true;
     }
@@ -1305,7 +1308,7 @@ fn numbered(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn each_id_of_a_bulk_has_one_outcome() {
+fn each_id_of_a_bulk_call_has_one_outcome() {
     let (simulator, client) = start();
     let running = simulator.add_job(SimulatedJob::new("opt").running_for(HOUR * 1000));
     let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
@@ -1335,7 +1338,7 @@ fn each_id_of_a_bulk_has_one_outcome() {
 }
 
 #[test]
-fn a_bulk_of_nothing_sends_nothing() {
+fn a_bulk_call_without_valid_ids_sends_nothing() {
     let server = Desk::start(|_, _| false);
     let client = server.client();
     let mut empty = client.delete_jobs([""; 0]);
@@ -1347,7 +1350,7 @@ fn a_bulk_of_nothing_sends_nothing() {
 }
 
 #[test]
-fn a_bulk_knows_how_many_outcomes_are_left() {
+fn a_bulk_call_knows_how_many_outcomes_are_left() {
     let server = Desk::start(|_, _| false);
     let mut bulk = server.client().delete_jobs(["a", "b", "", "a", "c"]);
     for left in (0..4).rev() {
@@ -1360,9 +1363,9 @@ fn a_bulk_knows_how_many_outcomes_are_left() {
 }
 
 #[test]
-fn as_many_calls_are_made_at_once_as_was_asked_for() {
+fn parallel_sets_the_number_of_simultaneous_calls() {
     for (parallel, at_once) in [(None, 4), (Some(0), 1), (Some(1), 1), (Some(7), 7), (Some(1000), 30)] {
-        // Nobody is served before all of them are there, so fewer would wait in vain.
+        // The server responds only after `at_once` requests have arrived, so fewer of them would time out.
         let server = Desk::taking(millis(5), move |_, desk| desk.most_at_once < at_once);
         let bulk = server.client().with_timeout(secs(60)).delete_jobs(numbered(30));
         let mut bulk = parallel.into_iter().fold(bulk, |bulk, parallel| bulk.parallel(parallel));
@@ -1373,30 +1376,30 @@ fn as_many_calls_are_made_at_once_as_was_asked_for() {
 }
 
 #[test]
-fn a_slow_job_does_not_hold_up_the_others() {
+fn a_slow_job_does_not_delay_the_others() {
     let server = Desk::start(|line, desk| line.ends_with("/slow") && desk.lines.len() < 21);
     let ids = ["slow".to_owned()].into_iter().chain(numbered(20));
     let order: Vec<JobId> = server.client().delete_jobs(ids).parallel(2).map(|(id, _)| id).collect();
     let place = order.iter().position(|id| id.as_str() == "slow").unwrap();
-    assert!(place >= 18, "the others came first: {place}");
+    assert!(place >= 18, "the others must come first: {place}");
 }
 
 #[test]
-fn outcomes_of_a_bulk_come_while_other_calls_are_under_way() {
+fn outcomes_are_returned_while_other_calls_are_in_progress() {
     let server = Desk::start(|line, desk| desk.is_closed && !line.ends_with("/j0"));
     server.close();
     let mut bulk = server.client().delete_jobs(numbered(4).iter().rev());
-    assert_eq!(lock(&server.state).lines.len(), 0, "lazy");
+    assert_eq!(lock(&server.state).lines.len(), 0, "nothing is sent before the first `next`");
     let (id, outcome) = bulk.next().unwrap();
     assert_eq!((id.as_str(), outcome.unwrap()), ("j0", true));
     server.open();
     assert_eq!(bulk.filter(|(_, outcome)| outcome.is_ok()).count(), 3);
 }
 
-/// The promise is that 2,000 deletions of 20 ms each take at most 11 seconds, which is a tenth more than the server
-/// needs. A loaded machine needs more, so this only shows that the connections are not used one after the other.
+/// The goal is that 2,000 deletions of 20 ms each take at most 11 seconds, which is a tenth more than the server needs.
+/// A loaded machine needs more, so this only shows that the connections are not used one after the other.
 #[test]
-fn a_bulk_keeps_its_connections_busy() {
+fn a_bulk_call_keeps_its_connections_busy() {
     let mut best = f64::MAX;
     for _ in 0..3 {
         let server = Desk::taking(millis(20), |_, _| false);
@@ -1407,11 +1410,11 @@ fn a_bulk_keeps_its_connections_busy() {
         assert_eq!((state.lines.len(), state.most_at_once), (200, 4));
         best = best.min(took.as_secs_f64() / (state.served.as_secs_f64() / 4.0));
     }
-    assert!(best < 2.0, "{best} times what the server needs");
+    assert!(best < 2.0, "{best} times as long as the server needs");
 }
 
 #[test]
-fn a_bulk_keeps_its_connections_open() {
+fn a_bulk_call_keeps_its_connections_open() {
     let server = Desk::taking(millis(1), |_, _| false);
     assert!(server.client().delete_jobs(numbered(200)).parallel(16).all(|(_, outcome)| outcome.unwrap()));
     let connections = lock(&server.state).connections;
@@ -1419,12 +1422,12 @@ fn a_bulk_keeps_its_connections_open() {
 }
 
 #[test]
-fn a_bulk_does_not_run_ahead_of_its_caller() {
+fn a_bulk_call_does_not_run_ahead_of_its_caller() {
     let server = Desk::start(|_, _| false);
     let mut bulk = server.client().delete_jobs(numbered(100)).parallel(3);
     for taken in 1..=5 {
         bulk.next().unwrap().1.unwrap();
-        // The workers hold the outcomes of calls that have ended until somebody comes for them.
+        // Each of the three workers holds the outcome of one call until the caller takes it.
         until(|| lock(&server.state).lines.len() == taken + 3);
     }
     drop(bulk);
@@ -1451,7 +1454,7 @@ fn calls_in_flight_are_completed_after_a_bulk_is_dropped() {
 }
 
 #[test]
-fn a_panic_in_a_bulk_reaches_the_caller_and_locks_nothing() {
+fn a_panic_in_a_bulk_call_reaches_the_caller_and_the_client_still_works() {
     for parallel in [1, 4] {
         let server = RawServer::script(vec![raw("HTTP/1.1 204 No Content\r\n\r\n")]);
         let builder = server.client_builder().on_request(|request| {
@@ -1467,7 +1470,7 @@ fn a_panic_in_a_bulk_reaches_the_caller_and_locks_nothing() {
         assert_eq!(bulk.len(), 7 - outcomes.len());
         outcomes.extend(bulk.map(|(id, _)| id.to_string()));
         assert!(outcomes.len() == 7 && !outcomes.contains("j2"), "{outcomes:?}");
-        // The others were not affected, and none was sent twice.
+        // The other calls were not affected, and no request was sent twice.
         let lines: HashSet<String> = server.lines().into_iter().collect();
         assert_eq!((lines.len(), server.lines().len()), (7, 7));
         assert!(client.delete_job_if_exists("later").unwrap());
@@ -1500,7 +1503,7 @@ fn each_panic_in_a_bulk_reaches_the_caller() {
 }
 
 #[test]
-fn a_bulk_can_be_sent_to_another_thread() {
+fn a_bulk_call_can_be_sent_to_another_thread() {
     let server = Desk::start(|_, _| false);
     let bulk = server.client().cancel_jobs(numbered(5));
     assert_eq!(thread::spawn(move || bulk.count()).join().unwrap(), 5);
@@ -1522,7 +1525,7 @@ fn an_iteration_can_be_resumed_at_the_page_that_failed() {
                     ids.push(job.job_id);
                     let fails = if prefetch { ids.len() == 50 } else { [1, 51].contains(&ids.len()) };
                     if fails {
-                        // The second page has been fetched by then if it is fetched early.
+                        // With `prefetch`, the second page has been fetched by then.
                         until(|| !prefetch || simulator.requests().len() == 2);
                         simulator.fail_times(2, Fault::status(503));
                     }
@@ -1545,7 +1548,7 @@ fn an_iteration_can_be_resumed_at_the_page_that_failed() {
             assert_eq!((errors, limits.join(" ").as_str()), (4, "50 50 50 50 20 20 20"));
         }
         jobs.resume();
-        assert!(jobs.next().is_none(), "it is complete");
+        assert!(jobs.next().is_none(), "the iteration is complete");
     }
 }
 
@@ -1567,20 +1570,20 @@ fn resuming_without_a_failed_request_has_no_effect() {
     assert_eq!(next(), Some(Ok("b".to_owned())));
     let error = next().unwrap().unwrap_err();
     assert!(error.contains("cursor"), "{error}");
-    assert_eq!(next(), None, "the server has no page to go on with");
+    assert_eq!(next(), None, "there is no request to repeat");
     assert_eq!(server.lines().len(), 2);
 }
 
-// What one call learns from the server holds for the others.
+// Pauses that one call learns from the server and that hold for the others.
 
-/// The simulated time.
+/// Returns the simulated time.
 fn simulated_now(simulator: &Service) -> SystemTime {
     let client = simulator.client().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     client.get_job(id).unwrap().created_at.to_system_time().unwrap()
 }
 
-/// Simulated time that this takes.
+/// Returns the simulated time that the call takes.
 fn simulated(simulator: &Service, call: impl FnOnce()) -> Duration {
     let before = simulated_now(simulator);
     call();
@@ -1588,7 +1591,7 @@ fn simulated(simulator: &Service, call: impl FnOnce()) -> Duration {
 }
 
 #[test]
-fn a_call_waits_for_what_another_call_was_asked_for() {
+fn a_retry_after_also_delays_other_calls() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let views = [
@@ -1607,13 +1610,13 @@ fn a_call_waits_for_what_another_call_was_asked_for() {
             });
             assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
             let took = simulated(&simulator, || view.list_jobs().send().map(drop).unwrap());
-            assert_eq!(took, Duration::ZERO, "it is over");
+            assert_eq!(took, Duration::ZERO, "the pause is over");
         }
     }
 }
 
 #[test]
-fn a_call_with_too_little_time_for_the_pause_of_another_is_an_error_at_once() {
+fn a_call_whose_timeout_is_shorter_than_a_shared_pause_fails_at_once() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     simulator.fail_next(Fault::status(429).header("Retry-After", "10"));
@@ -1630,17 +1633,17 @@ fn a_call_with_too_little_time_for_the_pause_of_another_is_an_error_at_once() {
     }
     assert_eq!(simulator.requests().len(), before, "nothing was sent");
     let took = simulated(&simulator, || client.list_jobs().send().map(drop).unwrap());
-    // `simulated` has a client of its own, which nobody asked to wait.
+    // `simulated` uses a client of its own, to which the pause does not apply.
     assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
 }
 
 #[test]
-fn a_longer_pause_that_another_call_is_asked_for_later_holds_a_retry_too() {
+fn a_later_and_longer_retry_after_of_another_call_also_delays_a_retry() {
     let simulator = Service::start();
     let other: Arc<OnceLock<Client>> = Arc::default();
     let in_hook = other.clone();
     let builder = simulator.client_builder().on_attempt(move |attempt| {
-        // The first call has been told to wait for a second. Before it does, another is told to wait for ten.
+        // The first call was told to wait for one second. Before it does, another call is told to wait for ten.
         if attempt.retry_in.is_some() {
             let error = in_hook.get().unwrap().list_jobs().send().unwrap_err();
             assert_eq!(error.retry_after(), Some(secs(10)));
@@ -1658,7 +1661,7 @@ fn a_longer_pause_that_another_call_is_asked_for_later_holds_a_retry_too() {
 }
 
 #[test]
-fn a_pause_beyond_the_ceiling_holds_no_other_call() {
+fn a_retry_after_above_the_maximum_delays_no_other_call() {
     let simulator = Service::start();
     let client = simulator.client_builder().max_retry_after(secs(9)).build().unwrap();
     let took = simulated(&simulator, || {
@@ -1683,7 +1686,7 @@ fn a_retry_after_of_zero_or_in_the_past_leaves_the_usual_pause() {
 }
 
 #[test]
-fn threads_that_wait_together_do_not_come_back_together() {
+fn threads_that_share_a_pause_resume_at_different_times() {
     const THREADS: usize = 16;
     let arrivals = Arc::new(Mutex::new(Vec::new()));
     let sink = arrivals.clone();
@@ -1707,8 +1710,8 @@ fn threads_that_wait_together_do_not_come_back_together() {
     assert!(spread > millis(100), "{after:?}");
 }
 
-/// The simulation of the retry policy says what to expect: 355 of 362 calls in 20 seconds. This shows that threads and
-/// sockets keep to it, for a fifth of that time.
+/// In the simulation of the retry policy, 355 of 362 calls succeed in 20 seconds. This test checks for a fifth of that
+/// time that real threads and sockets behave similarly.
 #[test]
 fn many_threads_under_a_rate_limit_share_it() {
     const THREADS: usize = 16;
@@ -1750,11 +1753,11 @@ fn attempts(client: &Client) -> u32 {
 }
 
 #[test]
-fn a_lasting_failure_uses_the_budget_up() {
+fn a_lasting_failure_uses_up_the_retry_budget() {
     let server = RawServer::script(vec![answer(503, &[], "")]);
     let client = server.client_builder().retry_budget(3).build().unwrap();
     assert_eq!([0; 4].map(|_| attempts(&client)), [3, 2, 1, 1]);
-    assert_eq!(attempts(&client.with_max_retries(10)), 1, "views share it");
+    assert_eq!(attempts(&client.with_max_retries(10)), 1, "views share the budget");
     assert_eq!(attempts(&client.with_api_key("other").unwrap()), 1);
     let sent = server.lines().len();
     assert_eq!(server.client().delete_jobs(numbered(30)).filter(|(_, outcome)| outcome.is_err()).count(), 30);
@@ -1769,14 +1772,14 @@ fn a_budget_of_zero_allows_no_retry() {
 }
 
 #[test]
-fn retries_that_succeed_are_given_back() {
+fn successful_retries_are_returned_to_the_budget() {
     let server = RawServer::start(|n, _| if n % 2 == 0 { answer(503, &[], "") } else { json(&job("a")) });
     let client = server.client_builder().retry_budget(1).build().unwrap();
     assert_eq!([0; 20].map(|_| attempts(&client)), [0; 20]);
 }
 
 #[test]
-fn ten_calls_that_need_no_retry_earn_one() {
+fn ten_calls_without_a_retry_earn_one_retry() {
     let server = RawServer::start(|n, _| match n {
         0..2 | 12.. => answer(503, &[], ""),
         _ => json(&job("a")),
@@ -1788,7 +1791,7 @@ fn ten_calls_that_need_no_retry_earn_one() {
 }
 
 #[test]
-fn a_retry_that_a_rate_limit_asks_for_costs_nothing() {
+fn a_retry_after_a_rate_limit_costs_nothing() {
     let server = RawServer::start(|n, _| match n {
         0..60 => answer(429, &["Retry-After: 0.001"], ""),
         _ => answer(503, &[], ""),
@@ -1800,14 +1803,14 @@ fn a_retry_that_a_rate_limit_asks_for_costs_nothing() {
 
 // Jitter.
 
-/// Many pauses of the same kind, as multiples of the nominal one. They lie within these bounds and fill them: that one
-/// of the outer thirds stays empty has a probability of less than 1e-10.
+/// Fails unless the pauses, as multiples of the nominal one, lie within these bounds and reach both outer thirds. The
+/// probability that random pauses miss one of these thirds is less than 1e-10.
 #[track_caller]
 fn assert_spread(pauses: &[Duration], nominal: Duration, from: f64, to: f64) {
     assert_eq!(pauses.len(), SAMPLES);
     let factors: Vec<f64> =
         pauses.iter().map(Duration::as_secs_f64).map(|pause| pause / nominal.as_secs_f64()).collect();
-    // The service shows microseconds.
+    // The simulator shows times in microseconds.
     let tolerance = 1e-5;
     assert!(factors.iter().all(|factor| (from - tolerance..=to + tolerance).contains(factor)), "{factors:?}");
     let third = (to - from) / 3.0;
@@ -1833,7 +1836,7 @@ fn pauses_before_retries_are_shortened_by_up_to_a_quarter_at_random() {
 }
 
 #[test]
-fn pauses_that_the_server_asks_for_are_prolonged_by_up_to_half_at_random() {
+fn retry_after_pauses_are_lengthened_by_up_to_half_at_random() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let fault = || Fault::status(429).header("Retry-After", "10");
@@ -1861,7 +1864,7 @@ fn pauses_between_polls_are_shortened_by_up_to_a_quarter_at_random() {
     let interval = secs(100);
     let options = WaitOptions::new().min_interval(interval).max_interval(interval);
     let pauses = [0; SAMPLES].map(|_| {
-        // The first poll sees it running, the second one done.
+        // The job is running at the first poll, and done at the second.
         let id = simulator.add_job(SimulatedJob::new("opt").running_for(secs(1)));
         simulated(&simulator, || drop(client.wait_for_job(&id, &options).unwrap()))
     });

@@ -1,4 +1,4 @@
-//! Bodies that contradict a success status, and responses that leave open what happened.
+//! Tests bodies that contradict a success status, and responses that leave open what happened.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const CHANGES: [Change; 3] = [
     ("delete", |client| client.delete_job("101")),
 ];
 
-/// The outcome of each change that is answered like this. The job is running before and after.
+/// Returns the outcome of each change that gets this response. The job is running before and after.
 fn outcomes(response: &Answer) -> Vec<(&'static str, Result<()>)> {
     let response = response.clone();
     let server = RawServer::start(move |_, request| {
@@ -25,7 +25,7 @@ fn outcomes(response: &Answer) -> Vec<(&'static str, Result<()>)> {
         response.clone()
     });
     let client = server.client_builder().max_retries(0).build().unwrap();
-    // Not dropped, because it would hold these bodies to the contract.
+    // The server is not dropped, because it would then check the requests against the contract.
     std::mem::forget(server);
     CHANGES.iter().map(|(name, change)| (*name, change(&client))).collect()
 }
@@ -104,7 +104,7 @@ fn a_denial_in_other_words_confirms_no_change() {
 }
 
 #[test]
-fn what_services_say_of_a_change_that_was_made_confirms_it() {
+fn common_success_bodies_confirm_a_change() {
     for (content_type, body) in [
         ("text/html", "OK"),
         ("text/plain", "Job cancelled."),
@@ -125,7 +125,7 @@ fn what_services_say_of_a_change_that_was_made_confirms_it() {
 }
 
 #[test]
-fn a_rename_is_not_confirmed_by_the_old_name_wherever_it_stands() {
+fn a_rename_is_not_confirmed_by_the_old_name_anywhere_in_the_body() {
     for body in [
         r#"{"result":{"job_id":"101","name":"old"}}"#,
         r#"[{"job_id":"101","name":"old"}]"#,
@@ -140,7 +140,7 @@ fn a_rename_is_not_confirmed_by_the_old_name_wherever_it_stands() {
 }
 
 #[test]
-fn a_delete_that_shows_the_job_is_checked_wherever_it_stands() {
+fn a_delete_is_verified_if_the_job_is_anywhere_in_the_body() {
     for body in [
         r#"{"job":{"job_id":"101","state":"done"}}"#,
         r#"{"data":{"job_id":"101","state":"done"}}"#,
@@ -154,7 +154,7 @@ fn a_delete_that_shows_the_job_is_checked_wherever_it_stands() {
     }
 }
 
-/// A service without these routes, whose `GET` of the job is answered like this.
+/// Returns a client of a service that has no routes for changes and responds to a `GET` of the job with `get`.
 fn without_routes(get: Answer) -> Client {
     let server = RawServer::start(move |_, request| match request.line.split_once(' ').unwrap() {
         ("GET", path) if path.contains("limit=") => json(&page(&["101"], false, None)),
@@ -168,7 +168,7 @@ fn without_routes(get: Answer) -> Client {
 }
 
 #[test]
-fn a_job_is_gone_only_if_it_was_looked_for_and_not_found() {
+fn a_job_is_reported_as_gone_only_if_a_reload_does_not_find_it() {
     let running = job("101").replace("done", "running");
     for (what, get) in [
         ("503", answer(503, &[], "")),
@@ -197,7 +197,7 @@ fn a_job_is_gone_only_if_it_was_looked_for_and_not_found() {
 }
 
 #[test]
-fn a_response_that_cannot_be_read_does_not_verify_the_address() {
+fn an_unreadable_response_does_not_verify_the_base_url() {
     let server = RawServer::start(|_, request| match request.line.starts_with("GET ") {
         true => json(r#"{"status":"up"}"#),
         false => answer(404, &["content-type: application/json"], r#"{"detail":"Not Found"}"#),
@@ -215,7 +215,7 @@ fn payloads(count: usize) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn one_odd_entry_of_a_batch_loses_no_id() {
+fn an_unreadable_batch_entry_does_not_lose_the_other_ids() {
     let odd = [
         r#"{"job_id":"b","state":3,"status":"submitted"}"#,
         r#"{"job_id":"b","state":"pending"}"#,
@@ -272,7 +272,7 @@ fn an_index_must_be_the_position_of_its_entry() {
 }
 
 #[test]
-fn what_is_not_the_id_of_a_new_job_is_not_taken_for_it() {
+fn only_the_id_of_a_new_job_is_accepted_as_such() {
     for (body, named) in [
         (r#"{"jsonrpc":"2.0","id":1,"result":"107"}"#, None),
         (r#"{"id":"req-1","jobs":[{"job_id":"107"}]}"#, Some("107")),
@@ -298,7 +298,7 @@ fn what_is_not_the_id_of_a_new_job_is_not_taken_for_it() {
 }
 
 #[test]
-fn a_word_with_a_dot_is_a_state_only_after_the_name_of_an_enum() {
+fn a_dotted_word_is_a_state_only_after_the_name_of_an_enum() {
     use atomiverse::JobState;
     assert_eq!(JobState::from("JobState.DONE"), JobState::Done);
     assert_eq!(JobState::from("app.JobStatus.canceled"), JobState::Cancelled);
@@ -321,7 +321,7 @@ fn an_id_in_another_spelling_is_reported_at_once() {
 }
 
 #[test]
-fn one_response_of_a_gateway_ends_no_wait() {
+fn a_single_response_from_a_gateway_does_not_end_a_wait() {
     let server = RawServer::start(|n, _| match n {
         0 => json(&job("a").replace("done", "running")),
         1 => answer(404, &["content-type: text/html"], "<h1>Not Found</h1>"),
@@ -333,7 +333,7 @@ fn one_response_of_a_gateway_ends_no_wait() {
 }
 
 #[test]
-fn a_slow_hook_sends_nothing_after_the_deadline() {
+fn nothing_is_sent_after_the_deadline_if_a_hook_is_slow() {
     let server = RawServer::script(vec![json(&job("a"))]);
     let builder = server.client_builder().timeout(Duration::from_millis(50));
     let builder = builder.on_request(|_| std::thread::sleep(Duration::from_millis(100)));
@@ -356,7 +356,7 @@ fn a_key_that_the_server_escapes_is_hidden() {
 }
 
 #[test]
-fn a_proxy_elsewhere_is_not_shown_the_key_in_plain_text_unless_that_is_allowed() {
+fn a_remote_proxy_does_not_get_the_key_in_plain_text_unless_allowed() {
     let builder =
         || Client::builder().api_key("key").base_url("http://127.0.0.1:9").proxy("http://proxy.example:3128");
     let error = builder().build().unwrap_err();
@@ -367,12 +367,12 @@ fn a_proxy_elsewhere_is_not_shown_the_key_in_plain_text_unless_that_is_allowed()
 }
 
 #[test]
-fn no_pause_of_a_bulk_ends_in_a_request_after_it_was_dropped() {
+fn a_dropped_bulk_call_sends_no_request_after_a_pause() {
     let server = RawServer::start(|n, _| match n {
         0 => answer(204, &[], ""),
         _ => answer(503, &["Retry-After: 20"], ""),
     });
-    // Every worker holds the client, and with it the hook.
+    // Each worker has a clone of the client and therefore of the hook.
     let held = Arc::new(());
     let in_hook = held.clone();
     let client =
@@ -396,7 +396,7 @@ fn a_prefetch_of_endless_empty_pages_is_bounded() {
 }
 
 #[test]
-fn a_cursor_that_stands_for_none_ends_a_listing_without_has_more() {
+fn a_cursor_that_means_none_ends_a_listing_without_has_more() {
     for end in ["0", "-1", "\"0\"", "\"null\"", "\"None\"", "\"\"", "null"] {
         let server = RawServer::start(move |n, _| {
             let cursor = if n == 0 { "17".to_owned() } else { end.to_owned() };

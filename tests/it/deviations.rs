@@ -1,6 +1,6 @@
-//! Plausible ways in which the real service may differ from what this crate assumes, in one table. Each row runs
-//! against a small service that knows the truth, so that every outcome can be compared with what really happened:
-//! a method may work, lose a field or report a clear error, but it must not report what is not true.
+//! Tests a table of plausible ways in which the real service may differ from the contract. Each row runs against a
+//! small service that records what really happened, and every outcome is compared with that. A method may work, lose a
+//! field, or report a clear error, but it must not report anything untrue.
 //!
 //! `cargo test --test it deviations -- --nocapture` prints the share of each outcome.
 
@@ -20,7 +20,7 @@ use self::oracle::*;
 use self::service::*;
 use crate::support::{KEY, RawServer, lock};
 
-/// One deviation. What is not named works.
+/// One deviation. Calls that are not in `wanted` must work.
 struct Row {
     name: &'static str,
     hook: Hook,
@@ -50,12 +50,12 @@ impl Row {
 
 #[rustfmt::skip]
 fn rows() -> Vec<Row> {
-    // Without a page nobody can tell whether the address of a first "not found" is right.
+    // If no page can be read, the client cannot verify the base URL after a first "not found".
     const PAGES: &[Call] = &[List, Iter, FirstDelete];
-    // A job that does not exist is not found at a wrong address either.
+    // At a wrong base URL, a call on a job that does not exist still correctly reports that it was not found.
     const UNLESS_UNKNOWN: &[Call] = &[List, Iter, Get, Rename, Cancel, CancelEnded, Delete, DeleteRunning,
         DeleteIfExists, DeleteIfExistsUnknown, FirstDelete, Submit, Batch, Wait, WaitAll];
-    // A job that cannot be read: a delete that is refused cannot say in which state the job is.
+    // If jobs cannot be read, a delete that is refused cannot name the state of the job.
     const JOBS: &[Call] = &[List, Iter, Get, Wait, WaitAll, DeleteRunning];
     let envelope = |name, envelope: fn(Value) -> Value| row(name, pages(move |page| *page = envelope(page.take())));
     let state = |name, state: fn(&Value) -> Value| row(name, jobs(move |job| edit(job, "state", state)));
@@ -79,12 +79,12 @@ fn rows() -> Vec<Row> {
             |page| json!({"jobs": page["jobs"], "total": 5, "limit": 2, "offset": 0})).fails(PAGES),
         envelope("numbered pages",
             |page| json!({"items": page["jobs"], "page": 1, "pages": 3, "size": 2})).fails(PAGES),
-        envelope("an envelope of Django",
+        envelope("a Django envelope",
             |page| json!({"count": 5, "next": "http://x/jobs?cursor=c", "previous": null,
             "results": page["jobs"]})).fails(PAGES),
-        envelope("an envelope of JSON:API",
+        envelope("a JSON:API envelope",
             |page| json!({"data": page["jobs"], "links": {"next": "/jobs?cursor=c"}})).fails(PAGES),
-        envelope("an envelope of HAL",
+        envelope("a HAL envelope",
             |page| json!({"_embedded": {"jobs": page["jobs"]}, "_links": {}})).fails(PAGES),
         envelope("jobs by id", |page| json!({"jobs": {"101": page["jobs"][0]}, "has_more": false})).fails(PAGES),
         envelope("jobs by id alone", |page| json!({"jobs": ["105", "104"], "has_more": page["has_more"],
@@ -115,7 +115,7 @@ fn rows() -> Vec<Row> {
             }))),
         row("cursors are objects",
             pages(|page| edit(page, "next_cursor", |cursor| json!({"after": cursor})))).fails(PAGES),
-        row("cursors are whole URLs, which the server does not take as cursors",
+        row("cursors are whole URLs, which the server does not accept as cursors",
             pages(|page| edit(page, "next_cursor", |cursor| {
                 json!(format!("http://x/jobs?cursor={}", cursor.as_str().unwrap()))
             }))).fails(&[Iter]),
@@ -161,7 +161,7 @@ fn rows() -> Vec<Row> {
         row("the last page has its own cursor again", pages(|page| if page["has_more"] == false {
             page["has_more"] = json!(true); page["next_cursor"] = json!("after-102");
         })).fails(&[Iter]),
-        row("a page begins with the last job of the one before",
+        row("a page begins with the last job of the previous one",
             pages(|page| edit(page, "next_cursor", |cursor| match cursor.as_str() {
             Some("after-104") => json!("after-105"),
             _ => cursor.clone(),
@@ -197,7 +197,7 @@ fn rows() -> Vec<Row> {
                 .fails(&[Submit]),
         row("ids are objects",
             jobs(|job| edit(job, "job_id", |id| json!({"$oid": id})))).fails(JOBS).fails(&[Submit]),
-        row("no name is an empty string", jobs(|job| if job["name"].is_null() { job["name"] = json!("") })),
+        row("a missing name is an empty string", jobs(|job| if job["name"].is_null() { job["name"] = json!("") })),
         row("names are objects",
             jobs(|job| edit(job, "name", |name| json!({"en": name})))).fails(JOBS).fails(&[Rename]),
         row("a null `job_type`", jobs(|job| job["job_type"] = Value::Null)).fails(JOBS),
@@ -213,7 +213,7 @@ fn rows() -> Vec<Row> {
             .loses(&[List, Iter, Get, DeleteRunning, Submit]).fails(&[Wait, WaitAll]),
         state("states in words of another queue", |state| word(state, ["PD", "R", "CD", "F", "CA"]))
             .loses(&[List, Iter, Get, DeleteRunning, Submit]).fails(&[Wait, WaitAll]),
-        state("a state more",
+        state("an additional state",
             |state| if state == "failed" { json!("timed_out") } else { state.clone() }).loses(&[Iter])
                 .fails(&[WaitAll]),
         state("states are numbers",
@@ -255,7 +255,7 @@ fn rows() -> Vec<Row> {
         preview("a preview that says that it is in bohr", json!({"formula": "H2", "units": "bohr", "atoms": [
             {"element": "H", "position": [0, 0, -0.7]}, {"element": "H", "position": [0, 0, 0.7]}]}))
             .loses(SUMMARIES),
-        row("fields that nobody knows",
+        row("unknown fields",
             jobs(|job| { job["error"] = Value::Null; job["tags"] = json!(["a"]); job["user"] = json!({"id": 3}) })),
         row("a field occurs twice", after(READS, |reply| {
             reply.body = reply.text().replace(r#""name":"#, r#""state":"done","name":"#).into_bytes();
@@ -265,7 +265,7 @@ fn rows() -> Vec<Row> {
             .fails(&[Get, Wait, WaitAll, DeleteRunning]),
         row("a job in a list of one",
             bodies(&[Route::Get], |body| *body = json!([body.take()]))).fails(&[Get, Wait, WaitAll, DeleteRunning]),
-        row("a job is another one",
+        row("a response shows another job",
             bodies(&[Route::Get], |body| body["job_id"] = json!("104"))).fails(&[Get, Wait, WaitAll, DeleteRunning]),
 
         // Jobs that do not exist.
@@ -300,7 +300,7 @@ fn rows() -> Vec<Row> {
         // Changes.
         row("changes have no body", done(CHANGES, Reply::empty(200))),
         row("changes have status 202 and a message", done(CHANGES, Reply::new(202, json!({"message": "accepted"})))),
-        row("changes have a text as body", done(CHANGES, Reply::typed(200, "text/plain", "OK"))),
+        row("changes have a plain text body", done(CHANGES, Reply::typed(200, "text/plain", "OK"))),
         row("changes have null as body", done(CHANGES, Reply::new(200, Value::Null))),
         row("changes have `status` ok", done(CHANGES, Reply::new(200, json!({"status": "ok", "error": null})))),
         row("changes are redirected to the job",
@@ -317,8 +317,8 @@ fn rows() -> Vec<Row> {
             instead(CHANGES, Reply::new(200, json!({"status": "error", "message": "read-only"})))).fails(CHANGE),
         row("changes fail with a status in the body",
             instead(CHANGES, Reply::new(200, json!({"status": 500, "message": "read-only"})))).fails(CHANGE),
-        row("changes fail with a page for signing in", instead(CHANGES, html(200))).fails(CHANGE),
-        row("changes are redirected to a page for signing in",
+        row("changes fail with a sign-in page", instead(CHANGES, html(200))).fails(CHANGE),
+        row("changes are redirected to a sign-in page",
             instead(CHANGES, redirect(302, "/login"))).fails(CHANGE),
         row("changes need a CSRF token",
             instead(CHANGES, error(403, "CSRF Failed: CSRF token missing or incorrect."))).fails(CHANGE),
@@ -328,8 +328,8 @@ fn rows() -> Vec<Row> {
                 .fails(&[Rename, Cancel, CancelEnded])
                 .fails(DELETES),
         row("renaming needs PUT", instead(&[Route::Rename], error(405, "Method Not Allowed"))).fails(&[Rename]),
-        row("renaming is not routed: 404", instead(&[Route::Rename], error(404, "Not Found"))).fails(&[Rename]),
-        row("renaming wants another content type",
+        row("renaming has no route: 404", instead(&[Route::Rename], error(404, "Not Found"))).fails(&[Rename]),
+        row("renaming needs another content type",
             instead(&[Route::Rename], error(415, "Unsupported Media Type"))).fails(&[Rename]),
         row("a new name is ignored",
             instead(&[Route::Rename], Reply::new(200, json!({"job_id": "101", "name": "one", "state": "done"}))))
@@ -346,7 +346,7 @@ fn rows() -> Vec<Row> {
             instead(&[Route::Cancel], error(404, "Not Found"))).fails(&[Cancel]),
         row("cancelling has another path: 405",
             instead(&[Route::Cancel], error(405, "Method Not Allowed"))).fails(&[Cancel, CancelEnded]),
-        row("cancelling wants a body",
+        row("cancelling needs a body",
             instead(&[Route::Cancel], invalid(json!(["body"]), "Field required")))
                 .fails(&[Cancel, CancelEnded]),
         row("cancelling shows the job while it stops",
@@ -363,7 +363,7 @@ fn rows() -> Vec<Row> {
         row("cancelling an ended job: 404", wrong_state(Route::Cancel, error(404, "no running job"))),
         row("deleting is not allowed: 405",
             instead(&[Route::Delete], error(405, "Method Not Allowed"))).fails(OF_DELETE),
-        row("deleting is not routed: 404",
+        row("deleting has no route: 404",
             instead(&[Route::Delete], Reply::new(404, json!({"error": "Not Found"})))).fails(DELETES)
                 .fails(&[DeleteRunning]),
         row("deleting shows the job that is gone",
@@ -418,7 +418,7 @@ fn rows() -> Vec<Row> {
             done(&[Route::Submit], Reply::typed(201, "text/plain", "created job 106"))).fails(&[Submit]),
         row("a submission has a null id",
             bodies(&[Route::Submit], |body| body["job_id"] = Value::Null)).fails(&[Submit]),
-        row("payloads are to be within `job`",
+        row("a payload must be within `job`",
             instead(&[Route::Submit], invalid(json!(["body", "job"]), "Field required")))
                 .fails(&[Submit]),
         row("there is no money left",
@@ -468,10 +468,10 @@ fn rows() -> Vec<Row> {
         row("batches have another path: 405",
             instead(&[Route::Batch], error(405, "Method Not Allowed"))).fails(&[Batch]),
 
-        // All of it.
-        row("a slash at the end", slashes(307, "")),
-        row("a slash at the end, with the name of an inner host", slashes(308, "http://jobs.internal:8000")),
-        row("a slash at the end, with 301", slashes(301, "")).fails(&CALLS),
+        // Every request.
+        row("a trailing slash", slashes(307, "")),
+        row("a trailing slash, with an internal host name", slashes(308, "http://jobs.internal:8000")),
+        row("a trailing slash, with 301", slashes(301, "")).fails(&CALLS),
         row("the API is elsewhere: 404", instead(ROUTES, error(404, "Not Found"))).fails(UNLESS_UNKNOWN),
         row("the API is elsewhere: redirects",
             instead(ROUTES, redirect(308, "https://api.example/v2"))).fails(&CALLS),
@@ -486,8 +486,8 @@ fn rows() -> Vec<Row> {
         row("errors are as strings and numbers", all(|_, reply| if reply.status >= 400 {
             reply.body = json!({"code": reply.status, "error": "E42", "message": "refused"}).to_string().into_bytes();
         })),
-        row("JSON is called text", all(|_, reply| reply.headers = vec!["content-type: text/plain".to_owned()])),
-        row("JSON is called HTML", all(|_, reply| reply.headers = vec!["content-type: text/html".to_owned()])),
+        row("JSON is labelled as text", all(|_, reply| reply.headers = vec!["content-type: text/plain".to_owned()])),
+        row("JSON is labelled as HTML", all(|_, reply| reply.headers = vec!["content-type: text/html".to_owned()])),
         row("JSON has no content type", all(|_, reply| reply.headers.clear())),
         row("JSON has blank lines around it",
             all(|_, reply| if !reply.body.is_empty() { reply.body = [b"\n\n ", &reply.body[..], b"\r\n"].concat() })),
@@ -506,14 +506,14 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Responds in place of the contract, which it may ask.
+/// Responds to a request, possibly with an altered response of the contract.
 type Hook = Arc<dyn Fn(&mut Service, &Request) -> Reply + Send + Sync>;
 
 fn hook(hook: impl Fn(&mut Service, &Request) -> Reply + Send + Sync + 'static) -> Hook {
     Arc::new(hook)
 }
 
-/// Alters the responses to these requests that report a success: what was asked for has been done.
+/// Alters the successful responses to these requests, which have been processed.
 fn after(routes: &'static [Route], alter: impl Fn(&mut Reply) + Send + Sync + 'static) -> Hook {
     hook(move |service, request| {
         let mut reply = service.contract(request);
@@ -537,7 +537,7 @@ fn pages(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
     bodies(&[Route::List], alter)
 }
 
-/// Alters each job of each response, which need not be complete.
+/// Alters each job in each response. A job may lack fields.
 fn jobs(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
     const SHOWN: &[Route] = &[Route::List, Route::Get, Route::Rename, Route::Cancel, Route::Submit];
     bodies(SHOWN, move |body| match body.get_mut("jobs") {
@@ -546,7 +546,7 @@ fn jobs(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
     })
 }
 
-/// Does nothing and responds with this.
+/// Responds with this without processing the request.
 fn instead(routes: &'static [Route], reply: Reply) -> Hook {
     hook(
         move |service, request| {
@@ -555,7 +555,7 @@ fn instead(routes: &'static [Route], reply: Reply) -> Hook {
     )
 }
 
-/// Does what was asked for and responds with this.
+/// Processes the request and responds with this.
 fn done(routes: &'static [Route], reply: Reply) -> Hook {
     after(routes, move |done| *done = reply.clone())
 }
@@ -577,8 +577,8 @@ fn all(alter: impl Fn(&Request, &mut Reply) + Send + Sync + 'static) -> Hook {
     })
 }
 
-/// Responds with this to a change that the state of the job decides: cancelling an ended job, deleting a running
-/// one.
+/// Responds with this to a change that the state of the job does not allow: cancelling an ended job, or deleting a
+/// running one.
 fn wrong_state(route: Route, reply: Reply) -> Hook {
     hook(move |service, request| {
         let is_wrong = (route == Route::Delete) == service.is_running(&request.id);
@@ -594,7 +594,7 @@ fn entries(alter: impl Fn(&mut Value) + Send + Sync + 'static) -> Hook {
     bodies(&[Route::Batch], move |body| body["jobs"].as_array_mut().unwrap().iter_mut().for_each(&alter))
 }
 
-/// Redirects each path to the same one with a slash at its end.
+/// Redirects each path to the same path with a trailing slash.
 fn slashes(status: u16, origin: &'static str) -> Hook {
     hook(move |service, request| {
         if request.path.ends_with('/') {
@@ -614,7 +614,7 @@ fn remove(object: &mut Value, key: &str) {
     object.as_object_mut().map(|object| object.remove(key));
 }
 
-/// Alters a field that is there and not null.
+/// Alters a field that is present and not null.
 fn edit(object: &mut Value, key: &str, alter: impl Fn(&Value) -> Value) {
     if let Some(value) = object.get_mut(key).filter(|value| !value.is_null()) {
         *value = alter(value);
@@ -640,7 +640,7 @@ fn error(status: u16, detail: &str) -> Reply {
     Reply::new(status, json!({"detail": detail}))
 }
 
-/// As FastAPI refuses a value.
+/// Returns a validation error in the form of FastAPI.
 fn invalid(place: Value, message: &str) -> Reply {
     Reply::new(422, json!({"detail": [{"loc": place, "msg": message}]}))
 }
@@ -657,7 +657,7 @@ fn redirect(status: u16, location: &str) -> Reply {
 fn run(row: &Row) -> Vec<(Call, Verdict)> {
     let service = Arc::new(Mutex::new(Service::new()));
     let (kept, hook) = (service.clone(), row.hook.clone());
-    // Not dropped, because it would then check that each cursor is one that the contract knows.
+    // The server is not dropped, because it would then check the requests against the contract.
     let server = ManuallyDrop::new(RawServer::start(move |_, message| {
         let mut service = lock(&kept);
         let reply = hook(&mut service, &Request::read(message));
@@ -672,7 +672,7 @@ fn run(row: &Row) -> Vec<(Call, Verdict)> {
         let builder = clock.client_builder().api_key(KEY).base_url(server.url());
         let client = builder.max_retries(0).build().unwrap();
         if call != FirstDelete {
-            // It may fail; what matters is whether anything has worked before.
+            // This may fail. It only decides whether the client has had a success before the call.
             let _ = client.get_job(ENDED);
         }
         (call, judge(call, &client, &service))
@@ -680,7 +680,7 @@ fn run(row: &Row) -> Vec<(Call, Verdict)> {
     CALLS.into_iter().map(verdict).collect()
 }
 
-/// Runs the rows side by side: most of the time of a wait is spent waiting.
+/// Runs the rows in parallel, because most of their time is spent on waiting.
 fn run_all(rows: &[Row]) -> Vec<(&Row, Vec<(Call, Verdict)>)> {
     const AT_A_TIME: usize = 16;
     thread::scope(|scope| {
@@ -695,7 +695,7 @@ fn run_all(rows: &[Row]) -> Vec<(&Row, Vec<(Call, Verdict)>)> {
     })
 }
 
-/// The share of each outcome, of what is counted.
+/// Returns a line with the share of each outcome.
 fn shares(what: &str, outcomes: impl Iterator<Item = Outcome>) -> String {
     let outcomes: Vec<Outcome> = outcomes.collect();
     let mut text = format!("{what} ({}):", outcomes.len());
@@ -707,10 +707,10 @@ fn shares(what: &str, outcomes: impl Iterator<Item = Outcome>) -> String {
 }
 
 #[test]
-fn no_deviation_of_the_service_makes_an_outcome_untrue() {
+fn no_deviation_leads_to_an_untrue_outcome() {
     let rows = rows();
     let names: HashSet<&str> = rows.iter().map(|row| row.name).collect();
-    assert_eq!(names.len(), rows.len(), "names are unique");
+    assert_eq!(names.len(), rows.len(), "names must be unique");
     let results = run_all(&rows);
     let mut differences = String::new();
     for (row, verdicts) in &results {
@@ -732,9 +732,9 @@ fn no_deviation_of_the_service_makes_an_outcome_untrue() {
     assert!(differences.is_empty(), "outcomes that differ from the table:\n{differences}");
 }
 
-/// What no client can notice shows that the oracle does.
+/// The service lies in ways that no client can detect, so each outcome must be untrue.
 #[test]
-fn the_oracle_notices_what_is_not_true() {
+fn the_oracle_detects_an_untrue_outcome() {
     let lies = [
         (Delete, instead(&[Route::Delete], Reply::empty(204))),
         (DeleteIfExists, instead(&[Route::Delete], Reply::empty(204))),

@@ -1,4 +1,4 @@
-//! What an error tells: what failed, on which job, what the server said, what to do next.
+//! Tests what an error says: what failed, on which job, the message of the server, and what to do.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn get_with(status: u16, headers: &[&str], body: &str) -> Error {
 }
 
 #[test]
-fn an_error_is_one_line_with_action_job_status_words_advice_and_request() {
+fn an_error_is_one_line_with_action_job_status_message_advice_and_request_id() {
     let server = RawServer::script(vec![answer(
         404,
         &["x-request-id: req-7", "content-type: application/json"],
@@ -32,7 +32,7 @@ fn an_error_is_one_line_with_action_job_status_words_advice_and_request() {
             server.url()
         )
     );
-    assert_eq!(format!("{error:?}"), error.to_string(), "readable from fn main");
+    assert_eq!(format!("{error:?}"), error.to_string(), "an error returned from `main` must be readable");
     assert_eq!(error.status(), Some(404));
     assert_eq!(error.request_id(), Some("req-7"));
     assert_eq!(error.job_id().unwrap(), &"9f2c");
@@ -43,7 +43,7 @@ fn an_error_is_one_line_with_action_job_status_words_advice_and_request() {
 }
 
 #[test]
-fn each_kind_of_status_answers_its_question() {
+fn each_status_satisfies_only_its_own_predicate() {
     type Question = fn(&Error) -> bool;
     let kinds: [(u16, Question, &str); 6] = [
         (401, Error::is_unauthorized, "check the API key"),
@@ -58,7 +58,7 @@ fn each_kind_of_status_answers_its_question() {
         assert_eq!(error.status(), Some(status));
         assert!(error.to_string().contains(advice), "{error}");
         for (other, of_other, _) in kinds {
-            assert_eq!(of_other(&error), other == status, "{other} asked of {status}");
+            assert_eq!(of_other(&error), other == status, "the predicate for {other} on status {status}");
         }
         assert_eq!(error.server_message(), None);
         assert!(question(&error));
@@ -66,7 +66,7 @@ fn each_kind_of_status_answers_its_question() {
 }
 
 #[test]
-fn a_page_that_is_not_found_may_be_a_wrong_address() {
+fn a_listing_that_is_not_found_suggests_a_wrong_base_url() {
     let server = RawServer::script(vec![answer(404, &[], "")]);
     let error = server.client().list_jobs().send().unwrap_err();
     assert!(
@@ -76,22 +76,22 @@ fn a_page_that_is_not_found_may_be_a_wrong_address() {
 }
 
 #[test]
-fn a_long_error_body_is_read_to_its_words() {
+fn the_message_is_found_in_a_long_error_body() {
     let body = format!(r#"{{"context":"{}","detail":"out of memory"}}"#, "x".repeat(30_000));
     assert_eq!(get_with(422, &[], &body).server_message(), Some("out of memory"));
 }
 
 #[test]
-fn an_answer_that_broke_off_keeps_its_request_id() {
+fn a_truncated_response_keeps_its_request_id() {
     let broken = raw("HTTP/1.1 200 OK\r\nx-request-id: r1\r\ncontent-length: 100\r\n\r\n{");
     let server = RawServer::script(vec![[broken, vec![Step::Close]].concat()]);
     assert_eq!(server.client().get_job("a").unwrap_err().request_id(), Some("r1"));
 }
 
 #[test]
-fn the_environment_names_the_key_and_the_server() {
+fn the_environment_sets_the_key_and_the_server() {
     let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
-    let test = "errors::the_environment_names_the_key_and_the_server";
+    let test = "errors::the_environment_sets_the_key_and_the_server";
     let from_env = |variables: &[(&str, &str)]| {
         let output = in_own_process(test, variables, || match Client::from_env() {
             Ok(client) => print!("[{client:?}] [{}]", client.get_job("a").is_ok()),
@@ -111,7 +111,7 @@ fn the_environment_names_the_key_and_the_server() {
 
 #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
 #[test]
-fn what_needs_tls_is_refused_in_a_build_without_it() {
+fn settings_that_need_tls_are_refused_in_a_build_without_it() {
     let builder = Client::builder().api_key("key").base_url("http://localhost");
     assert!(builder.clone().build().is_ok());
     let error = builder.clone().base_url("https://localhost").build().unwrap_err();
@@ -122,9 +122,9 @@ fn what_needs_tls_is_refused_in_a_build_without_it() {
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[test]
-fn a_server_that_the_environment_leaves_empty_is_the_service() {
+fn an_empty_base_url_in_the_environment_means_the_default() {
     let variables = [("ATOMIVERSE_API_KEY", "key"), ("ATOMIVERSE_BASE_URL", "")];
-    let test = "errors::a_server_that_the_environment_leaves_empty_is_the_service";
+    let test = "errors::an_empty_base_url_in_the_environment_means_the_default";
     let output = in_own_process(test, &variables, || match Client::from_env() {
         Ok(client) => print!("[{}]", client.job_dashboard_url("a").unwrap()),
         Err(error) => print!("[{error}]"),
@@ -134,7 +134,7 @@ fn a_server_that_the_environment_leaves_empty_is_the_service() {
 }
 
 #[test]
-fn settings_are_shown_without_their_secrets() {
+fn debug_output_of_settings_hides_secrets() {
     let builder = Client::builder().api_key("secret").base_url("http://localhost:8080");
     let text = format!("{builder:?}");
     assert!(text.contains(r#"base_url: "http://localhost:8080""#) && !text.contains("secret"), "{text}");
@@ -147,7 +147,7 @@ fn settings_are_shown_without_their_secrets() {
 }
 
 #[test]
-fn a_refused_value_shows_the_words_for_each_field() {
+fn a_validation_error_shows_the_message_for_each_field() {
     let body = r#"{"detail":[{"loc":["body","name"],"msg":"too long","type":"x"},
                              {"loc":["body","tags",2],"msg":"not a text","type":"y"}]}"#;
     let error = get_with(422, &["content-type: application/json"], body);
@@ -155,7 +155,7 @@ fn a_refused_value_shows_the_words_for_each_field() {
 }
 
 #[test]
-fn an_html_page_of_a_proxy_is_named_and_not_shown_whole() {
+fn an_html_page_of_a_proxy_is_shown_by_its_title() {
     let page = format!("<html><head><title>502 Bad Gateway</title></head>{}</html>", "x".repeat(5000));
     let error = get_with(502, &["content-type: text/html"], &page);
     assert_eq!(error.server_message(), Some(r#"an HTML page, "502 Bad Gateway""#));
@@ -163,7 +163,7 @@ fn an_html_page_of_a_proxy_is_named_and_not_shown_whole() {
 }
 
 #[test]
-fn control_characters_of_the_server_never_reach_a_terminal() {
+fn errors_contain_no_control_characters_from_the_server() {
     let body = format!(r#"{{"detail":"a\u001b]0;owned\u0007\r\nb\u202e {}"}}"#, "y".repeat(5000));
     let server = RawServer::script(vec![
         answer(400, &["x-request-id: r\x1b[31m"], &body),
@@ -181,14 +181,14 @@ fn control_characters_of_the_server_never_reach_a_terminal() {
 }
 
 #[test]
-fn a_hostile_identifier_does_not_reach_a_terminal_either() {
+fn errors_contain_no_control_characters_from_an_identifier() {
     let server = RawServer::script(vec![answer(404, &[], "")]);
     let error = server.client().get_job("a\u{1b}[2J\nb").unwrap_err();
     assert!(!error.to_string().chars().any(char::is_control), "{error:?}");
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_says_what_was_expected_and_what_came() {
+fn a_decode_error_says_what_was_expected_and_what_was_received() {
     let error =
         get_with(200, &["content-type: text/html; charset=utf-8", "x-request-id: r1"], "<html>hello</html>");
     let text = error.to_string();
@@ -217,7 +217,7 @@ fn a_missing_field_is_named() {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_names_its_target() {
+fn a_redirect_is_not_followed_and_the_error_names_its_target() {
     for status in [300, 301, 302, 303, 307, 308] {
         let server =
             RawServer::script(vec![answer(status, &["location: https://elsewhere.example/jobs"], "")]);
@@ -237,7 +237,7 @@ fn a_redirect_is_not_followed_and_names_its_target() {
 }
 
 #[test]
-fn a_server_that_is_not_there_says_so() {
+fn a_refused_connection_is_reported() {
     let client = client_of_nobody();
     let error = client.get_job("9f2c").unwrap_err();
     let text = error.to_string();
@@ -247,13 +247,13 @@ fn a_server_that_is_not_there_says_so() {
 }
 
 #[test]
-fn bytes_that_are_no_http_say_so() {
+fn a_response_that_is_not_http_is_reported() {
     let error = get(&RawServer::script(vec![raw("SSH-2.0-OpenSSH_9.7\r\n\r\n")]));
     assert!(error.to_string().contains("the response is not valid HTTP"), "{error}");
 }
 
 #[test]
-fn bad_settings_are_refused_when_the_client_is_built() {
+fn invalid_settings_are_refused_when_the_client_is_built() {
     type Change = fn(ClientBuilder) -> ClientBuilder;
     let build = |change: Change| {
         change(Client::builder().api_key("key")).build().map(drop).map_err(|error| error.to_string())
@@ -287,7 +287,7 @@ fn bad_settings_are_refused_when_the_client_is_built() {
     ];
     build(|b| b.base_url("http://localhost")).unwrap();
     for change in taken {
-        // The default address needs TLS, which a lean build has not.
+        // The default URL needs TLS, which a build without default features does not have.
         if cfg!(any(feature = "rustls", feature = "native-tls")) {
             build(change).unwrap();
         }

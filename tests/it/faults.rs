@@ -1,6 +1,5 @@
-//! Everything that can go wrong below a good answer, in one table. For each fault: what a call makes of
-//! it, how many requests the server saw, that it did not take long, and that a listing which met it
-//! handed out exactly the jobs that were served.
+//! Tests a table of faults in HTTP responses. For each fault, the tests check the outcome of a call, the number of
+//! requests, the time, and that a listing with the fault loses and repeats no job.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,24 +11,24 @@ use atomiverse::ClientBuilder;
 
 use crate::support::{Answer, Message, RawServer, Step, answer, job, page, raw, until};
 
-/// What a read makes of a fault.
+/// The effect of a fault on a read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Then {
-    /// It is no fault: the answer is good.
+    /// The response is accepted.
     Good,
-    /// It is sent again; where the fault stays, the error has this text.
-    Again(&'static str),
-    /// As `Again`, but not for a change, of which it is not known whether it was done.
-    AgainIfRead(&'static str),
-    /// It is an error with this text at once.
+    /// The request is retried. If the fault stays, the error contains this text.
+    Retried(&'static str),
+    /// Same as `Retried`, except that changes are not retried because they may have been processed.
+    RetriedIfRead(&'static str),
+    /// The error contains this text, and the request is not retried.
     Error(&'static str),
 }
-use Then::{Again, AgainIfRead, Error, Good};
+use Then::{Error, Good, Retried, RetriedIfRead};
 
 const ATTEMPT: Duration = Duration::from_millis(400);
 const BOUND: Duration = Duration::from_secs(10);
 
-/// The fault as a change of a good body.
+/// Builds the faulty response from a good body.
 type Fault = Box<dyn Fn(&str) -> Answer + Send>;
 
 fn bytes(fault: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Fault {
@@ -44,7 +43,7 @@ fn head(headers: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n")
 }
 
-/// The first bytes of a good answer, then this.
+/// Sends the first part of a good response, then does this.
 fn cut(at: &'static str, end: Step) -> Fault {
     Box::new(move |body| {
         let whole = format!("{}{body}", head(&format!("content-length: {}", body.len())));
@@ -89,28 +88,28 @@ fn table() -> Vec<(String, Fault, Then)> {
     let mut add = |name: &str, fault: Fault, then: Then| table.push((name.to_owned(), fault, then));
 
     for at in ["start", "status", "head", "body", "middle of the body"] {
-        add(&format!("closed at the {at}"), cut(at, Step::Close), Again(BROKE));
-        add(&format!("reset at the {at}"), cut(at, Step::Reset), Again(BROKE));
-        add(&format!("silence at the {at}"), cut(at, Step::Silence), AgainIfRead(SLOW));
+        add(&format!("closed at the {at}"), cut(at, Step::Close), Retried(BROKE));
+        add(&format!("reset at the {at}"), cut(at, Step::Reset), Retried(BROKE));
+        add(&format!("silence at the {at}"), cut(at, Step::Silence), RetriedIfRead(SLOW));
     }
     let trickled =
         |body: &str| format!("{}{body}", head(&format!("content-length: {}", body.len()))).into_bytes();
     add(
         "one byte at a time",
         Box::new(move |body| vec![Step::Trickle(trickled(body), Duration::from_millis(10))]),
-        AgainIfRead(SLOW),
+        RetriedIfRead(SLOW),
     );
 
     let longer =
         |body: &str| format!("{}{body} and more", head(&format!("content-length: {}", body.len()))).into();
-    add("a body longer than promised", bytes(longer), Good);
+    add("a body longer than its length", bytes(longer), Good);
     add(
         "a body that ends with the connection",
         Box::new(|body| vec![Step::Send(format!("{}{body}", head("connection: close")).into()), Step::Close]),
         Good,
     );
     add(
-        "such a body, cut",
+        "a truncated body that ends with the connection",
         Box::new(|body| {
             vec![
                 Step::Send(format!("{}{}", head("connection: close"), &body[..body.len() / 2]).into()),
@@ -126,12 +125,12 @@ fn table() -> Vec<(String, Fault, Then)> {
         Good,
     );
     add(
-        "chunks without their end",
+        "chunks without the last one",
         Box::new(|body| vec![Step::Send(chunked(body).into()), Step::Close]),
-        Again(BROKE),
+        Retried(BROKE),
     );
     add(
-        "a chunk whose size is no number",
+        "a chunk whose size is not a number",
         bytes(|_| format!("{}xyz\r\n", head("transfer-encoding: chunked")).into()),
         Error("the body of the response is broken"),
     );
@@ -143,7 +142,7 @@ fn table() -> Vec<(String, Fault, Then)> {
     if cfg!(feature = "gzip") {
         add("gzip", bytes(|body| gzipped(&gzip(body.as_bytes()))), Good);
         add(
-            "gzip that is none",
+            "content-encoding gzip without gzip",
             bytes(|body| gzipped(body.as_bytes())),
             Error("the body of the response is broken"),
         );
@@ -158,20 +157,20 @@ fn table() -> Vec<(String, Fault, Then)> {
             Error("the body of the response is broken"),
         );
         add(
-            "half of a gzip",
+            "half of the gzip data",
             bytes(|body| {
                 let compressed = gzip(body.as_bytes());
                 gzipped(&compressed[..compressed.len() / 2])
             }),
-            Again(BROKE),
+            Retried(BROKE),
         );
         add(
-            "gzip, cut",
+            "gzip, then the connection is closed",
             Box::new(|body| {
                 let whole = gzipped(&gzip(body.as_bytes()));
                 vec![Step::Send(whole[..whole.len() - 20].to_vec()), Step::Close]
             }),
-            Again(BROKE),
+            Retried(BROKE),
         );
         add(
             "gzip, then silence",
@@ -179,16 +178,16 @@ fn table() -> Vec<(String, Fault, Then)> {
                 let whole = gzipped(&gzip(body.as_bytes()));
                 vec![Step::Send(whole[..whole.len() - 20].to_vec()), Step::Silence]
             }),
-            AgainIfRead(SLOW),
+            RetriedIfRead(SLOW),
         );
         add(
-            "small as gzip and larger than the limit",
+            "larger than the limit only when decompressed",
             bytes(|_| gzipped(&gzip(&[b' '; 200_000]))),
             Error("larger than 100000 bytes"),
         );
     }
     add(
-        "longer than the limit, said",
+        "longer than the limit, with a length",
         fixed(answer(200, &[], &" ".repeat(200_000))),
         Error("larger than 100000 bytes"),
     );
@@ -214,7 +213,7 @@ fn table() -> Vec<(String, Fault, Then)> {
     add(
         "HTML with 502",
         fixed(answer(502, &["content-type: text/html"], "<html><title>Bad</title></html>")),
-        Again("an HTML page, \"Bad\""),
+        Retried("an HTML page, \"Bad\""),
     );
     add("an empty body", fixed(json("")), Error("the body is empty"));
     add("204", fixed(raw("HTTP/1.1 204 No Content\r\n\r\n")), Error("the body is empty"));
@@ -271,18 +270,14 @@ fn table() -> Vec<(String, Fault, Then)> {
 
     let endless = || format!("HTTP/1.1 200 OK\r\n{}", "x-more: and more\r\n".repeat(20_000));
     add("a huge header", bytes(|_| head(&format!("x-huge: {}", "x".repeat(500_000))).into()), Error(""));
-    add(
-        "a head that does not end",
-        Box::new(move |_| vec![Step::Send(endless().into()), Step::Silence]),
-        Error(""),
-    );
+    add("an endless head", Box::new(move |_| vec![Step::Send(endless().into()), Step::Silence]), Error(""));
     let interim = |first: &'static str| {
         Box::new(move |body: &str| {
             raw(format!("{first}\r\n\r\n{}{body}", head(&format!("content-length: {}", body.len()))))
         })
     };
-    add("100 before the answer", interim("HTTP/1.1 100 Continue"), Good);
-    add("103 before the answer", interim("HTTP/1.1 103 Early Hints\r\nlink: </a>"), Good);
+    add("100 before the response", interim("HTTP/1.1 100 Continue"), Good);
+    add("103 before the response", interim("HTTP/1.1 103 Early Hints\r\nlink: </a>"), Good);
     add("101", fixed(raw("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n")), Error("101"));
     for status in [300, 301, 302, 303, 304, 307, 308] {
         add(
@@ -295,25 +290,25 @@ fn table() -> Vec<(String, Fault, Then)> {
         add(&status.to_string(), fixed(answer(status, &[], "words")), Error("the server said: words"));
     }
     for status in [408, 425, 429, 500, 502, 503, 504] {
-        add(&status.to_string(), fixed(answer(status, &[], "words")), Again("the server said: words"));
+        add(&status.to_string(), fixed(answer(status, &[], "words")), Retried("the server said: words"));
     }
     add(
-        "503 whose body is cut",
+        "503 with a truncated body",
         fixed(
             [raw("HTTP/1.1 503 Busy\r\ncontent-length: 100\r\n\r\nhalf of the words"), vec![Step::Close]]
                 .concat(),
         ),
-        Again("half of the words"),
+        Retried("half of the words"),
     );
     add(
-        "500 whose body never ends",
+        "500 with an endless body",
         fixed([raw("HTTP/1.1 500 Oops\r\ncontent-length: 100\r\n\r\nhalf"), vec![Step::Silence]].concat()),
-        Again("500 Internal Server Error"),
+        Retried("500 Internal Server Error"),
     );
 
     for (name, text) in [
         ("another protocol", "SSH-2.0-OpenSSH_9.7\r\n\r\n"),
-        ("a status that is no number", "HTTP/1.1 two OK\r\n\r\n"),
+        ("a status that is not a number", "HTTP/1.1 two OK\r\n\r\n"),
         ("a status of four digits", "HTTP/1.1 2000 OK\r\n\r\n"),
         ("a header without a colon", "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"),
         ("zero bytes", "\0\0\0\0\0\0\0\0\r\n\r\n"),
@@ -321,14 +316,14 @@ fn table() -> Vec<(String, Fault, Then)> {
     ] {
         add(name, fixed(raw(text)), Error(NO_HTTP));
     }
-    add("a length that is no number", fixed(raw(head("content-length: many"))), Error(""));
+    add("a length that is not a number", fixed(raw(head("content-length: many"))), Error(""));
     add("a negative length", fixed(raw(head("content-length: -1"))), Error(""));
     table
 }
 
 const PAGES: [&[&str]; 3] = [&["a", "b"], &["c", "d"], &["e"]];
 
-/// What a server without faults answers.
+/// Returns the body of a server without faults.
 fn good(request: &Message) -> String {
     let line = &request.line;
     if line.starts_with("PATCH") {
@@ -341,7 +336,7 @@ fn good(request: &Message) -> String {
     page(PAGES[n], n < 2, ["c1", "c2"].get(n).copied())
 }
 
-/// Requests whose line has this text meet the fault, so many times.
+/// Starts a server that sends the fault to the first `times` requests whose line contains `on`.
 fn server(fault: Fault, on: &'static str, times: usize) -> RawServer {
     let mut left = times;
     RawServer::start(move |_, request| {
@@ -358,7 +353,7 @@ fn builder(server: &RawServer) -> ClientBuilder {
     server.client_builder().attempt_timeout(ATTEMPT).max_response_bytes(100_000).proxy_from_env(false)
 }
 
-/// Every row of the table, some at a time.
+/// Checks every row of the table, several at a time.
 fn for_each_fault(check: impl Fn(&str, Fault, Then) + Send + Sync) {
     let rows: Vec<_> = table();
     assert!(rows.len() >= 100, "{} rows", rows.len());
@@ -369,7 +364,7 @@ fn for_each_fault(check: impl Fn(&str, Fault, Then) + Send + Sync) {
                 loop {
                     let Some((name, fault, then)) = queue.lock().unwrap().pop() else { return };
                     let started = Instant::now();
-                    // All that fail are to be seen, not the first alone.
+                    // A panic is caught so that every failing row is reported.
                     let outcome = catch_unwind(AssertUnwindSafe(|| check(&name, fault, then)));
                     if outcome.is_err() || started.elapsed() > BOUND {
                         failed.lock().unwrap().push(format!("{name}, after {:?}", started.elapsed()));
@@ -383,7 +378,7 @@ fn for_each_fault(check: impl Fn(&str, Fault, Then) + Send + Sync) {
 }
 
 #[test]
-fn a_fault_that_comes_once_is_got_over_or_reported() {
+fn a_single_fault_is_retried_or_reported() {
     for_each_fault(|name, fault, then| {
         let server = server(fault, "GET", 1);
         let outcome = builder(&server).build().unwrap().get_job("a");
@@ -393,7 +388,7 @@ fn a_fault_that_comes_once_is_got_over_or_reported() {
                 assert_eq!(outcome.unwrap().job_id, "a", "{name}");
                 assert_eq!(requests, 1, "{name}");
             }
-            Again(_) | AgainIfRead(_) => match outcome {
+            Retried(_) | RetriedIfRead(_) => match outcome {
                 Ok(_) => assert_eq!(requests, 2, "{name}"),
                 Err(error) => panic!("{name}: {error}"),
             },
@@ -407,19 +402,19 @@ fn a_fault_that_comes_once_is_got_over_or_reported() {
 }
 
 #[test]
-fn a_fault_that_stays_is_an_error_after_three_attempts() {
+fn a_lasting_fault_is_an_error_after_up_to_three_attempts() {
     for_each_fault(|name, fault, then| {
         let server = server(fault, "GET", usize::MAX);
         let outcome = builder(&server).build().unwrap().get_job("a");
         let (text, attempts) = match then {
             Good => return assert!(outcome.is_ok(), "{name}"),
-            Again(text) | AgainIfRead(text) => (text, 3),
+            Retried(text) | RetriedIfRead(text) => (text, 3),
             Error(text) => (text, 1),
         };
         let error = outcome.expect_err(name);
         assert!(error.to_string().contains(text), "{name}: {error}");
         assert_eq!(error.attempts(), attempts, "{name}: {error}");
-        // The client may have given an attempt up before a busy server reads it.
+        // An attempt may time out before a busy server has read its request.
         until(|| server.requests().len() >= attempts as usize);
         assert_eq!(server.requests().len(), attempts as usize, "{name}: {error}");
         assert_eq!(error.to_string().contains("tried 3 times"), attempts == 3, "{name}: {error}");
@@ -434,12 +429,12 @@ fn a_change_is_retried_only_if_that_is_safe() {
         let requests = server.requests().len();
         match (then, outcome) {
             (Good, outcome) => assert_eq!((outcome.is_ok(), requests), (true, 1), "{name}"),
-            // These two say that the server had no time: it may still be at it.
-            (Again(_), outcome) if ["408", "504"].contains(&name) => {
+            // After these two timeouts the server may still be processing the request.
+            (Retried(_), outcome) if ["408", "504"].contains(&name) => {
                 assert_eq!((outcome.is_err(), requests), (true, 1), "{name}");
             }
-            (Again(_), outcome) => assert_eq!((outcome.is_ok(), requests), (true, 2), "{name}"),
-            (AgainIfRead(text), outcome) => {
+            (Retried(_), outcome) => assert_eq!((outcome.is_ok(), requests), (true, 2), "{name}"),
+            (RetriedIfRead(text), outcome) => {
                 let error = outcome.expect_err(name);
                 assert!(error.to_string().contains(text), "{name}: {error}");
                 assert_eq!(requests, 1, "{name}");
@@ -450,7 +445,7 @@ fn a_change_is_retried_only_if_that_is_safe() {
                 assert!(words.contains(text) || words.contains(text_of_change), "{name}: {error}");
                 assert_eq!(requests, 1, "{name}");
             }
-            // The body of a change need not be one that can be read.
+            // The response to a change need not have a readable body.
             (Error(text), Ok(())) => {
                 assert!(["cannot be read as", "the body is empty"].contains(&text), "{name}: {text}");
                 assert_eq!(requests, 1, "{name}");
@@ -460,7 +455,7 @@ fn a_change_is_retried_only_if_that_is_safe() {
 }
 
 #[test]
-fn a_listing_that_meets_a_fault_loses_no_job_and_gives_none_twice() {
+fn a_listing_with_a_fault_loses_and_repeats_no_job() {
     for_each_fault(|name, fault, then| {
         let server = server(fault, "cursor=c1", 1);
         let client = builder(&server).build().unwrap();
@@ -474,10 +469,10 @@ fn a_listing_that_meets_a_fault_loses_no_job_and_gives_none_twice() {
             }
         }
         match then {
-            Good | Again(_) | AgainIfRead(_) => assert!(failure.is_none(), "{name}: {failure:?}"),
-            // An error about the words of a job may not be one about a page.
+            Good | Retried(_) | RetriedIfRead(_) => assert!(failure.is_none(), "{name}: {failure:?}"),
+            // Some faults in a job are not faults in a page.
             Error(_) if failure.is_none() => {}
-            // Each job of the page met the fault, and no other did.
+            // Only the jobs of this page have the fault.
             Error(_) if failure.as_ref().is_some_and(atomiverse::Error::is_unreadable_job) => {
                 assert_eq!(seen, ["a", "b", "e"], "{name}");
                 return;
@@ -513,7 +508,7 @@ fn a_connection_that_was_closed_between_two_requests_is_replaced() {
 }
 
 #[test]
-fn a_client_that_may_not_try_again_does_not() {
+fn a_client_without_retries_makes_one_attempt() {
     for_each_fault(|name, fault, then| {
         let server = server(fault, "GET", 1);
         let outcome = builder(&server).max_retries(0).build().unwrap().get_job("a");
@@ -523,7 +518,7 @@ fn a_client_that_may_not_try_again_does_not() {
 }
 
 #[test]
-fn the_whole_call_is_bounded_however_often_the_fault_comes() {
+fn the_timeout_bounds_a_call_including_its_retries() {
     let server = RawServer::script(vec![vec![Step::Silence]]);
     let client = server
         .client_builder()
@@ -540,7 +535,7 @@ fn the_whole_call_is_bounded_however_often_the_fault_comes() {
 }
 
 #[test]
-fn one_client_serves_sixteen_threads_under_faults() {
+fn sixteen_threads_can_share_a_client_despite_faults() {
     let server = RawServer::start(|n, request| match n % 7 {
         3 => vec![Step::Close],
         5 => answer(503, &["retry-after: 0"], ""),

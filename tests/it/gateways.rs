@@ -1,4 +1,4 @@
-//! What stands between the client and the service: headers, keys in other headers, proxies.
+//! Tests settings for gateways between the client and the service: headers, the header of the key, and proxies.
 
 use atomiverse::Client;
 
@@ -10,7 +10,7 @@ fn named(request: &Message, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_header_is_on_every_request_and_not_shown() {
+fn a_header_is_sent_with_every_request_and_hidden_in_debug_output() {
     let server = RawServer::script(vec![json(&job("a")), answer(500, &[], "")]);
     let builder = server.client_builder().header("X-Team", "catalysis-secret").header("x-two", "2");
     assert!(!format!("{builder:?}").contains("catalysis-secret"));
@@ -26,7 +26,7 @@ fn a_header_is_on_every_request_and_not_shown() {
 }
 
 #[test]
-fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+fn an_invalid_header_is_refused_without_showing_its_value() {
     let build = |name: &str, value: &str| {
         let builder = Client::builder().api_key(KEY).base_url("http://localhost").header(name, value);
         builder.build().unwrap_err().to_string()
@@ -46,7 +46,7 @@ fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
 }
 
 #[test]
-fn the_key_can_go_in_another_header() {
+fn the_key_can_be_sent_in_another_header() {
     let server = RawServer::script(vec![json(&job("a"))]);
     let builder = server.client_builder().api_key_header("X-API-Key");
     let client = builder.clone().header("Authorization", "Basic Z2F0ZXdheQ==").build().unwrap();
@@ -59,7 +59,7 @@ fn the_key_can_go_in_another_header() {
 }
 
 #[test]
-fn a_response_that_saw_no_key_leads_to_the_setting() {
+fn a_response_about_a_missing_key_names_the_setting() {
     for body in [r#"{"detail":"Not authenticated"}"#, r#"{"detail":"Missing X-API-Key header"}"#] {
         let server = RawServer::script(vec![answer(401, &[], body)]);
         let error = server.client().get_job("a").unwrap_err();
@@ -70,7 +70,7 @@ fn a_response_that_saw_no_key_leads_to_the_setting() {
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[test]
-fn a_proxy_that_was_given_is_used_also_for_this_machine() {
+fn an_explicit_proxy_is_also_used_for_local_servers() {
     use std::io::BufReader;
     use std::net::TcpListener;
     use std::thread;
@@ -93,7 +93,7 @@ fn a_proxy_that_was_given_is_used_also_for_this_machine() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+fn an_unusable_proxy_is_refused_without_showing_its_password() {
     for url in ["not a url", "ftp://user:hunter2@proxy.example", "socks5://127.0.0.1:1080", "http://", ""] {
         let builder = Client::builder().api_key(KEY).base_url("http://localhost").proxy(url);
         let error = builder.build().unwrap_err().to_string();

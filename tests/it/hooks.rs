@@ -1,4 +1,4 @@
-//! Functions of the caller that see each request, response and attempt, and requests that this crate does not type.
+//! Tests hooks, which see each request, response and attempt, and raw requests.
 
 use std::mem::ManuallyDrop;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::support::{
     secs, until,
 };
 
-/// Not dropped, because it would then hold the requests to the contract.
+/// Starts a server that is not dropped, because it would then check the requests against the contract.
 fn script(answers: Vec<Answer>) -> ManuallyDrop<RawServer> {
     ManuallyDrop::new(RawServer::script(answers))
 }
@@ -32,7 +32,7 @@ fn unavailable() -> Answer {
 /// What hooks have seen.
 type Seen<T> = Arc<Mutex<Vec<T>>>;
 
-/// The same call typed and raw.
+/// The same call as a typed and as a raw request.
 const CALLS: [fn(&Client) -> Result<()>; 2] = [
     |client| client.get_job("a").map(drop),
     |client| client.send(RawRequest::new("GET", ["jobs", "a"])).map(drop),
@@ -45,7 +45,7 @@ fn hooks_run_for_each_attempt_of_typed_and_raw_requests() {
         let statuses: Seen<u16> = Seen::default();
         let (count, seen) = (AtomicUsize::new(0), statuses.clone());
         let builder = server.client_builder().on_request(move |request| {
-            assert!(request.headers.is_empty(), "it sees the request as it was before the first attempt");
+            assert!(request.headers.is_empty(), "each attempt starts with the original request");
             let n = count.fetch_add(1, Ordering::Relaxed);
             request.headers.push(("X-Attempt".to_owned(), format!("attempt {n}")));
         });
@@ -66,7 +66,7 @@ fn hooks_run_in_the_order_in_which_they_were_added() {
     for n in 1..=3_u16 {
         builder = builder.on_request(move |request| request.path += &format!("/{n}")).on_response(
             move |request, response| {
-                assert_eq!(request.path, "/step/1/2/3", "it sees the request as it was sent");
+                assert_eq!(request.path, "/step/1/2/3", "on_response sees the request as it was sent");
                 let step: Value = response.json().unwrap();
                 assert_eq!(step["step"], n - 1);
                 response.body = json!({"step": n}).to_string().into_bytes();
@@ -80,7 +80,7 @@ fn hooks_run_in_the_order_in_which_they_were_added() {
 }
 
 #[test]
-fn a_header_of_a_hook_replaces_that_of_the_client() {
+fn a_header_added_by_a_hook_replaces_that_of_the_client() {
     let server = script(vec![json_answer(&job("a"))]);
     let builder = server.client_builder().header("X-Team", "first").header("X-Other", "kept");
     let client = builder
@@ -108,7 +108,7 @@ fn a_header_of_a_hook_replaces_that_of_the_client() {
 }
 
 #[test]
-fn a_hook_sees_what_a_typed_request_is_for_but_not_the_key() {
+fn a_hook_sees_the_action_of_a_typed_request_but_not_the_key() {
     let server = RawServer::start(|_, request| match request.line.as_str() {
         "POST /api/v1/jobs/batch" => json_answer(
             r#"{"total":1,"submitted":1,"failed":0,"cache_hits":0,"jobs":[{"job_id":"a","state":"done","status":"submitted"}]}"#,
@@ -150,7 +150,7 @@ fn a_hook_sees_what_a_typed_request_is_for_but_not_the_key() {
     );
 }
 
-/// What must show nowhere.
+/// Must not appear in any output.
 const SECRET: &str = "signature-that-must-not-leak";
 
 struct Printer;
@@ -167,7 +167,7 @@ impl Log for Printer {
     fn flush(&self) {}
 }
 
-/// Makes calls that the server answers with the header that a hook has added, and prints whatever can be printed.
+/// Makes calls to a server that returns the header value added by a hook, and prints everything that can be printed.
 fn print_everything_about_a_secret_header() {
     log::set_logger(&Printer).unwrap();
     log::set_max_level(LevelFilter::Trace);
@@ -215,8 +215,8 @@ fn print_everything_about_a_secret_header() {
 }
 
 #[test]
-fn the_value_of_a_header_of_a_hook_shows_nowhere_even_if_the_server_sends_it_back() {
-    let test = "hooks::the_value_of_a_header_of_a_hook_shows_nowhere_even_if_the_server_sends_it_back";
+fn a_header_value_added_by_a_hook_is_hidden_even_if_the_server_returns_it() {
+    let test = "hooks::a_header_value_added_by_a_hook_is_hidden_even_if_the_server_returns_it";
     let output = in_own_process(test, &[], print_everything_about_a_secret_header);
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -227,8 +227,8 @@ fn the_value_of_a_header_of_a_hook_shows_nowhere_even_if_the_server_sends_it_bac
 }
 
 #[test]
-fn the_value_of_a_header_of_a_hook_is_hidden_where_an_error_shows_a_content_type() {
-    // Here and not above: at level debug ureq logs the content types of responses.
+fn a_header_value_added_by_a_hook_is_hidden_in_the_content_type_of_an_error() {
+    // This is tested separately, because ureq logs the content types of responses at the level debug.
     let server = script(vec![answer(200, &[&format!("content-type: text/{SECRET}")], "no JSON")]);
     let builder = server.client_builder().on_request(|request| {
         request.headers.push(("X-Signature".to_owned(), SECRET.to_owned()));
@@ -237,11 +237,11 @@ fn the_value_of_a_header_of_a_hook_is_hidden_where_an_error_shows_a_content_type
     assert!(text.contains("content type text/(hidden)"), "{text}");
 }
 
-/// A change of a request.
+/// Changes a request.
 type Edit = fn(&mut RawRequest);
 
 #[test]
-fn a_request_that_a_hook_breaks_is_refused_and_nothing_is_sent() {
+fn a_request_that_a_hook_makes_invalid_is_refused_and_not_sent() {
     let edits: [(&str, Edit); 14] = [
         ("path `/../x` has a segment `.` or `..`", |request| request.path = "/../x".to_owned()),
         ("has a segment `.` or `..`", |request| request.path += "/../../../x"),
@@ -298,7 +298,7 @@ fn a_slash_in_an_identifier_stays_part_of_its_segment() {
 }
 
 #[test]
-fn a_header_of_a_hook_replaces_that_of_the_request() {
+fn a_header_added_by_a_hook_replaces_that_of_the_request() {
     let server = script(vec![answer(201, &["content-type: application/json"], &job("a"))]);
     let builder = server.client_builder().on_request(|request| {
         for name in ["content-type", "Idempotency-Key"] {
@@ -342,7 +342,7 @@ fn pages_whose_bodies_a_hook_replaces_are_read_in_full() {
 }
 
 #[test]
-fn a_single_panic_in_a_hook_of_a_prefetch_reaches_the_caller() {
+fn a_panic_in_a_hook_during_a_prefetch_reaches_the_caller() {
     let server = jobs_server(true);
     let bomb = Arc::new(AtomicUsize::new(0));
     let builder = server.client_builder().on_request(move |_| {
@@ -351,11 +351,11 @@ fn a_single_panic_in_a_hook_of_a_prefetch_reaches_the_caller() {
     let mut jobs = builder.build().unwrap().iter_jobs().limit(4).prefetch(true);
     let mut count = 0;
     assert_eq!(panic_of(|| jobs.by_ref().for_each(|_| count += 1)), "on purpose");
-    assert_eq!(count + jobs.count(), 8, "the page that was not fetched comes after it");
+    assert_eq!(count + jobs.count(), 8, "the page that was not fetched follows after the panic");
 }
 
 #[test]
-fn a_header_of_a_hook_that_cannot_be_sent_is_an_error_that_does_not_show_its_value() {
+fn an_invalid_header_added_by_a_hook_is_an_error_that_does_not_show_its_value() {
     let headers =
         [("X Y", SECRET), ("", SECRET), ("X-Y\r\nZ", SECRET), ("X-Y", "signature-that\r\nX-Evil: 1")];
     for (name, value) in headers {
@@ -381,14 +381,14 @@ fn a_hook_cannot_send_the_key_to_another_host() {
         let builder = server.client_builder().api_url(api_url);
         let client =
             builder.on_request(|request| request.path.insert_str(0, "//elsewhere.example")).build().unwrap();
-        // Wherever the request goes below the address, it is that of this server.
+        // The path may change, but the request still goes to this server.
         client.get_job("a").unwrap();
     }
     assert_eq!(server.lines(), ["GET /api/v1//elsewhere.example/jobs/a", "GET //elsewhere.example/jobs/a"]);
 }
 
 #[test]
-fn a_hook_that_breaks_the_second_attempt_does_not_hide_what_the_first_may_have_done() {
+fn a_hook_that_fails_the_second_attempt_does_not_hide_what_the_first_may_have_done() {
     let server = script(vec![answer(500, &[], "")]);
     let count = AtomicUsize::new(0);
     let builder = server.client_builder().on_request(move |request| {
@@ -402,7 +402,7 @@ fn a_hook_that_breaks_the_second_attempt_does_not_hide_what_the_first_may_have_d
     assert_eq!(server.lines().len(), 1);
 }
 
-/// Panics from the call with this number on.
+/// Panics from the call with the number `from` on.
 #[derive(Default)]
 struct Bomb {
     calls: AtomicUsize,
@@ -426,7 +426,7 @@ fn panic_of(call: impl FnOnce()) -> String {
     panic.downcast_ref::<&str>().expect("the panic of the hook").to_string()
 }
 
-/// Jobs `0` to `7` on pages of four. Listings can fail for good.
+/// Starts a server with the jobs `0` to `7` on pages of four. Without `has_listing`, listings fail.
 fn jobs_server(has_listing: bool) -> ManuallyDrop<RawServer> {
     start(move |_, request| match request.line.split_once(' ').unwrap() {
         ("GET", path) if path.contains("limit=") && !has_listing => answer(405, &[], r#"{"detail":"no"}"#),
@@ -449,7 +449,7 @@ fn a_panic_in_a_hook_reaches_the_caller_and_the_client_still_works() {
         |builder, bomb| builder.on_response(move |_, _| bomb.call()),
         |builder, bomb| builder.on_attempt(move |_| bomb.call()),
     ];
-    // The number of the request that panics, and whether there is a listing.
+    // The number of the first request that panics, whether listings work, and the call.
     type Call = (usize, bool, fn(&Client));
     let calls: [Call; 8] = [
         (0, true, |client| drop(client.get_job("0"))),
@@ -496,7 +496,7 @@ fn after_a_panic_in_a_bulk_call_each_other_job_has_its_outcome() {
 }
 
 #[test]
-fn on_response_sees_error_statuses_and_what_it_makes_of_them_counts() {
+fn on_response_sees_error_statuses_and_can_change_them() {
     let body = r#"{"detail":"as it came"}"#;
     for status in [400, 401, 403, 404, 409, 418, 422, 429, 500, 503] {
         let server = script(vec![answer(status, &["x-kind: test"], body)]);
@@ -510,7 +510,7 @@ fn on_response_sees_error_statuses_and_what_it_makes_of_them_counts() {
         assert_eq!(builder.build().unwrap().get_job("a").unwrap().job_id, "a");
         assert_eq!(server.lines().len(), 1);
     }
-    // The other way round it is retried.
+    // A success that the hook turns into an error is retried.
     let server = script(vec![json_answer(r#"{"status":"overloaded"}"#), json_answer(&job("a"))]);
     let builder = server.client_builder().on_response(|_, response| {
         if response.json::<Value>().is_ok_and(|body| body["status"] == "overloaded") {
@@ -522,7 +522,7 @@ fn on_response_sees_error_statuses_and_what_it_makes_of_them_counts() {
 }
 
 #[test]
-fn a_retry_after_that_on_response_adds_is_honoured() {
+fn a_retry_after_added_by_on_response_is_honoured() {
     let server = script(vec![answer(429, &[], "")]);
     let builder = server.client_builder().max_retry_after(secs(1)).on_response(|_, response| {
         response.headers.push(("retry-after".to_owned(), "7".to_owned()));
@@ -531,7 +531,7 @@ fn a_retry_after_that_on_response_adds_is_honoured() {
     assert_eq!(error.retry_after(), Some(secs(7)));
 }
 
-/// An attempt, as far as it is always the same.
+/// An attempt, without what differs between runs.
 #[derive(Debug, PartialEq)]
 struct Noted {
     action: String,
@@ -539,7 +539,7 @@ struct Noted {
     method: String,
     number: u32,
     status: Option<u16>,
-    /// How it begins.
+    /// The beginning of the error.
     error: Option<String>,
     is_retried: bool,
 }
@@ -556,7 +556,7 @@ fn noted(number: u32, status: impl Into<Option<u16>>, error: &str, is_retried: b
     }
 }
 
-/// The attempts of a call to get job `a`. Of each error, as much is kept as is in `errors`.
+/// Makes the call, and returns its attempts and how long each one took. Errors are cut at the first `:` or `0`.
 fn attempts_of(builder: ClientBuilder, call: impl FnOnce(Client)) -> (Vec<Noted>, Vec<Duration>) {
     let seen: Seen<(Noted, Duration)> = Seen::default();
     let kept = seen.clone();
@@ -593,7 +593,7 @@ fn on_attempt_sees_a_success_and_failures_that_are_retried() {
     let wanted = [noted(1, 425, "425 Too Early", true), noted(2, 200, "", false)];
     assert_eq!(attempts_of(server.client_builder(), call).0, wanted);
 
-    // Two requests to the server, but one attempt.
+    // A redirect takes two requests, but they are one attempt.
     let redirect = answer(307, &["location: /api/v1/jobs/a/"], "");
     let server = RawServer::script(vec![redirect, json_answer(&job("a"))]);
     assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 200, "", false)]);
@@ -601,7 +601,7 @@ fn on_attempt_sees_a_success_and_failures_that_are_retried() {
 }
 
 #[test]
-fn on_attempt_sees_how_long_the_pause_is() {
+fn on_attempt_sees_the_length_of_the_pause() {
     let server = RawServer::script(vec![unavailable(), json_answer(&job("a"))]);
     let pauses: Seen<Option<Duration>> = Seen::default();
     let kept = pauses.clone();
@@ -616,7 +616,7 @@ fn on_attempt_sees_how_long_the_pause_is() {
 
 #[test]
 fn on_attempt_sees_that_no_connection_was_made() {
-    // The port is free again when this is dropped.
+    // The port is free again when the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let pause = Duration::from_millis(1);
     let builder =
@@ -648,7 +648,7 @@ fn on_attempt_sees_that_an_attempt_was_stopped() {
     let (seen, _) = attempts_of(server.client_builder(), |client| {
         let error = client.with_stop(&stop).get_job("a").unwrap_err();
         assert!(error.is_stopped(), "{error}");
-        // No attempt is made any more.
+        // With a stopped token no attempt is made.
         client.with_stop(&stop).get_job("a").unwrap_err();
     });
     assert_eq!(seen, [noted(1, None, "stopped before the response came", false)]);
@@ -675,7 +675,7 @@ fn on_attempt_counts_the_attempts_of_each_call_and_sees_the_method_that_was_sent
 }
 
 #[test]
-fn an_error_of_a_raw_request_says_what_it_was_for() {
+fn an_error_of_a_raw_request_names_its_action() {
     let problem = r#"{"detail":"no result yet"}"#;
     for (status, words) in [(404, "404 Not Found"), (409, "409 Conflict"), (422, "422 Unprocessable")] {
         let server = script(vec![answer(status, &["x-request-id: r1"], problem)]);
@@ -698,7 +698,7 @@ fn an_error_of_a_raw_request_says_what_it_was_for() {
 #[test]
 fn raw_requests_are_retried_by_their_method_unless_they_say_otherwise() {
     const MANY: usize = 3;
-    // After 503, after a timeout, and after 429.
+    // The numbers are the attempts after 503, after a timeout, and after 429.
     for (method, idempotent, after_503, after_timeout, after_429) in [
         ("GET", None, MANY, MANY, MANY),
         ("HEAD", None, MANY, MANY, MANY),
@@ -716,14 +716,14 @@ fn raw_requests_are_retried_by_their_method_unless_they_say_otherwise() {
         for (failure, wanted) in answers.into_iter().zip([after_503, after_timeout, after_429]) {
             let server = script(vec![failure.clone()]);
             let timeout = Duration::from_millis(100);
-            // Requests that are not idempotent have the time of the whole call.
+            // An attempt that is not idempotent may use the time of the whole call.
             let timeout_of_call = if wanted == 1 { timeout } else { secs(60) };
             let builder = server.client_builder().attempt_timeout(timeout).timeout(timeout_of_call);
             let request = RawRequest::new(method, ["x"]);
             let request = idempotent.map_or(request.clone(), |idempotent| request.idempotent(idempotent));
             let error = builder.build().unwrap().send(request).unwrap_err();
             assert_eq!(error.attempts() as usize, wanted, "{method} {idempotent:?} {failure:?}: {error}");
-            // The client may have given an attempt up before a busy server reads it.
+            // An attempt may time out before a busy server has read its request.
             until(|| server.lines().len() >= wanted);
             assert_eq!(server.lines().len(), wanted, "{method} {idempotent:?} {failure:?}: {error}");
         }
@@ -742,7 +742,7 @@ fn an_error_of_a_raw_change_says_whether_it_may_have_been_processed() {
 }
 
 #[test]
-fn a_raw_response_that_is_no_json_is_a_decoding_error_that_shows_how_it_begins() {
+fn a_raw_response_that_is_not_json_is_a_decode_error_with_an_excerpt() {
     for (response, words) in [
         (answer(204, &[], ""), "the body is empty"),
         (
@@ -775,7 +775,7 @@ fn a_raw_response_has_its_headers_in_lower_case_and_its_body() {
 }
 
 #[test]
-fn a_raw_response_is_bounded_as_every_other() {
+fn the_size_limit_applies_to_raw_responses() {
     let server = script(vec![answer(200, &[], &"x".repeat(1001))]);
     let send = |limit| {
         let client = server.client_builder().max_response_bytes(limit).build().unwrap();
@@ -787,7 +787,7 @@ fn a_raw_response_is_bounded_as_every_other() {
 }
 
 #[test]
-fn head_has_headers_and_no_body_and_leaves_the_connection_in_step() {
+fn head_returns_headers_without_a_body_and_the_connection_stays_usable() {
     let plain = raw("HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n");
     let compressed = raw("HTTP/1.1 200 OK\r\ncontent-length: 123\r\ncontent-encoding: gzip\r\n\r\n");
     let missing = raw("HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\n");
@@ -806,7 +806,7 @@ fn head_has_headers_and_no_body_and_leaves_the_connection_in_step() {
 }
 
 #[test]
-fn raw_requests_go_out_with_and_without_a_body() {
+fn raw_requests_are_sent_with_and_without_a_body() {
     let server = script(vec![json_answer("{}")]);
     let client = server.client();
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
@@ -843,7 +843,7 @@ fn the_query_of_a_raw_request_is_encoded_and_its_segments_stay_segments() {
 }
 
 #[test]
-fn raw_requests_that_cannot_be_sent_are_refused_before_any_request() {
+fn invalid_raw_requests_are_refused_before_any_request() {
     let server = script(vec![json_answer("{}")]);
     let nameless = std::collections::HashMap::from([((1, 2), 3)]);
     let mut smuggled = RawRequest::new("POST", ["x"]);
@@ -875,7 +875,7 @@ fn a_raw_request_follows_a_redirect_to_the_same_path_with_a_slash_and_remembers_
             if path.ends_with('/') {
                 return json_answer("{}");
             }
-            // Behind a proxy the server may name another address.
+            // A server behind a proxy may redirect to an internal address.
             answer(status, &[&format!("location: https://elsewhere.example{path}/?{query}")], "")
         });
         let client = server.client();

@@ -1,4 +1,4 @@
-//! Identifiers come from anywhere: none changes which endpoint is called.
+//! Tests that an untrusted identifier cannot change which endpoint is called.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,9 +6,9 @@ use atomiverse::{Client, Error};
 
 use crate::support::{RawServer, answer, job, lock};
 
-type Verb = fn(&Client, &str) -> Result<(), Error>;
+type Call = fn(&Client, &str) -> Result<(), Error>;
 
-const VERBS: [(Verb, &str, &str); 5] = [
+const CALLS: [(Call, &str, &str); 5] = [
     (|client, id| client.get_job(id).map(drop), "GET", ""),
     (|client, id| client.rename_job(id, "name"), "PATCH", ""),
     (|client, id| client.cancel_job(id), "POST", "/cancel"),
@@ -17,8 +17,8 @@ const VERBS: [(Verb, &str, &str); 5] = [
 ];
 
 #[test]
-fn an_identifier_is_exactly_one_encoded_segment() {
-    // A get is answered with the job that it asks for.
+fn an_identifier_is_sent_as_one_encoded_path_segment() {
+    // The server responds to a GET with the requested job.
     let asked = Arc::new(Mutex::new(String::new()));
     let server = {
         let asked = asked.clone();
@@ -40,8 +40,8 @@ fn an_identifier_is_exactly_one_encoded_segment() {
         ("café-H₂O", "caf%C3%A9-H%E2%82%82O"),
     ] {
         id.clone_into(&mut lock(&asked));
-        for (verb, method, rest) in VERBS {
-            verb(&client, id).unwrap();
+        for (call, method, rest) in CALLS {
+            call(&client, id).unwrap();
             assert_eq!(server.lines().pop().unwrap(), format!("{method} /api/v1/jobs/{segment}{rest}"));
         }
         let link = client.job_dashboard_url(id).unwrap();
@@ -51,12 +51,12 @@ fn an_identifier_is_exactly_one_encoded_segment() {
 }
 
 #[test]
-fn an_identifier_that_can_be_no_segment_is_refused_before_any_request() {
+fn an_identifier_that_cannot_be_a_segment_is_refused_before_any_request() {
     let server = RawServer::script(vec![answer(200, &[], &job("any"))]);
     let client = server.client();
     for id in ["", ".", ".."] {
-        for (verb, ..) in VERBS {
-            let error = verb(&client, id).unwrap_err();
+        for (call, ..) in CALLS {
+            let error = call(&client, id).unwrap_err();
             assert!(error.to_string().contains("nothing was sent"), "{error}");
         }
         assert!(client.job(id).is_err());

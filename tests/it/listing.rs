@@ -1,4 +1,4 @@
-//! Pages and the iterator: what is asked for, what is handed out, and where it ends.
+//! Tests pages and iterators: their requests, the jobs that they return, and how they end.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn ids(jobs: impl IntoIterator<Item = Result<JobSummary, Error>>) -> Vec<String>
     jobs.into_iter().map(|job| job.unwrap().job_id.into()).collect()
 }
 
-/// Jobs until the first error, and that error.
+/// Returns the jobs until the first error, and that error.
 fn until_error(jobs: &mut JobsIter) -> (Vec<String>, Error) {
     let mut ids = Vec::new();
     loop {
@@ -31,12 +31,12 @@ fn until_error(jobs: &mut JobsIter) -> (Vec<String>, Error) {
 }
 
 #[test]
-fn the_next_page_is_not_asked_for_before_it_is_wanted() {
+fn the_next_page_is_not_requested_while_the_caller_uses_the_first() {
     let simulator = with_jobs(3);
     let client = simulator.client().unwrap();
     let mut jobs = client.iter_jobs().limit(1);
     let first = jobs.next().unwrap().unwrap().job_id;
-    // Time enough for a page that nobody wanted yet.
+    // These requests leave time for a page to be fetched too early.
     for _ in 0..20 {
         client.get_job(&first).unwrap();
     }
@@ -45,7 +45,7 @@ fn the_next_page_is_not_asked_for_before_it_is_wanted() {
 }
 
 #[test]
-fn a_page_and_the_next_one() {
+fn next_cursor_requests_the_next_page() {
     let simulator = with_jobs(5);
     let client = simulator.client().unwrap();
 
@@ -61,14 +61,14 @@ fn a_page_and_the_next_one() {
 }
 
 #[test]
-fn a_page_has_fifty_jobs_unless_said_otherwise() {
+fn the_limit_defaults_to_fifty() {
     let simulator = with_jobs(51);
     assert_eq!(simulator.client().unwrap().list_jobs().send().unwrap().jobs.len(), 50);
     assert_eq!(lines(&simulator), ["GET /api/v1/jobs?limit=50"]);
 }
 
 #[test]
-fn a_cursor_is_encoded_whatever_it_holds() {
+fn a_cursor_is_percent_encoded() {
     let server = RawServer::script(vec![json(&page(&[], false, None))]);
     let cursor = "a b&limit=9#x/?é+%41==";
     server.client().list_jobs().cursor(cursor).send().unwrap();
@@ -79,7 +79,7 @@ fn a_cursor_is_encoded_whatever_it_holds() {
 }
 
 #[test]
-fn iterating_hands_out_every_job_once_newest_first() {
+fn iterating_returns_every_job_once_newest_first() {
     let simulator = with_jobs(120);
     let jobs = ids(simulator.client().unwrap().iter_jobs());
     let expected: Vec<String> = (1..=120).rev().map(|n| format!("job-{n:06}")).collect();
@@ -87,12 +87,12 @@ fn iterating_hands_out_every_job_once_newest_first() {
     assert_eq!(
         limits(&lines(&simulator)),
         [50, 100, 1],
-        "the last shows that a cursor works with another limit"
+        "the request for one job tests whether a cursor works with another limit"
     );
     assert_eq!(simulator.connections(), 1);
 }
 
-/// The limits of the requests so far.
+/// Returns the limits in these request lines.
 fn limits(lines: &[String]) -> Vec<u32> {
     let limit = |line: &String| line.split("limit=").nth(1)?.split('&').next()?.parse().ok();
     lines.iter().filter_map(limit).collect()
@@ -106,7 +106,7 @@ fn pages_grow_so_that_a_long_history_takes_few_requests() {
     assert_eq!(limits(&lines(&simulator)), [50, 100, 1, 200, 400, 800, 1000]);
     let simulator = with_jobs(500);
     assert_eq!(simulator.client().unwrap().iter_jobs().max_jobs(320).prefetch(true).count(), 320);
-    assert_eq!(limits(&lines(&simulator)), [50, 100, 1, 170], "no more than are wanted");
+    assert_eq!(limits(&lines(&simulator)), [50, 100, 1, 170], "no more jobs are requested than are needed");
 }
 
 #[test]
@@ -132,13 +132,13 @@ fn a_page_size_that_the_server_refuses_costs_a_client_one_request() {
         assert_eq!(
             limits(&server.lines()),
             [50, 100, 1, 200, 100, 100, 100, 50, 100, 100, 100, 100],
-            "{status}: the second iteration knows"
+            "{status}: the second iteration uses the limit that worked"
         );
     }
 }
 
 #[test]
-fn previews_are_left_out_on_demand() {
+fn previews_can_be_left_out() {
     let simulator = with_jobs(20);
     let client = simulator.client().unwrap();
     let with: Vec<JobSummary> = client.iter_jobs().map(Result::unwrap).collect();
@@ -157,7 +157,7 @@ fn previews_are_left_out_on_demand() {
     }
     assert_eq!(client.list_jobs().previews(false).send().unwrap().jobs, expected);
 
-    // One job cannot be read, so each is read by itself.
+    // If one job cannot be read, each job is decoded by itself.
     let preview = r#""molecule_preview":{"formula":"H","atoms":[]}"#;
     let body = page(&["a", "b"], false, None);
     let body = body.replacen("\"name\":null", preview, 1).replacen(r#""state":"done""#, r#""state":7"#, 1);
@@ -169,7 +169,7 @@ fn previews_are_left_out_on_demand() {
 }
 
 #[test]
-fn the_last_page_asks_for_no_more_than_is_wanted() {
+fn the_last_page_requests_only_the_remaining_jobs() {
     let simulator = with_jobs(200);
     assert_eq!(simulator.client().unwrap().iter_jobs().limit(50).max_jobs(120).count(), 120);
     assert_eq!(
@@ -183,14 +183,14 @@ fn the_last_page_asks_for_no_more_than_is_wanted() {
 }
 
 #[test]
-fn max_jobs_at_the_end_of_a_page_asks_for_no_further_page() {
+fn no_further_page_is_requested_if_max_jobs_is_reached_at_the_end_of_a_page() {
     let simulator = with_jobs(100);
     assert_eq!(simulator.client().unwrap().iter_jobs().limit(50).max_jobs(50).count(), 50);
     assert_eq!(simulator.requests().len(), 1);
 }
 
 #[test]
-fn max_jobs_of_zero_and_an_unused_iterator_ask_nothing() {
+fn max_jobs_of_zero_and_an_unused_iterator_send_nothing() {
     let simulator = with_jobs(3);
     let client = simulator.client().unwrap();
     assert!(client.iter_jobs().max_jobs(0).next().is_none());
@@ -200,7 +200,7 @@ fn max_jobs_of_zero_and_an_unused_iterator_ask_nothing() {
 }
 
 #[test]
-fn no_page_is_fetched_before_it_is_wanted() {
+fn no_page_is_fetched_before_it_is_needed() {
     let simulator = with_jobs(10);
     let client = simulator.client().unwrap();
     assert_eq!(client.iter_jobs().limit(5).take(5).count(), 5);
@@ -208,7 +208,7 @@ fn no_page_is_fetched_before_it_is_wanted() {
 }
 
 #[test]
-fn a_page_larger_than_asked_for_is_listed_whole_but_never_exceeds_max_jobs() {
+fn a_page_larger_than_the_limit_is_returned_whole_up_to_max_jobs() {
     let server = RawServer::script(vec![json(&page(&["a", "b", "c", "d"], true, Some("c2")))]);
     assert_eq!(server.client().list_jobs().limit(2).send().unwrap().jobs.len(), 4);
     assert_eq!(ids(server.client().iter_jobs().limit(2).max_jobs(3)), ["a", "b", "c"]);
@@ -216,7 +216,7 @@ fn a_page_larger_than_asked_for_is_listed_whole_but_never_exceeds_max_jobs() {
 }
 
 #[test]
-fn an_empty_page_is_passed_over() {
+fn an_empty_page_is_skipped() {
     let server = RawServer::script(vec![
         json(&page(&[], true, Some("c1"))),
         json(&page(&["a"], true, Some("c2"))),
@@ -229,7 +229,7 @@ fn an_empty_page_is_passed_over() {
 }
 
 #[test]
-fn has_more_decides_and_not_the_cursor() {
+fn has_more_takes_precedence_over_the_cursor() {
     let server = RawServer::script(vec![json(&page(&["a"], false, Some("never-null")))]);
     assert_eq!(ids(server.client().iter_jobs()), ["a"]);
     assert_eq!(server.requests().len(), 1);
@@ -252,7 +252,7 @@ fn a_missing_cursor_is_an_error_after_the_jobs_of_its_page() {
 }
 
 #[test]
-fn a_repeated_cursor_is_an_error_and_no_endless_iteration() {
+fn a_repeated_cursor_is_an_error() {
     let server =
         RawServer::script(vec![json(&page(&["a"], true, Some("c1"))), json(&page(&["b"], true, Some("c1")))]);
     let mut jobs = server.client().iter_jobs();
@@ -267,7 +267,7 @@ fn a_repeated_cursor_is_an_error_and_no_endless_iteration() {
 }
 
 #[test]
-fn cursors_that_go_in_a_circle_are_an_error() {
+fn cursors_that_form_a_cycle_are_an_error() {
     let server = RawServer::start(|n, _| {
         let next = ["c1", "c2", "c3"][n % 3];
         json(&page(&[&format!("job-{n}")], true, Some(next)))
@@ -281,7 +281,7 @@ fn cursors_that_go_in_a_circle_are_an_error() {
 }
 
 #[test]
-fn a_cursor_that_leads_back_to_where_a_resumed_iteration_began_is_an_error() {
+fn a_cursor_that_leads_back_to_the_start_of_a_resumed_iteration_is_an_error() {
     let server = RawServer::start(|n, _| json(&page(&[], true, Some(["c2", "c1"][n % 2]))));
     let mut jobs = server.client().iter_jobs().resume_from("c1");
     let error = jobs.next().unwrap().unwrap_err();
@@ -290,14 +290,14 @@ fn a_cursor_that_leads_back_to_where_a_resumed_iteration_began_is_an_error() {
 }
 
 #[test]
-fn a_broken_iteration_resumes_with_nothing_lost_and_nothing_twice() {
+fn a_failed_iteration_resumes_without_losing_or_repeating_jobs() {
     let simulator = with_jobs(120);
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     let mut jobs = client.iter_jobs().limit(50);
     let mut seen = ids(jobs.by_ref().take(100));
     simulator.fail_next(Fault::status(500));
     assert_eq!(jobs.next().unwrap().unwrap_err().status(), Some(500));
-    assert!(jobs.next().is_none(), "after an error the iterator ends");
+    assert!(jobs.next().is_none(), "the iterator ends after an error");
     assert!(jobs.next().is_none());
 
     let cursor = jobs.cursor().unwrap().to_owned();
@@ -307,7 +307,7 @@ fn a_broken_iteration_resumes_with_nothing_lost_and_nothing_twice() {
 }
 
 #[test]
-fn an_iteration_that_fails_at_once_resumes_at_the_start() {
+fn an_iteration_that_fails_on_the_first_page_resumes_at_the_start() {
     let simulator = with_jobs(3);
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     simulator.fail_next(Fault::Cut);
@@ -324,12 +324,12 @@ fn an_iteration_that_stopped_within_a_page_resumes_at_that_page() {
     let mut jobs = client.iter_jobs().limit(10);
     let seen = ids(jobs.by_ref().take(15));
     let resumed = ids(client.iter_jobs().resume_from(jobs.cursor().unwrap()));
-    assert_eq!(resumed[0], seen[10], "the page is repeated, so that nothing is lost");
+    assert_eq!(resumed[0], seen[10], "the page is repeated so that no job is lost");
     assert_eq!(resumed.len(), 20);
 }
 
 #[test]
-fn an_error_about_a_cursor_resumes_at_the_page_that_carried_it() {
+fn after_a_cursor_error_iteration_resumes_at_the_page_that_had_the_cursor() {
     let server = RawServer::script(vec![
         json(&page(&["a"], true, Some("c1"))),
         json(&page(&["b"], true, None)),
@@ -355,12 +355,12 @@ fn a_limit_of_zero_and_an_empty_cursor_are_refused_before_any_request() {
         assert!(error.to_string().contains("nothing was sent"), "{error}");
         assert_eq!(error.attempts(), 0);
     }
-    assert!(client.iter_jobs().limit(0).nth(1).is_none(), "after the error the iterator ends");
+    assert!(client.iter_jobs().limit(0).nth(1).is_none(), "the iterator ends after the error");
     assert_eq!(simulator.requests().len(), 0);
 }
 
 #[test]
-fn jobs_that_come_and_go_while_iterating_do_not_shift_the_pages() {
+fn jobs_added_or_deleted_while_iterating_do_not_shift_the_pages() {
     let simulator = with_jobs(20);
     let client = simulator.client().unwrap();
     let mut jobs = client.iter_jobs().limit(10);
@@ -372,7 +372,7 @@ fn jobs_that_come_and_go_while_iterating_do_not_shift_the_pages() {
     assert_eq!(seen, expected);
 }
 
-/// Waits until the server has seen so many requests.
+/// Waits until the server has received this many requests.
 fn wait_for_requests(server: &RawServer, count: usize) {
     let started = Instant::now();
     while server.requests().len() < count {
@@ -382,7 +382,7 @@ fn wait_for_requests(server: &RawServer, count: usize) {
 }
 
 #[test]
-fn prefetching_asks_for_the_next_page_while_the_caller_works_on_this_one() {
+fn prefetch_requests_the_next_page_while_the_caller_uses_the_current_one() {
     let server = RawServer::script(vec![
         json(&page(&["a", "b"], true, Some("c1"))),
         json(&page(&["c"], true, Some("c2"))),
@@ -392,10 +392,10 @@ fn prefetching_asks_for_the_next_page_while_the_caller_works_on_this_one() {
     assert_eq!(server.requests().len(), 0);
     assert_eq!(jobs.next().unwrap().unwrap().job_id, "a");
     wait_for_requests(&server, 2);
-    assert_eq!(jobs.cursor(), None, "the page at hand is the first");
+    assert_eq!(jobs.cursor(), None, "the current page is the first one");
     assert_eq!(jobs.next().unwrap().unwrap().job_id, "b");
     assert_eq!(jobs.cursor(), Some("c1"));
-    assert_eq!(server.requests().len(), 2, "one page ahead and no more");
+    assert_eq!(server.requests().len(), 2, "only one page is prefetched");
     assert_eq!(ids(jobs), ["c", "d"]);
     assert_eq!(server.requests().len(), 3);
 }
@@ -417,7 +417,7 @@ fn prefetching_begins_once_the_caller_does_some_work() {
 }
 
 #[test]
-fn prefetching_asks_for_nothing_beyond_max_jobs() {
+fn prefetch_requests_nothing_beyond_max_jobs() {
     let simulator = with_jobs(200);
     let client = simulator.client().unwrap();
     assert_eq!(client.iter_jobs().limit(50).max_jobs(120).prefetch(true).count(), 120);
@@ -434,7 +434,7 @@ fn prefetching_asks_for_nothing_beyond_max_jobs() {
 }
 
 #[test]
-fn a_prefetching_iterator_that_is_dropped_asks_for_no_further_page() {
+fn a_dropped_prefetching_iterator_requests_no_further_page() {
     let server = RawServer::script(vec![
         json(&page(&["a"], true, Some("c1"))),
         json(&page(&["b"], true, Some("c2"))),
@@ -447,11 +447,11 @@ fn a_prefetching_iterator_that_is_dropped_asks_for_no_further_page() {
     drop(jobs);
     assert_eq!(ids(client.iter_jobs()), ["c"]);
     let cursors: Vec<bool> = server.lines().iter().map(|line| line.contains("cursor")).collect();
-    assert_eq!(cursors, [false, true, false], "the page after the next was not asked for");
+    assert_eq!(cursors, [false, true, false], "the page after the next one was not requested");
 }
 
 #[test]
-fn the_size_hint_is_what_is_at_hand_and_what_is_wanted() {
+fn the_size_hint_counts_loaded_jobs_up_to_max_jobs() {
     let simulator = with_jobs(20);
     let client = simulator.client().unwrap();
     assert_eq!(client.iter_jobs().size_hint(), (0, None));
@@ -462,7 +462,7 @@ fn the_size_hint_is_what_is_at_hand_and_what_is_wanted() {
 }
 
 #[test]
-fn the_public_types_go_between_threads() {
+fn clients_jobs_and_iterators_are_send() {
     fn send<T: Send>() {}
     fn sync<T: Sync>() {}
     send::<atomiverse::Client>();
@@ -476,7 +476,7 @@ fn the_public_types_go_between_threads() {
 }
 
 #[test]
-fn resuming_elsewhere_drops_the_page_that_was_fetched_ahead() {
+fn resume_from_drops_the_prefetched_page() {
     let server = RawServer::start(|_, request| match request.line.as_str() {
         line if line.contains("cursor=x") => json(&page(&["px"], false, None)),
         line if line.contains("cursor=c2") => json(&page(&["p2"], false, None)),
@@ -491,7 +491,7 @@ fn resuming_elsewhere_drops_the_page_that_was_fetched_ahead() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
+fn iterators_dropped_during_a_prefetch_leave_no_threads_behind() {
     use std::fs;
 
     let prefetches = |thread: &fs::DirEntry| {
@@ -499,11 +499,9 @@ fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
         name.trim() == "atomiverse-pref"
     };
     let count = || fs::read_dir("/proc/self/task").unwrap().flatten().filter(prefetches).count();
-    // In a process of its own: other tests prefetch too.
-    let output = in_own_process(
-        "listing::iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind",
-        &[],
-        || {
+    // This needs a process of its own, because other tests prefetch too.
+    let output =
+        in_own_process("listing::iterators_dropped_during_a_prefetch_leave_no_threads_behind", &[], || {
             let server = RawServer::start(|_, request| {
                 if request.line.contains("cursor=") {
                     return vec![Step::Silence];
@@ -522,17 +520,16 @@ fn iterators_that_are_dropped_while_they_prefetch_leave_no_threads_behind() {
             drop(iterators);
             let started = Instant::now();
             while count() > 0 {
-                // An attempt may take 30 seconds.
+                // Without the drop, an attempt would take 30 seconds.
                 assert!(started.elapsed() < Duration::from_secs(10), "{} threads are left", count());
                 thread::yield_now();
             }
-        },
-    );
+        });
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A server of jobs `j0`, `j1`, ... `next` makes the cursor of the next page from that of this one, the limit and the
-/// place of the page, and `place` finds the place.
+/// Starts a server with the jobs `j0`, `j1`, and so on. `place` returns the place of a page from its cursor and limit,
+/// and `next` returns the cursor of the next page from that place and the limit.
 fn paged_by(jobs: usize, place: fn(&str, usize) -> usize, next: fn(usize, usize) -> String) -> RawServer {
     RawServer::start(move |_, request| {
         let value = |name: &str| {
@@ -548,7 +545,7 @@ fn paged_by(jobs: usize, place: fn(&str, usize) -> usize, next: fn(usize, usize)
     })
 }
 
-/// Whose cursors count pages, so that a cursor leads elsewhere with another limit.
+/// Starts a server whose cursors are page numbers, so a cursor leads to another place with another limit.
 fn paged_by_number(jobs: usize) -> RawServer {
     let place = |cursor: &str, limit| (cursor[1..].parse::<usize>().unwrap() - 1) * limit;
     paged_by(jobs, place, |from, limit| format!("p{}", from / limit + 2))
@@ -676,7 +673,7 @@ fn pages_grow_only_if_a_cursor_works_with_another_limit() {
             assert_eq!(ids(), expected);
             let before = limits(&server.lines());
             assert_eq!(ids(), expected);
-            // The last page is not made smaller where that would be another page.
+            // The last page is not made smaller if that would lead to another page.
             let some: Vec<String> =
                 client.iter_jobs().max_jobs(120).map(|job| job.unwrap().job_id.to_string()).collect();
             assert_eq!(some, expected[..120]);

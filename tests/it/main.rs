@@ -1,4 +1,4 @@
-//! What users do, over real sockets: against the simulator, and against raw sockets where HTTP is broken.
+//! Tests of the public API over real sockets, with the simulator and with servers that send arbitrary bytes.
 
 mod changes;
 mod contract;
@@ -12,6 +12,7 @@ mod hooks;
 mod identifiers;
 mod listing;
 mod messages;
+mod methods;
 mod network;
 mod proxy;
 mod random;
@@ -26,7 +27,6 @@ mod support;
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 mod tls;
 mod tolerance;
-mod verbs;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;
 mod wait;

@@ -1,5 +1,5 @@
-//! Networks that fail: connections that die silently, addresses that do not answer, servers that stop
-//! reading. Everything stays on loopback addresses.
+//! Tests networks that fail: connections that die silently, addresses that do not respond, and servers that stop
+//! reading. All connections use loopback addresses.
 
 use std::env;
 use std::io::{self, Write};
@@ -48,7 +48,7 @@ fn calls() -> impl Iterator<Item = (&'static str, Call)> {
     READS.into_iter().chain(CHANGES).chain(SUBMISSIONS)
 }
 
-/// Those of which it is known whether they were sent. Without `dns-cache` only a body shows that.
+/// Keeps the calls of which the client knows whether they were sent. Without `dns-cache`, these are those with a body.
 fn traced(
     calls: impl IntoIterator<Item = (&'static str, Call)>,
 ) -> impl Iterator<Item = (&'static str, Call)> {
@@ -57,7 +57,7 @@ fn traced(
     })
 }
 
-/// The server never saw the request, and the error says so in every way.
+/// Fails unless every part of the error says that the request was not sent.
 #[track_caller]
 fn assert_nothing_was_sent(what: &str, error: &Error) {
     assert!(!error.may_have_been_submitted(), "{what}: {error}");
@@ -68,9 +68,9 @@ fn assert_nothing_was_sent(what: &str, error: &Error) {
     assert!(says_so, "{what}: does not say that nothing was sent: {text}");
 }
 
-// Connections that die without a sign.
+// Connections that die silently.
 
-/// Answers at once, but can fall silent on the connections that it has, as if a firewall had dropped them.
+/// A server that can fall silent on its open connections, as if a firewall had dropped them.
 struct MortalServer {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -79,13 +79,13 @@ struct MortalServer {
 #[derive(Default)]
 struct Seen {
     connections: usize,
-    /// Connections with a smaller number are silent.
+    /// Connections with a smaller number are dead.
     dead_before: usize,
     requests: usize,
     requests_on_dead_connections: usize,
 }
 
-/// As many as ureq keeps idle for one host.
+/// The number of idle connections that the client keeps for one host.
 const IDLE: usize = 3;
 
 impl MortalServer {
@@ -152,7 +152,7 @@ impl MortalServer {
         client_builder(format!("http://{}", self.address)).attempt_timeout(ATTEMPT)
     }
 
-    /// Leaves the client with several idle connections, all of which then die.
+    /// Opens several connections of the client, which become idle and then die.
     fn kill_idle_connections_of(&self, client: &Client) {
         thread::scope(|scope| {
             for _ in 0..IDLE {
@@ -164,7 +164,7 @@ impl MortalServer {
         *seen = Seen { connections: seen.connections, dead_before: seen.connections, ..Seen::default() };
     }
 
-    /// Requests since the connections died: all of them, and those on dead connections.
+    /// Returns the number of requests since the connections died, and how many of them used dead connections.
     fn requests(&self) -> (usize, usize) {
         let seen = lock(&self.seen);
         (seen.requests, seen.requests_on_dead_connections)
@@ -172,7 +172,7 @@ impl MortalServer {
 }
 
 #[test]
-fn a_read_that_meets_a_dead_connection_succeeds_at_its_second_attempt() {
+fn a_read_on_a_dead_connection_succeeds_at_the_second_attempt() {
     for (what, read) in READS {
         let server = MortalServer::start();
         let client = server.client_builder().max_retries(1).build().unwrap();
@@ -184,7 +184,7 @@ fn a_read_that_meets_a_dead_connection_succeeds_at_its_second_attempt() {
 }
 
 #[test]
-fn a_scan_goes_on_when_all_idle_connections_die_between_two_pages() {
+fn a_listing_continues_if_all_idle_connections_die_between_two_pages() {
     let server = MortalServer::start();
     let client = server.client_builder().max_retries(1).build().unwrap();
     let mut jobs = client.iter_jobs().limit(2);
@@ -197,10 +197,10 @@ fn a_scan_goes_on_when_all_idle_connections_die_between_two_pages() {
 }
 
 #[test]
-fn after_a_change_that_met_a_dead_connection_the_next_call_uses_a_fresh_one() {
+fn after_a_change_on_a_dead_connection_the_next_call_uses_a_new_one() {
     for (next, call) in calls() {
         let server = MortalServer::start();
-        // Without retries: the next call has one attempt only.
+        // Without retries, the next call must succeed at its first attempt.
         let client = server.client_builder().max_retries(0).timeout(Duration::from_secs(2)).build().unwrap();
         server.kill_idle_connections_of(&client);
         if let Err(error) = client.rename_job("a", "water") {
@@ -250,7 +250,7 @@ fn a_clone_in_another_thread_learns_that_the_connections_are_dead() {
 }
 
 #[test]
-fn clones_that_meet_dead_connections_at_once_each_succeed_at_their_second_attempt() {
+fn clones_on_dead_connections_each_succeed_at_the_second_attempt() {
     let server = MortalServer::start();
     let client = server.client_builder().max_retries(1).build().unwrap();
     server.kill_idle_connections_of(&client);
@@ -265,7 +265,7 @@ fn clones_that_meet_dead_connections_at_once_each_succeed_at_their_second_attemp
     assert_eq!(requests, dead + 2, "{requests} requests, {dead} of them unanswered");
 }
 
-/// The pause is real time because ureq measures the age of a connection with its own clock.
+/// The pause takes real time, because ureq measures the age of a connection with its own clock.
 #[test]
 fn a_submission_does_not_use_a_connection_that_has_been_idle_for_seconds() {
     for_each_in_parallel(SUBMISSIONS, |(what, submit)| {
@@ -289,7 +289,7 @@ fn for_each_in_parallel<T: Send>(items: impl IntoIterator<Item = T>, test: impl 
 
 // Responses that belong to another request.
 
-/// Both responses in one piece, so that both have arrived when the first one is read.
+/// Returns two responses in one piece, so that both have arrived when the first one is read.
 fn twice(first: &str, second: &str) -> Answer {
     let responses = [first, second].map(|id| {
         let body = job(id);
@@ -302,7 +302,7 @@ fn twice(first: &str, second: &str) -> Answer {
 }
 
 #[test]
-fn a_response_that_nobody_asked_for_is_not_taken_for_the_next_one() {
+fn an_unsolicited_response_is_not_taken_for_the_next_one() {
     let server = RawServer::script(vec![twice("a", "a"), json(&job("b"))]);
     let client = server.client();
     assert_eq!(client.get_job("a").unwrap().job_id.as_str(), "a");
@@ -310,15 +310,15 @@ fn a_response_that_nobody_asked_for_is_not_taken_for_the_next_one() {
 }
 
 #[test]
-fn get_job_does_not_return_another_job_than_the_one_asked_for() {
-    // A duplicate of the first response that arrives late: with the next request already on its way.
+fn get_job_does_not_return_another_job() {
+    // A duplicate of the first response arrives after the next request was sent.
     let server = RawServer::script(vec![json(&job("a")), twice("a", "b"), json(&job("b"))]);
     let client = server.client();
     assert_eq!(client.get_job("a").unwrap().job_id.as_str(), "a");
     if let Ok(job) = client.get_job("b") {
         assert_eq!(job.job_id.as_str(), "b");
     }
-    // What is left on that connection does not put later calls out of step.
+    // The response that is left on the connection is not taken for a later one.
     assert_eq!(client.get_job("b").unwrap().job_id.as_str(), "b");
 }
 
@@ -331,7 +331,7 @@ fn a_server_that_keeps_sending_another_job_is_reported() {
     assert!(text.contains("alpha") && text.contains("beta"), "{text}");
 }
 
-// Names.
+// Host names.
 
 #[test]
 fn many_threads_can_look_up_the_same_host_name_at_once() {
@@ -361,13 +361,13 @@ const PROXIED: (&str, &str) = if cfg!(any(feature = "rustls", feature = "native-
     ("HTTP_PROXY", "http://service.example")
 };
 
-/// A proxy that reads the request for a tunnel and then does this. It is not dropped because it would
-/// compare that request with the service's contract.
+/// Starts a proxy that reads the request for a tunnel and then does this. It is not dropped, because it would then
+/// check that request against the contract.
 fn failing_proxy(step: Step) -> ManuallyDrop<RawServer> {
     ManuallyDrop::new(RawServer::start(move |_, _| vec![step.clone()]))
 }
 
-/// Calls through the proxy that the environment names; in a process of its own.
+/// Makes the call through the proxy in the environment, which needs a process of its own.
 fn proxied(call: Call) -> (Error, Duration) {
     let limit = Duration::from_millis(300);
     let client =
@@ -392,11 +392,11 @@ fn assert_passed(output: &Output) {
 }
 
 #[test]
-fn a_proxy_that_ends_the_connection_before_the_tunnel_is_up_is_tried_again() {
+fn a_proxy_that_closes_the_connection_before_the_tunnel_is_open_is_retried() {
     for end in [Step::Close, Step::Reset] {
         let server = failing_proxy(end.clone());
         let output = in_own_process(
-            "network::a_proxy_that_ends_the_connection_before_the_tunnel_is_up_is_tried_again",
+            "network::a_proxy_that_closes_the_connection_before_the_tunnel_is_open_is_retried",
             &[(PROXIED.0, &server.url())],
             || {
                 for (what, call) in traced(calls()) {
@@ -413,10 +413,10 @@ fn a_proxy_that_ends_the_connection_before_the_tunnel_is_up_is_tried_again() {
 }
 
 #[test]
-fn a_proxy_that_stays_silent_is_a_connection_that_was_not_made() {
+fn a_silent_proxy_means_that_no_connection_was_made() {
     let server = failing_proxy(Step::Silence);
     let output = in_own_process(
-        "network::a_proxy_that_stays_silent_is_a_connection_that_was_not_made",
+        "network::a_silent_proxy_means_that_no_connection_was_made",
         &[(PROXIED.0, &server.url())],
         || {
             for_each_in_parallel(calls(), |(what, call)| {
@@ -431,14 +431,14 @@ fn a_proxy_that_stays_silent_is_a_connection_that_was_not_made() {
     assert_passed(&output);
 }
 
-/// Each byte that arrives must not start the time anew. ureq's own connections do that.
+/// A byte that arrives must not restart the timeout, as it does with ureq's own connections.
 #[cfg(feature = "dns-cache")]
 #[test]
-fn a_proxy_that_trickles_its_response_is_bounded() {
+fn connect_timeout_bounds_a_proxy_that_responds_slowly() {
     let endless = format!("HTTP/1.1 200 OK\r\nx-padding: {}", "x".repeat(40));
     let server = failing_proxy(Step::Trickle(endless.into_bytes(), Duration::from_millis(100)));
     let output = in_own_process(
-        "network::a_proxy_that_trickles_its_response_is_bounded",
+        "network::connect_timeout_bounds_a_proxy_that_responds_slowly",
         &[(PROXIED.0, &server.url())],
         || {
             for_each_in_parallel(SUBMISSIONS, |(what, submit)| {
@@ -457,7 +457,7 @@ fn a_proxy_that_trickles_its_response_is_bounded() {
     assert_passed(&output);
 }
 
-/// What depends on how Linux treats sockets, or on its tools.
+/// Tests that depend on how Linux treats sockets, or on its tools.
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs::File;
@@ -468,13 +468,13 @@ mod linux {
 
     use super::*;
 
-    /// An address of this machine that is bound and has this backlog, or `None` to refuse connections.
+    /// Binds a local address. It listens with this backlog, or refuses connections if that is `None`.
     fn bound(backlog: Option<i32>, receive_buffer: Option<usize>) -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         if let Some(bytes) = receive_buffer {
-            // Set before listening: accepted connections inherit both. The segment size is that of Ethernet,
-            // because the client's system sizes its send buffer by it: with the 64 KB of a loopback
-            // connection most of a large body disappears into that buffer.
+            // Both are set before listening, because accepted connections inherit them. The segment size is that of
+            // Ethernet: with the 64 KB of a loopback connection, the send buffer of the client would hold most of a
+            // large body.
             socket.set_recv_buffer_size(bytes).unwrap();
             socket.set_tcp_mss(1400).unwrap();
         }
@@ -486,9 +486,9 @@ mod linux {
         (socket, address)
     }
 
-    // Addresses that do not answer.
+    // Addresses that do not respond.
 
-    /// Does not respond to further connections: its queue is full, and Linux drops what does not fit.
+    /// An address that does not respond: its queue of connections is full, so Linux drops further ones.
     struct BlackHole {
         address: SocketAddr,
         _listener: Socket,
@@ -513,7 +513,7 @@ mod linux {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn connect_timeout_bounds_an_address_that_does_not_answer() {
+    fn connect_timeout_bounds_an_address_that_does_not_respond() {
         let hole = BlackHole::new();
         for_each_in_parallel(calls(), |(what, call)| {
             let builder = hole.client_builder().timeout(3 * LONG).attempt_timeout(3 * LONG);
@@ -528,8 +528,8 @@ mod linux {
         });
     }
 
-    /// ureq gives a connection whole milliseconds of the time that is left, and says that the call timed out
-    /// rather than the connection if that took longer. The fractions make both happen.
+    /// ureq gives a connection the remaining time in whole milliseconds. Depending on the fraction, either the
+    /// connection or the call times out first. These timeouts cover both cases.
     fn short_timeouts() -> impl Iterator<Item = Duration> {
         [0, 30, 60, 100, 200, 400].into_iter().map(|micros| ATTEMPT + Duration::from_micros(micros))
     }
@@ -563,7 +563,7 @@ mod linux {
         });
     }
 
-    // Errors before the connection stands.
+    // Errors before the connection is established.
 
     #[track_caller]
     fn assert_not_connected(base_url: &str) {
@@ -613,8 +613,8 @@ mod linux {
             .unwrap()
     }
 
-    /// EACCES, EHOSTUNREACH and EINVAL, as routes and firewalls make them. The routes are for loopback
-    /// addresses, in a network namespace that has no other interface.
+    /// Routes and firewalls cause EACCES, EHOSTUNREACH and EINVAL. The routes here are for loopback addresses, in a
+    /// network namespace that has no other interface.
     #[test]
     fn an_address_that_routes_refuse_is_retried_and_nothing_was_sent() {
         let output = in_prepared_process(
@@ -651,7 +651,7 @@ mod linux {
                 "ulimit -n 40;",
                 &format!("http://{host}:{port}"),
                 |base_url| {
-                    // A client for each call, because a client does not retry for ever.
+                    // Each call has a client of its own, because calls share a retry budget.
                     let clients: Vec<Client> = traced(calls())
                         .map(|_| client_builder(base_url).max_retries(2).build().unwrap())
                         .collect();
@@ -659,7 +659,7 @@ mod linux {
                     let outcomes =
                         traced(calls()).zip(&clients).map(|((what, call), client)| (what, call(client)));
                     let outcomes: Vec<(&str, atomiverse::Result<()>)> = outcomes.collect();
-                    // A panic needs a file descriptor to say where it was.
+                    // A panic in the assertions needs a file descriptor for its backtrace.
                     drop(files);
                     for (what, outcome) in outcomes {
                         let error = outcome.expect_err(what);
@@ -676,7 +676,7 @@ mod linux {
         }
     }
 
-    /// ureq's own resolver panics.
+    /// ureq's own resolver panics in this case.
     #[cfg(feature = "dns-cache")]
     #[test]
     fn a_call_does_not_panic_if_no_thread_can_be_started() {
@@ -688,7 +688,7 @@ mod linux {
             &format!("http://localhost:{port}"),
             |base_url| {
                 let client = client_builder(base_url).max_retries(0).build().unwrap();
-                // Half of what a thread's stack takes is left.
+                // The limit leaves half of the memory that the stack of a thread needs.
                 let status = std::fs::read_to_string("/proc/self/status").unwrap();
                 let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
                 let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
@@ -722,7 +722,7 @@ mod linux {
             let listener = TcpListener::from(listener);
             thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
-                // Ends by itself, so that a client without a bound does not hang the test.
+                // The server ends by itself, so that the test does not hang if the client has no timeout.
                 let end = Instant::now() + Duration::from_secs(6);
                 while Instant::now() < end && stream.read(&mut vec![0; bytes]).is_ok_and(|count| count > 0) {
                     thread::sleep(Duration::from_millis(100));
@@ -743,14 +743,14 @@ mod linux {
     #[cfg(feature = "dns-cache")]
     #[derive(Debug, Clone, Copy)]
     enum After {
-        /// Reads the rest, as RFC 9112 asks for in 9.6.
+        /// Reads the rest, as RFC 9112, section 9.6, requires.
         Drain,
         /// Reads a little now and then for a moment, then closes.
         ReadSlowly,
         /// Reads nothing for a moment, then closes.
         Linger,
-        /// Closes at once. What is unread is answered with RST; Linux still hands out what arrived before
-        /// that, other systems discard it.
+        /// Closes at once. The system responds to unread data with RST. Linux still delivers what arrived before
+        /// that, and other systems discard it.
         Close,
     }
 

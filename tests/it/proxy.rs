@@ -1,4 +1,4 @@
-//! The environment's proxy: used, switched off, and never shown the key.
+//! Tests the proxy from the environment: how it is used and disabled, and that it does not see the key.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use atomiverse::Client;
 
 use crate::support::{KEY, RawServer, answer, in_own_process, job};
 
-/// Notes the head of each request and answers 502; its address, and what it noted.
+/// Starts a proxy that responds with 502. Returns its URL and the heads of the requests that it receives.
 fn proxy() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -20,7 +20,7 @@ fn proxy() -> (String, mpsc::Receiver<String>) {
         for mut stream in listener.incoming().flatten() {
             let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-            // Noted before it is answered: whoever got the answer finds the note.
+            // The head is recorded before the response is sent, so a client with the response can rely on it.
             sender.send(head.join("\n")).unwrap();
             let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
         }
@@ -64,17 +64,17 @@ fn the_environments_proxy_is_asked_for_a_tunnel_and_does_not_see_the_key() {
         );
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("the proxy http://127.0.0.1:"), "{variable}: {text}");
-        let head = noted.try_recv().unwrap_or_else(|_| panic!("{variable}: the proxy was not asked: {text}"));
+        let head = noted.try_recv().unwrap_or_else(|_| panic!("{variable}: the proxy was not used: {text}"));
         assert!(head.starts_with("CONNECT atomiverse.invalid:"), "{head}");
         assert!(!head.contains(KEY), "{head}");
     }
 }
 
 #[test]
-fn the_environments_proxy_can_be_switched_off() {
+fn the_environments_proxy_can_be_disabled() {
     let (url, noted) = proxy();
     let output = in_own_process(
-        "proxy::the_environments_proxy_can_be_switched_off",
+        "proxy::the_environments_proxy_can_be_disabled",
         &[("ALL_PROXY", &url), ("BASE_URL", TARGET)],
         || get(false),
     );
@@ -85,10 +85,10 @@ fn the_environments_proxy_can_be_switched_off() {
 }
 
 #[test]
-fn a_host_that_the_environment_excepts_goes_without_the_proxy() {
+fn a_host_in_no_proxy_bypasses_the_proxy() {
     let (url, noted) = proxy();
     let output = in_own_process(
-        "proxy::a_host_that_the_environment_excepts_goes_without_the_proxy",
+        "proxy::a_host_in_no_proxy_bypasses_the_proxy",
         &[("ALL_PROXY", &url), ("NO_PROXY", "atomiverse.invalid"), ("BASE_URL", TARGET)],
         || get(true),
     );
@@ -98,12 +98,12 @@ fn a_host_that_the_environment_excepts_goes_without_the_proxy() {
 }
 
 #[test]
-fn a_server_on_this_machine_is_never_asked_through_a_proxy() {
+fn a_local_server_bypasses_the_environments_proxy() {
     let (url, noted) = proxy();
-    // Started in both processes; only the one of the parent is asked.
+    // Both processes start a server, but requests only go to that of the parent.
     let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
     let output = in_own_process(
-        "proxy::a_server_on_this_machine_is_never_asked_through_a_proxy",
+        "proxy::a_local_server_bypasses_the_environments_proxy",
         &[("ALL_PROXY", &url), ("HTTP_PROXY", &url), ("BASE_URL", &server.url())],
         || get(true),
     );

@@ -1,4 +1,4 @@
-//! Random histories on random servers, against a plain model of what the iterator promises.
+//! Compares the iterator with a simple model, for random job histories on servers with random faults.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::support::{Answer, RawServer, Step, answer, page, raw};
 
-/// One page of a random server, and the faults that it meets before it is served.
+/// One page of a random server, and the faults that occur before it is served.
 #[derive(Debug, Clone)]
 struct Page {
     jobs: usize,
@@ -78,7 +78,7 @@ fn body(pages: &[Page], n: usize) -> String {
     page(&ids, !last, next.as_deref())
 }
 
-/// The faults are used up as they are met.
+/// Starts a server for these pages. Each fault occurs once.
 fn serve(pages: &[Page]) -> RawServer {
     let left = Arc::new(Mutex::new(pages.to_vec()));
     let pages = pages.to_vec();
@@ -111,14 +111,14 @@ fn faulty(fault: Fault, body: &str) -> Answer {
     }
 }
 
-/// What is to come of one iteration that starts at page `from`: its jobs, whether it fails, and where it resumes.
+/// The expected outcome of an iteration: its jobs, whether it fails, and the page where it resumes.
 struct Expected {
     ids: Vec<String>,
     fails: bool,
     resume: Option<usize>,
 }
 
-/// The plain model: pages one after the other, whose faults are used up as the client's attempts meet them.
+/// The model of an iteration that starts at page `from`: one page after the other, where each fault takes one attempt.
 fn model(pages: &mut [Page], from: usize, mut wanted: usize) -> Expected {
     let mut ids = Vec::new();
     let mut used = if from == 0 { vec![] } else { vec![from] };
@@ -154,11 +154,11 @@ fn model(pages: &mut [Page], from: usize, mut wanted: usize) -> Expected {
 }
 
 proptest! {
-    // Each case is a server of its own; a hundred take a few seconds.
+    // Each case starts a server, so a hundred cases take a few seconds.
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_iterator_does_what_a_plain_model_says(
+    fn the_iterator_agrees_with_a_simple_model(
         pages in prop::collection::vec(a_page(), 1..7),
         max_jobs in prop::option::weighted(0.5, 0usize..14),
     ) {
@@ -166,13 +166,13 @@ proptest! {
         let mut requests = Vec::new();
         for prefetch in [false, true] {
         let server = serve(&served);
-        // The model has no budget of retries, so there is one that all faults together do not use up.
+        // The model has no retry budget, so the client gets one that is large enough for all faults.
         let builder = server.client_builder().max_retries(RETRIES as u32).retry_budget(100);
         let client = builder.build().unwrap();
         let mut pages = served.clone();
         let mut from = 0;
         let mut wanted = max_jobs.unwrap_or(usize::MAX);
-        // Resumed as long as it fails, as a patient caller would; a page with a bad cursor fails each time.
+        // A failed iteration is resumed a few times. A page with a bad cursor fails each time.
         for _ in 0..6 {
             let expected = model(&mut pages, from, wanted);
             let mut jobs = client.iter_jobs().prefetch(prefetch);
@@ -185,7 +185,7 @@ proptest! {
             let mut ids: Vec<String> = Vec::new();
             let mut failures = 0;
             for job in &mut jobs {
-                prop_assert_eq!(failures, 0, "something came after an error");
+                prop_assert_eq!(failures, 0, "the iterator must end after an error");
                 match job {
                     Ok(job) => ids.push(job.job_id.into()),
                     Err(_) => failures += 1,
@@ -204,6 +204,6 @@ proptest! {
         }
         requests.push(server.lines());
         }
-        prop_assert_eq!(&requests[0], &requests[1], "the requests are those of the plain iterator");
+        prop_assert_eq!(&requests[0], &requests[1], "the requests must be the same with and without prefetch");
     }
 }

@@ -1,5 +1,5 @@
-//! The recipes of `HTTP.md`. Each meets a service that differs in exactly that way, and every call then has the same
-//! outcome as with a service that does not differ.
+//! Tests the recipes of `HTTP.md`. Each one is used with a service that differs in the way that it handles. Every call
+//! must then have the same outcome as with a service that does not differ.
 
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
@@ -13,7 +13,7 @@ use self::service::{ENDED, ENDED_BADLY, NEW_NAME, RUNNING, Reply, Request, Route
 use crate::support::{KEY, Message, RawServer, lock, secs};
 
 #[path = "deviations/service.rs"]
-#[allow(dead_code, clippy::duplicate_mod)] // It is shared with the deviations.
+#[allow(dead_code, clippy::duplicate_mod)] // This is shared with the deviations.
 mod service;
 
 /// Edits the JSON of a successful response, and then each of the jobs in it.
@@ -148,7 +148,7 @@ fn positions_in_bohr(builder: ClientBuilder) -> ClientBuilder {
     })
 }
 
-/// How the service differs: its response to a request, given what it holds.
+/// The difference: how the service responds to a request.
 type Difference = fn(&mut Service, Message) -> Reply;
 
 fn contract(service: &mut Service, message: Message) -> Reply {
@@ -159,7 +159,7 @@ fn refused(status: u16, detail: &str) -> Reply {
     Reply::new(status, json!({"detail": detail}))
 }
 
-/// The contract's response, with each of these bodies edited.
+/// Returns the response of the contract. The body of a success is edited.
 fn edited(service: &mut Service, message: &Message, edit: impl Fn(Route, &mut Value)) -> Reply {
     let request = Request::read(message);
     let mut reply = service.contract(&request);
@@ -171,7 +171,7 @@ fn edited(service: &mut Service, message: &Message, edit: impl Fn(Route, &mut Va
     reply
 }
 
-/// The contract's response, with each job in it edited, if it shows any.
+/// Returns the response of the contract, with each job in it edited.
 fn with_jobs(service: &mut Service, message: &Message, edit: impl Fn(&mut Value)) -> Reply {
     edited(service, message, |_, body| match body.get_mut("jobs").and_then(Value::as_array_mut) {
         Some(jobs) => jobs.iter_mut().for_each(&edit),
@@ -179,7 +179,7 @@ fn with_jobs(service: &mut Service, message: &Message, edit: impl Fn(&mut Value)
     })
 }
 
-/// A service that knows this request by another method and path.
+/// Responds like a service that has another method and path for this request.
 fn by_post(service: &mut Service, mut message: Message, method: &str, name: &str) -> Reply {
     if message.line.starts_with(method) {
         return refused(405, "Method Not Allowed");
@@ -209,7 +209,7 @@ fn camel_case(key: &str) -> String {
 
 type Call = (&'static str, fn(&Client, &WaitOptions<'_>) -> Result<Value>);
 
-/// What a user calls. The outcome is shown as JSON.
+/// The calls of a user, whose outcomes are compared as JSON.
 const CALLS: &[Call] = &[
     ("list", |client, _| {
         let page = client.list_jobs().limit(2).send()?;
@@ -255,7 +255,7 @@ fn options(timeout: Duration) -> WaitOptions<'static> {
     WaitOptions::new().timeout(timeout).min_interval(interval).max_interval(interval * 10)
 }
 
-/// Without the fields that this crate does not know, and with positions that were not computed.
+/// Shows a job as JSON, without unknown fields and with rounded positions.
 fn shown(mut job: JobSummary) -> Value {
     job.extra = Map::new();
     let atoms = job.molecule_preview.iter_mut().flat_map(|preview| &mut preview.atoms);
@@ -272,10 +272,11 @@ fn shown_error(error: &Error) -> Value {
     })
 }
 
-/// More than any wait takes that ends.
+/// Longer than any wait takes that ends.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The outcome of each call on a new service, and what that service then holds. Waits take at most `timeout`.
+/// Returns the outcome of each call on a new service, and the jobs that the service then has. Waits take at most
+/// `timeout`.
 fn outcomes(
     difference: Difference,
     recipe: impl Fn(ClientBuilder) -> ClientBuilder,
@@ -284,7 +285,7 @@ fn outcomes(
     let outcome = |(name, call): &Call| {
         let service = Arc::new(Mutex::new(Service::new()));
         let held = Arc::clone(&service);
-        // Not dropped, because it would then hold the requests to the contract.
+        // The server is not dropped, because it would then check the requests against the contract.
         let server = ManuallyDrop::new(RawServer::start(move |_, message| {
             difference(&mut lock(&service), message.clone()).answer()
         }));
@@ -296,14 +297,14 @@ fn outcomes(
     CALLS.iter().map(outcome).collect()
 }
 
-/// Shows that these calls, and no others, need the recipe, and that with it every call has the same outcome as with a
-/// service that does not differ.
+/// Fails unless exactly these calls need the recipe, and every call with it has the same outcome as with a service that
+/// does not differ.
 #[track_caller]
 fn helps(difference: Difference, recipe: fn(ClientBuilder) -> ClientBuilder, needed_by: &[&str]) {
     helps_to_end_waits(LONG, difference, recipe, needed_by);
 }
 
-/// The same, where waits do not end without the recipe.
+/// Same as [`helps`], for differences with which a wait does not end. Without the recipe, it takes `timeout`.
 #[track_caller]
 fn helps_to_end_waits(
     timeout_without: Duration,
@@ -382,14 +383,14 @@ fn envelope_helps() {
             if route == Route::List {
                 let cursor = page["next_cursor"].take();
                 *page = json!({"items": page["jobs"].take()});
-                // The last page has none.
+                // The last page has no cursor.
                 if !cursor.is_null() {
                     page["cursor"] = cursor;
                 }
             }
         })
     };
-    // Before the first success, a page is asked for to see whether the address is right. A wait does without pages.
+    // Before the first success, a page is requested to verify the base URL. A wait does not need pages.
     helps(difference, envelope, &["list", "list the last page", "iterate", "delete unknown if exists"]);
 }
 
@@ -456,7 +457,7 @@ fn status_400_for_an_unknown_job_helps() {
 }
 
 #[test]
-fn a_400_that_says_something_else_is_not_taken_for_an_unknown_job() {
+fn a_400_with_another_message_is_not_taken_for_an_unknown_job() {
     let refusal = crate::support::answer(400, &[], r#"{"detail":"the job is locked"}"#);
     let server = RawServer::script(vec![refusal]);
     let client = status_400_for_an_unknown_job(server.client_builder()).build().unwrap();
@@ -504,7 +505,7 @@ fn positions_in_bohr_help() {
 }
 
 #[test]
-fn a_job_without_what_a_recipe_edits_stays_as_it_is() {
+fn a_job_without_the_field_that_a_recipe_edits_is_unchanged() {
     for text in [
         r#"{"job_id":"a","state":"done","job_type":"opt","created_at":1}"#,
         r#"{"job_id":"a","state":"done","job_type":"opt","created_at":1,"data":{"state":"failed"},"items":[1]}"#,
@@ -529,7 +530,7 @@ fn a_job_without_what_a_recipe_edits_stays_as_it_is() {
     }
 }
 
-/// The recipes of the file are those that are tested here.
+/// Compares the recipes in the file with those that are tested here.
 #[test]
 fn the_tested_recipes_are_those_of_http_md() {
     const HEADINGS: [&str; 11] = [

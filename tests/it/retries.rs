@@ -1,4 +1,4 @@
-//! Sending again: when, how often, and after what pause. The pauses move the simulator's clock.
+//! Tests retries: when, how often, and after which pause. The pauses advance the clock of the simulator.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::contract::Service;
 use crate::support::{RawServer, answer, job};
 
 #[test]
-fn a_passing_failure_is_invisible() {
+fn a_transient_failure_is_retried() {
     let simulator = Service::start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     let client = simulator.client().unwrap();
@@ -22,24 +22,28 @@ fn a_passing_failure_is_invisible() {
 }
 
 #[test]
-fn a_lasting_failure_is_an_error_that_says_how_often_it_was_tried() {
+fn a_lasting_failure_is_an_error_with_the_number_of_attempts() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     simulator.fail_times(3, Fault::status(503));
     let error = client.list_jobs().send().unwrap_err();
     assert_eq!((error.status(), error.attempts()), (Some(503), 3));
     assert!(error.to_string().contains("tried 3 times"), "{error}");
-    assert!(client.list_jobs().send().is_ok(), "a fourth attempt was not made");
+    assert!(client.list_jobs().send().is_ok(), "the third fault was the last one");
 }
 
 #[test]
-fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
+fn retry_after_is_honoured_up_to_a_maximum() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let job = SimulatedJob::new("opt").pending_for(Duration::from_secs(29));
     let job = simulator.add_job(job.running_for(Duration::from_secs(17)));
     simulator.fail_next(Fault::status(429).header("Retry-After", "30"));
-    assert_eq!(client.get_job(&job).unwrap().state.as_str(), "running", "30 to 45 seconds have passed");
+    assert_eq!(
+        client.get_job(&job).unwrap().state.as_str(),
+        "running",
+        "the pause was between 30 and 45 seconds"
+    );
 
     simulator.fail_next(Fault::status(429).header("Retry-After", "31"));
     let error = client.get_job(&job).unwrap_err();
@@ -50,17 +54,17 @@ fn what_the_server_asks_for_is_waited_for_up_to_a_ceiling() {
 }
 
 #[test]
-fn outside_of_simulations_pauses_take_their_time() {
+fn pauses_take_real_time_without_a_simulator() {
     let server = RawServer::script(vec![answer(503, &[], ""), answer(200, &[], &job("a"))]);
     let pause = Duration::from_millis(40);
     let client = server.client_builder().retry_pause(pause, pause).build().unwrap();
     let started = Instant::now();
     client.get_job("a").unwrap();
-    assert!(started.elapsed() >= Duration::from_millis(30), "less a quarter at most");
+    assert!(started.elapsed() >= Duration::from_millis(30), "the pause is shortened by at most a quarter");
 }
 
 #[test]
-fn no_pause_goes_past_the_deadline() {
+fn no_pause_extends_beyond_the_deadline() {
     let simulator = Service::start();
     let client = simulator.client_builder().timeout(Duration::from_secs(5)).build().unwrap();
     simulator.fail_next(Fault::status(503).header("Retry-After", "5"));
@@ -69,7 +73,7 @@ fn no_pause_goes_past_the_deadline() {
 }
 
 #[test]
-fn what_is_no_passing_failure_is_not_tried_again() {
+fn permanent_failures_are_not_retried() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     for status in [400, 401, 403, 404, 409, 422, 501] {

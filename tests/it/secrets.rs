@@ -1,4 +1,4 @@
-//! The key is found nowhere but in the one header.
+//! Tests that the key appears only in its header.
 
 use std::sync::Mutex;
 
@@ -7,7 +7,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::support::{KEY, RawServer, answer, json, page, raw};
 
-/// Everything of this crate's, and of all others up to debug.
+/// Records all log lines of this crate, and those of other crates up to the level debug.
 struct Recorder(Mutex<String>);
 
 impl Log for Recorder {
@@ -26,7 +26,7 @@ impl Log for Recorder {
 static RECORDER: Recorder = Recorder(Mutex::new(String::new()));
 
 #[test]
-fn the_key_is_in_no_log_line_no_error_and_no_debug_text() {
+fn the_key_is_in_no_log_line_error_or_debug_output() {
     log::set_logger(&RECORDER).unwrap();
     log::set_max_level(LevelFilter::Trace);
     let server = RawServer::script(vec![
@@ -55,8 +55,8 @@ fn the_key_is_in_no_log_line_no_error_and_no_debug_text() {
     texts.push(job.job_dashboard_url());
 
     let logged = RECORDER.0.lock().unwrap().clone();
-    assert!(logged.contains("DEBUG atomiverse"), "this crate's own lines were recorded: {logged}");
-    assert!(logged.contains("ureq"), "ureq's lines were recorded: {logged}");
+    assert!(logged.contains("DEBUG atomiverse"), "the lines of this crate must be recorded: {logged}");
+    assert!(logged.contains("ureq"), "the lines of ureq must be recorded: {logged}");
     texts.push(logged);
     for text in texts {
         assert!(!text.contains("must-not-leak"), "{text}");
@@ -69,7 +69,7 @@ fn the_key_is_in_no_log_line_no_error_and_no_debug_text() {
 }
 
 #[test]
-fn a_key_that_cannot_be_sent_is_refused_and_not_shown() {
+fn an_invalid_key_is_refused_and_not_shown() {
     for key in ["", " ", "secret\n", "sec ret", "secret\r\nX-Evil: 1", "secré", "\u{feff}secret", "sec\0ret"]
     {
         let error = Client::new(key).unwrap_err();
@@ -80,21 +80,21 @@ fn a_key_that_cannot_be_sent_is_refused_and_not_shown() {
 }
 
 #[test]
-fn the_prefix_of_a_key_is_not_looked_at() {
+fn the_prefix_of_a_key_is_not_checked() {
     for key in ["av_1", "sk-av-1", "sk-rn-1", "anything/at+all=="] {
         Client::builder().api_key(key).base_url("http://localhost").build().unwrap();
     }
 }
 
 #[test]
-fn a_password_in_an_address_is_not_shown_by_the_builder() {
+fn a_password_in_a_url_is_not_shown_by_the_builder() {
     let builder = Client::builder().api_key("key").base_url("https://me:hunter2@atomiverse.com");
     assert!(!format!("{builder:?}").contains("hunter2"));
     assert!(!builder.build().unwrap_err().to_string().contains("hunter2"));
 }
 
 #[test]
-fn a_key_that_the_server_sends_back_is_hidden() {
+fn a_key_that_the_server_returns_is_hidden() {
     let echo = format!(r#"{{"detail":"Invalid API key: {KEY}"}}"#);
     let location = format!("location: https://elsewhere.example/?key={KEY}");
     let request_id = format!("x-request-id: {KEY}");
@@ -133,7 +133,7 @@ fn the_previous_key_is_hidden_too() {
 }
 
 #[test]
-fn no_part_of_a_long_key_that_is_sent_back_again_and_again_is_shown() {
+fn no_part_of_a_long_key_is_shown_if_the_server_repeats_it() {
     let key = "0123456789".repeat(10);
     let server = RawServer::script(vec![answer(200, &[], &key.repeat(20))]);
     let client = server.client_builder().api_key(key).build().unwrap();

@@ -1,4 +1,4 @@
-//! Settings from the builder and the environment, timestamps, and small parts of the public types.
+//! Tests settings from the builder and the environment, timestamps, and small parts of the public types.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use crate::support::{KEY, RawServer, Step, answer, in_own_process, job, json as 
 
 const LOCAL: &str = "http://localhost:8080";
 
-/// Runs `body` in a process of its own with these variables and returns the line that it made.
+/// Runs `body` in a process of its own with these variables, and returns its result.
 fn in_environment(test: &str, variables: &[(&str, &str)], body: impl FnOnce() -> String) -> String {
     const MARK: &str = "RESULT ";
     let test = format!("settings::{test}");
@@ -26,7 +26,7 @@ fn in_environment(test: &str, variables: &[(&str, &str)], body: impl FnOnce() ->
     }
 }
 
-/// `ok`, or the text of the error.
+/// Returns `ok`, or the text of the error.
 fn outcome<T>(result: atomiverse::Result<T>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
 }
@@ -37,7 +37,7 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
 }
 
 #[test]
-fn the_longest_duration_is_taken_by_each_setting() {
+fn each_setting_accepts_the_longest_duration() {
     type Change = fn(ClientBuilder) -> ClientBuilder;
     const MAX: Duration = Duration::MAX;
     let changes: [(&str, Change); 6] = [
@@ -54,7 +54,7 @@ fn the_longest_duration_is_taken_by_each_setting() {
     let mut failures = Vec::new();
     for (name, change) in changes {
         let server = RawServer::script(vec![json_answer(&job("a"))]);
-        // By address and by name, which goes through the resolver and its own time limit.
+        // A host name is also tested, because it uses the resolver with a time limit of its own.
         for url in [server.url(), server.url().replace("127.0.0.1", "localhost")] {
             let client = change(server.client_builder().base_url(&url)).build().unwrap();
             let calls = || {
@@ -70,7 +70,7 @@ fn the_longest_duration_is_taken_by_each_setting() {
 }
 
 #[test]
-fn a_pause_longer_than_the_call_ends_the_call() {
+fn a_pause_longer_than_the_timeout_ends_the_call() {
     const MAX: Duration = Duration::MAX;
     let endless = format!("retry-after: {}", u64::MAX);
     for (name, headers) in [("retry_pause", vec![]), ("Retry-After", vec![endless.as_str()])] {
@@ -99,7 +99,7 @@ fn a_base_url_with_the_path_of_the_api_is_refused() {
 }
 
 #[test]
-fn an_api_url_with_the_path_of_the_api_is_taken() {
+fn an_api_url_with_the_path_of_the_api_is_accepted() {
     let client = |builder: ClientBuilder| builder.api_key(KEY).build();
     client(Client::builder().base_url(LOCAL).api_url(format!("{LOCAL}/api/v1"))).unwrap();
     client(Client::builder().base_url(format!("{LOCAL}/gateway"))).unwrap();
@@ -124,7 +124,7 @@ fn a_token_in_the_query_of_a_url_is_refused_and_not_shown() {
 }
 
 #[test]
-fn a_key_in_quotation_marks_is_refused_with_words_for_it() {
+fn a_key_in_quotation_marks_is_refused_with_an_explanation() {
     for key in [r#""av_x""#, "'av_x'"] {
         let builder = Client::builder().api_key(key).base_url(LOCAL);
         let shown = format!("{builder:?}");
@@ -140,11 +140,11 @@ fn a_key_with_a_quotation_mark_inside_is_not_called_quoted() {
 }
 
 #[test]
-fn a_bad_key_of_the_environment_is_blamed_on_its_variable() {
+fn an_error_about_a_key_from_the_environment_names_its_variable() {
     let mut failures = Vec::new();
     for key in ["av_secret\n", "av secret", "'av_secret'", "\"av_secret\""] {
         let text = in_environment(
-            "a_bad_key_of_the_environment_is_blamed_on_its_variable",
+            "an_error_about_a_key_from_the_environment_names_its_variable",
             &[("ATOMIVERSE_API_KEY", key), ("ATOMIVERSE_BASE_URL", LOCAL)],
             || format!("{} | {}", outcome(Client::from_env()), outcome(builder_from_env())),
         );
@@ -158,13 +158,13 @@ fn a_bad_key_of_the_environment_is_blamed_on_its_variable() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Where the mistake is found, in `from_env` or in `build`, is not promised.
+/// Builds a client from the environment. Either `from_env` or `build` may report an error.
 fn builder_from_env() -> atomiverse::Result<Client> {
     ClientBuilder::from_env().and_then(ClientBuilder::build)
 }
 
 #[test]
-fn a_bad_url_of_the_environment_is_blamed_on_its_variable() {
+fn an_error_about_a_url_from_the_environment_names_its_variable() {
     let mut failures = Vec::new();
     for (variable, url) in [
         ("ATOMIVERSE_BASE_URL", "service.example"),
@@ -176,12 +176,12 @@ fn a_bad_url_of_the_environment_is_blamed_on_its_variable() {
         ("ATOMIVERSE_API_URL", "ftp://service.example"),
     ] {
         let text = in_environment(
-            "a_bad_url_of_the_environment_is_blamed_on_its_variable",
+            "an_error_about_a_url_from_the_environment_names_its_variable",
             &[("ATOMIVERSE_API_KEY", KEY), ("ATOMIVERSE_BASE_URL", LOCAL), (variable, url)],
             || format!("{} | {}", outcome(Client::from_env()), outcome(builder_from_env())),
         );
         let (client, builder) = text.split_once(" | ").unwrap();
-        // `Client::from_env` need not read the other variable.
+        // `Client::from_env` may leave the other variable unread.
         let texts = if variable == "ATOMIVERSE_BASE_URL" { vec![client, builder] } else { vec![builder] };
         for text in texts {
             if !text.contains(variable) || text.contains("base_url") || text.contains("hunter2") {
@@ -193,14 +193,14 @@ fn a_bad_url_of_the_environment_is_blamed_on_its_variable() {
 }
 
 #[test]
-fn a_builder_is_made_of_the_environment() {
+fn a_builder_can_be_created_from_the_environment() {
     let server = RawServer::script(vec![json_answer(&job("a"))]);
-    let test = "a_builder_is_made_of_the_environment";
+    let test = "a_builder_can_be_created_from_the_environment";
     let url = server.url();
     let get = |variables: &[(&str, &str)]| {
         let key = [("ATOMIVERSE_API_KEY", "av_of-the-environment")];
         in_environment(test, &[&key, variables].concat(), || {
-            // More settings can follow.
+            // Further settings can be made.
             let builder = ClientBuilder::from_env().map(|builder| builder.user_agent("after/1"));
             outcome(builder.and_then(ClientBuilder::build).and_then(|client| client.get_job("a")))
         })
@@ -215,15 +215,15 @@ fn a_builder_is_made_of_the_environment() {
     assert_eq!(get(&[("ATOMIVERSE_BASE_URL", LOCAL), ("ATOMIVERSE_API_URL", &api_url)]), "ok");
     assert_eq!(server.lines().last().unwrap(), "GET /v9/jobs/a");
 
-    // A variable that is empty is not set.
+    // An empty variable counts as not set.
     assert_eq!(get(&[("ATOMIVERSE_BASE_URL", &url), ("ATOMIVERSE_API_URL", "")]), "ok");
     assert_eq!(server.lines().last().unwrap(), "GET /api/v1/jobs/a");
 }
 
 #[test]
-fn a_builder_of_the_environment_needs_a_key() {
+fn a_builder_from_the_environment_needs_a_key() {
     for variables in [&[][..], &[("ATOMIVERSE_API_KEY", "")]] {
-        let text = in_environment("a_builder_of_the_environment_needs_a_key", variables, || {
+        let text = in_environment("a_builder_from_the_environment_needs_a_key", variables, || {
             outcome(builder_from_env())
         });
         assert!(text.contains("ATOMIVERSE_API_KEY"), "{text}");
@@ -231,7 +231,7 @@ fn a_builder_of_the_environment_needs_a_key() {
 }
 
 #[test]
-fn the_default_builder_is_the_clients() {
+fn the_default_builder_equals_client_builder() {
     assert_eq!(format!("{:?}", ClientBuilder::default()), format!("{:?}", Client::builder()));
     ClientBuilder::default().api_key(KEY).base_url(LOCAL).build().unwrap();
 }
@@ -251,17 +251,17 @@ mod proxies {
         builder.retry_pause(pause, pause).timeout(Duration::from_secs(10))
     }
 
-    /// Notes the first line of each request and responds with this status.
+    /// Starts a proxy that responds with this status. Returns its URL and the first lines of the requests.
     fn proxy(status: u16) -> (String, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (sender, receiver) = mpsc::channel();
-        // Ends with the test's process.
+        // This thread ends with the process of the test.
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
                 let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-                // Noted before it is answered: whoever has the response finds the note.
+                // The line is recorded before the response is sent, so a client with the response can rely on it.
                 sender.send(head[0].clone()).unwrap();
                 let _ = write!(stream, "HTTP/1.1 {status} Status\r\ncontent-length: 0\r\n\r\n");
             }
@@ -281,9 +281,8 @@ mod proxies {
     ];
 
     #[test]
-    fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_when_the_client_is_built() {
-        let test =
-            "proxies::a_proxy_of_the_environment_that_cannot_be_used_is_refused_when_the_client_is_built";
+    fn an_unusable_proxy_in_the_environment_is_refused_when_the_client_is_built() {
+        let test = "proxies::an_unusable_proxy_in_the_environment_is_refused_when_the_client_is_built";
         let mut failures = Vec::new();
         for (n, url) in UNUSABLE.into_iter().enumerate() {
             let variable = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"][n % 3];
@@ -296,8 +295,8 @@ mod proxies {
     }
 
     #[test]
-    fn a_proxy_that_is_not_used_may_be_anything() {
-        let test = "proxies::a_proxy_that_is_not_used_may_be_anything";
+    fn an_unused_proxy_is_not_validated() {
+        let test = "proxies::an_unused_proxy_is_not_validated";
         for url in UNUSABLE {
             let variables = [("HTTPS_PROXY", url), ("NO_PROXY", "other.example")];
             let text = in_environment(test, &variables, || {
@@ -312,14 +311,14 @@ mod proxies {
     }
 
     #[test]
-    fn a_proxy_variable_that_is_empty_is_not_set() {
-        // This is how a proxy is switched off for one command.
-        let test = "proxies::a_proxy_variable_that_is_empty_is_not_set";
+    fn an_empty_proxy_variable_is_ignored() {
+        // This is how a proxy is disabled for one command.
+        let test = "proxies::an_empty_proxy_variable_is_ignored";
         let text = in_environment(test, &[("HTTPS_PROXY", "")], || outcome(service().build()));
         assert_eq!(text, "ok");
     }
 
-    /// The hosts that go through the proxy with this exception.
+    /// Returns the hosts that are reached through the proxy with this `NO_PROXY`.
     fn through_the_proxy(test: &str, no_proxy: &str, hosts: &str) -> Vec<String> {
         let (address, noted) = proxy(403);
         let url = format!("http://{address}");
@@ -339,22 +338,22 @@ mod proxies {
     }
 
     #[test]
-    fn blanks_around_the_hosts_of_no_proxy_do_not_matter() {
-        let test = "proxies::blanks_around_the_hosts_of_no_proxy_do_not_matter";
+    fn whitespace_around_the_hosts_of_no_proxy_is_ignored() {
+        let test = "proxies::whitespace_around_the_hosts_of_no_proxy_is_ignored";
         let hosts = "svc.test other.test third.test";
         assert_eq!(through_the_proxy(test, " svc.test , other.test", hosts), ["third.test"]);
     }
 
     #[test]
-    fn a_domain_of_no_proxy_stands_for_itself_and_what_is_below_it() {
-        let test = "proxies::a_domain_of_no_proxy_stands_for_itself_and_what_is_below_it";
+    fn a_domain_in_no_proxy_includes_its_subdomains() {
+        let test = "proxies::a_domain_in_no_proxy_includes_its_subdomains";
         let hosts = "svc.test a.svc.test b.a.svc.test SVC.test xsvc.test svc.test.example";
         assert_eq!(through_the_proxy(test, ".svc.test", hosts), ["xsvc.test", "svc.test.example"]);
     }
 
     #[test]
-    fn a_proxy_that_refuses_a_tunnel_is_not_asked_again() {
-        let test = "proxies::a_proxy_that_refuses_a_tunnel_is_not_asked_again";
+    fn a_tunnel_that_a_proxy_refuses_is_not_retried() {
+        let test = "proxies::a_tunnel_that_a_proxy_refuses_is_not_retried";
         for status in [403, 407] {
             let (address, noted) = proxy(status);
             let url = format!("http://user:hunter2@{address}");
@@ -368,11 +367,11 @@ mod proxies {
     }
 
     #[test]
-    fn a_proxy_that_fails_for_now_is_asked_again() {
+    fn a_transient_failure_of_a_proxy_is_retried() {
         let (address, noted) = proxy(503);
         let url = format!("http://{address}");
         let text = in_environment(
-            "proxies::a_proxy_that_fails_for_now_is_asked_again",
+            "proxies::a_transient_failure_of_a_proxy_is_retried",
             &[("HTTPS_PROXY", &url)],
             || outcome(service().build().unwrap().get_job("a")),
         );
@@ -388,7 +387,7 @@ fn moment(text: &str) -> Option<SystemTime> {
     timestamp(json!(text)).to_system_time()
 }
 
-/// So many seconds and nanoseconds after 1970.
+/// Returns the time this many seconds and nanoseconds after 1970-01-01.
 fn at(seconds: i64, nanoseconds: u32) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let start = if seconds < 0 { SystemTime::UNIX_EPOCH - whole } else { SystemTime::UNIX_EPOCH + whole };
@@ -422,7 +421,7 @@ fn a_timestamp_is_read_with_any_offset_and_without() {
         ("2026-05-01T20:32:01-18:00", at(SOME_DAY, 0)),
         ("2026-05-02T16:32:01.25+02:00", at(SOME_DAY, 250_000_000)),
     ]);
-    // RFC 3339 wants the colon; whoever reads it without must read it right.
+    // RFC 3339 requires the colon. An offset without it must be read correctly or not at all.
     let lenient = moment("2026-05-02T09:02:01-0530");
     assert!(lenient.is_none() || lenient == Some(at(SOME_DAY, 0)), "{lenient:?}");
 }
@@ -471,7 +470,7 @@ fn a_leap_second_is_the_next_second_or_nothing() {
 }
 
 #[test]
-fn a_timestamp_that_is_no_moment_is_none() {
+fn an_invalid_timestamp_converts_to_none() {
     for text in [
         "",
         " ",
@@ -534,11 +533,11 @@ fn a_number_is_seconds_or_milliseconds_by_its_size() {
 }
 
 #[test]
-fn a_number_too_large_for_a_moment_is_none() {
+fn a_number_out_of_range_converts_to_none() {
     for wire in [json!(1e300), json!(-1e300), json!(f64::MAX), json!(f64::MIN)] {
         assert_eq!(timestamp(wire.clone()).to_system_time(), None, "{wire}");
     }
-    // Beyond any calendar but not beyond this machine's clock: either is good, a panic is not.
+    // Some platforms can represent these times. Either result is fine, but there must be no panic.
     for wire in [json!(i64::MAX), json!(i64::MIN), json!(u64::MAX)] {
         let _ = timestamp(wire).to_system_time();
     }
@@ -548,9 +547,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_makes_a_timestamp_panic(text in any::<String>(), place in 0usize..25, other in any::<char>()) {
+    fn no_string_makes_a_timestamp_panic(text in any::<String>(), place in 0usize..25, other in any::<char>()) {
         moment(&text);
-        // Almost right is where a reader slips.
+        // A string that is almost valid is more likely to cause a mistake.
         let mut characters: Vec<char> = "2026-05-02T14:32:01.5+02:00".chars().collect();
         characters[place] = other;
         moment(&characters.iter().collect::<String>());
@@ -558,11 +557,11 @@ proptest! {
         moment(&characters.iter().collect::<String>());
         characters.truncate(place);
         let prefix: String = characters.iter().collect();
-        prop_assert!(moment(&prefix).is_none() || place >= 10, "half a date: {}", prefix);
+        prop_assert!(moment(&prefix).is_none() || place >= 10, "an incomplete date was accepted: {}", prefix);
     }
 }
 
-/// Numbers that are the same in every run.
+/// A random number generator with the same numbers in every run.
 #[cfg(feature = "jiff")]
 struct Random(u64);
 
@@ -577,7 +576,7 @@ impl Random {
         values[self.below(values.len() as u64) as usize]
     }
 
-    /// Some of them are on days that do not exist.
+    /// Returns a timestamp. Some of them are on days that do not exist.
     fn text(&mut self) -> String {
         let (year, month, day) = (1600 + self.below(1200), 1 + self.below(12), 1 + self.below(31));
         let (hour, minute, second) = (self.below(24), self.below(60), self.below(60));
@@ -601,7 +600,7 @@ impl Random {
 
 #[cfg(feature = "jiff")]
 #[test]
-fn both_ways_to_read_a_timestamp_agree() {
+fn to_jiff_and_to_system_time_agree_on_strings() {
     let mut random = Random(20_260_502);
     let mut moments = 0;
     for _ in 0..3000 {
@@ -610,12 +609,12 @@ fn both_ways_to_read_a_timestamp_agree() {
         assert_eq!(moment(&text), expected, "{text}");
         moments += usize::from(expected.is_some());
     }
-    assert!((2800..3000).contains(&moments), "most days exist and some do not: {moments}");
+    assert!((2800..3000).contains(&moments), "most days must exist, but not all: {moments}");
 }
 
 #[cfg(feature = "jiff")]
 #[test]
-fn both_ways_to_read_a_number_agree() {
+fn to_jiff_and_to_system_time_agree_on_numbers() {
     let mut random = Random(20_260_502);
     for _ in 0..3000 {
         let seconds = random.below(5_000_000_000);
@@ -633,14 +632,14 @@ fn both_ways_to_read_a_number_agree() {
             let other = timestamp.to_jiff().and_then(|moment| moment.try_into().ok());
             let other: SystemTime = other.unwrap_or_else(|| panic!("{wire}"));
             let apart = ours.duration_since(other).unwrap_or_else(|error| error.duration());
-            // Binary fractions may be rounded in two ways.
+            // The two conversions may round a binary fraction differently.
             assert!(apart < Duration::from_micros(1), "{wire}: {apart:?}");
         }
     }
 }
 
 #[test]
-fn a_molecule_that_is_made_here_is_written_and_read() {
+fn a_constructed_molecule_survives_xyz_and_json() {
     let atoms = vec![
         Atom::new("O", [0.0, 0.0, 0.117]),
         Atom::new(Element::from("H"), [0.0, 0.757, -0.471]),
@@ -667,7 +666,7 @@ fn a_molecule_that_is_made_here_is_written_and_read() {
     assert_eq!(serde_json::from_value::<MoleculePreview>(wire).unwrap(), molecule);
 }
 
-/// A function of the user's that takes any of them, and the comparisons that each allows.
+/// Uses a value as generic code of a user would.
 fn assert_reads_as<T>(value: T, text: &str)
 where
     T: AsRef<str> + PartialEq<str> + for<'a> PartialEq<&'a str>,
@@ -679,7 +678,7 @@ where
 }
 
 #[test]
-fn texts_are_read_and_compared_as_strings() {
+fn string_types_are_read_and_compared_as_strings() {
     assert_reads_as(JobId::from("9f2c"), "9f2c");
     assert_reads_as(Element::from("O"), "O");
     assert_reads_as(Element::from("Xx"), "Xx");
@@ -695,7 +694,7 @@ fn payload(n: usize) -> Value {
     json!({"job_type": "opt", "name": format!("job {n}")})
 }
 
-/// Responds to a batch as the contract says; every hundredth payload fails, every tenth was seen before.
+/// Returns the response to a batch. Every hundredth payload fails, and every other tenth is a cache hit.
 fn submitted(body: &[u8]) -> String {
     let request: Value = serde_json::from_slice(body).unwrap();
     let names: Vec<&str> =
@@ -727,7 +726,7 @@ fn sizes(server: &RawServer) -> Vec<usize> {
 }
 
 #[test]
-fn a_batch_of_any_size_goes_out_in_requests_of_a_thousand() {
+fn a_long_batch_is_sent_in_requests_of_a_thousand() {
     let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
     let batch = server.client().submit_batch((1..=2500).map(payload)).unwrap();
     assert_eq!(sizes(&server), [1000, 1000, 500]);
@@ -742,7 +741,7 @@ fn a_batch_of_any_size_goes_out_in_requests_of_a_thousand() {
 }
 
 #[test]
-fn a_batch_that_fills_its_requests_makes_no_further_one() {
+fn a_batch_that_fills_its_requests_sends_no_empty_one() {
     let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
     assert_eq!(server.client().submit_batch((1..=2000).map(payload)).unwrap().jobs.len(), 2000);
     assert_eq!(sizes(&server), [1000, 1000]);
@@ -752,7 +751,7 @@ fn a_batch_that_fills_its_requests_makes_no_further_one() {
 }
 
 #[test]
-fn a_batch_that_breaks_in_its_second_request_says_what_went_out() {
+fn a_batch_whose_second_request_fails_reports_what_was_sent() {
     for (name, fault, may_be_there) in [
         ("refused", answer(403, &[], r#"{"detail":"balance too low"}"#), false),
         ("closed", vec![Step::Close], true),
@@ -773,17 +772,17 @@ fn a_batch_that_breaks_in_its_second_request_says_what_went_out() {
 }
 
 #[test]
-fn a_batch_with_a_payload_that_is_no_object_sends_nothing() {
+fn a_batch_with_a_payload_that_is_not_an_object_sends_nothing() {
     let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
     let payloads = (1..=1500).map(|n| if n == 1200 { json!("text") } else { payload(n) });
     let error = server.client().submit_batch(payloads).unwrap_err();
-    assert!(error.to_string().contains("1199"), "payloads are counted from 0: {error}");
+    assert!(error.to_string().contains("1199"), "the error counts payloads from 0: {error}");
     assert!(!error.may_have_been_submitted());
-    assert!(server.requests().is_empty(), "the first thousand did not go out either");
+    assert!(server.requests().is_empty(), "the first thousand payloads are not sent either");
 }
 
 #[test]
-fn no_part_of_a_password_is_shown_whatever_it_holds() {
+fn no_part_of_a_password_with_special_characters_is_shown() {
     for url in [
         "https://us:se#cret@api.test",
         "https://us:se?cret@api.test",

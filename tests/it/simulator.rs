@@ -1,4 +1,4 @@
-//! The simulator keeps the rules of the service that it stands for.
+//! Tests that the simulator follows the rules of the service.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::contract::{self, Service, lines};
 use crate::support::{lock, secs};
 
-/// One request by hand: status and body.
+/// Sends a request without the client, and returns the status and the body of the response.
 fn send(simulator: &Simulator, request: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(simulator.base_url().trim_start_matches("http://")).unwrap();
     let length = body.len();
@@ -36,23 +36,23 @@ fn a_job_goes_from_pending_to_running_to_done_on_the_simulated_clock() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt"));
-    let look = || {
+    let load = || {
         let job = client.get_job(&id).unwrap();
         (job.state, job.billed_core_seconds)
     };
-    assert_eq!(look(), (JobState::Pending, None));
+    assert_eq!(load(), (JobState::Pending, None));
     simulator.advance(secs(3));
-    assert_eq!(look(), (JobState::Running, Some(4.0)));
+    assert_eq!(load(), (JobState::Running, Some(4.0)));
     simulator.advance(secs(8));
-    assert_eq!(look(), (JobState::Running, Some(36.0)));
+    assert_eq!(load(), (JobState::Running, Some(36.0)));
     simulator.advance(secs(1));
-    assert_eq!(look(), (JobState::Done, Some(40.0)));
+    assert_eq!(load(), (JobState::Done, Some(40.0)));
     simulator.advance(secs(1_000_000));
-    assert_eq!(look(), (JobState::Done, Some(40.0)));
+    assert_eq!(load(), (JobState::Done, Some(40.0)));
 }
 
 #[test]
-fn a_job_is_what_the_test_makes_it() {
+fn a_simulated_job_has_the_given_fields() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
     simulator.set_time(SystemTime::UNIX_EPOCH + secs(1_777_732_321));
@@ -75,7 +75,7 @@ fn a_job_is_what_the_test_makes_it() {
 }
 
 #[test]
-fn time_stands_still_unless_it_is_let_run() {
+fn time_stands_still_until_run_in_real_time() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt").pending_for(Duration::from_millis(1)));
@@ -83,7 +83,7 @@ fn time_stands_still_unless_it_is_let_run() {
     simulator.run_in_real_time();
     let started = Instant::now();
     while client.get_job(&id).unwrap().state == JobState::Pending {
-        assert!(started.elapsed() < secs(20), "the clock does not run");
+        assert!(started.elapsed() < secs(20), "the clock must run");
     }
 }
 
@@ -98,7 +98,7 @@ fn another_key_is_refused() {
 }
 
 #[test]
-fn a_limit_or_cursor_that_makes_no_sense_is_refused() {
+fn an_invalid_limit_or_cursor_is_refused() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
     assert!(client.list_jobs().limit(1001).send().unwrap_err().is_validation());
@@ -109,7 +109,7 @@ fn a_limit_or_cursor_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn a_rename_needs_a_name_that_is_a_text() {
+fn a_rename_needs_a_name_that_is_a_string() {
     let simulator = Service::start();
     let id = simulator.add_job(SimulatedJob::new("opt"));
     for body in ["", "[]", "{}", r#"{"name":7}"#, r#"{"name":null}"#] {
@@ -120,19 +120,19 @@ fn a_rename_needs_a_name_that_is_a_text() {
 }
 
 #[test]
-fn a_submission_that_is_no_object_is_refused() {
+fn a_submission_that_is_not_an_object_is_refused() {
     let simulator = Service::start();
     for body in ["", "null", "7", "[null, null]", "\"jobs\"", "{}", r#"{"jobs":{}}"#] {
         assert_eq!(send(&simulator, "POST /api/v1/jobs/batch", body).0, 422, "{body}");
         assert_eq!(send(&simulator, "POST /api/v1/jobs", body).0, 422, "{body}");
     }
     let (status, answer) = send(&simulator, "POST /api/v1/jobs/batch", r#"{"jobs":[null,[],7]}"#);
-    assert_eq!(status, 200, "each is rejected alone");
+    assert_eq!(status, 200, "each payload is rejected individually");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&answer).unwrap()["failed"], 3);
 }
 
 #[test]
-fn what_it_does_not_serve_is_404_or_405() {
+fn unknown_routes_and_methods_get_404_or_405() {
     let simulator = Service::start();
     for (request, status) in [
         ("GET /", 404),
@@ -150,7 +150,7 @@ fn what_it_does_not_serve_is_404_or_405() {
 }
 
 #[test]
-fn the_dashboard_shows_the_job_and_runs_no_text_of_it() {
+fn the_dashboard_shows_the_job_and_escapes_its_name() {
     let simulator = Service::start();
     simulator.add_sample_jobs(1);
     let id = simulator.add_job(SimulatedJob::new("opt").name("<script>alert(1)</script>"));
@@ -164,7 +164,7 @@ fn the_dashboard_shows_the_job_and_runs_no_text_of_it() {
 }
 
 #[test]
-fn faults_come_in_order_and_are_used_up() {
+fn faults_occur_in_order_and_are_used_up() {
     let simulator = Service::start();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     simulator.fail_next(Fault::status(418).header("x-teapot", "yes").body("short and stout"));
@@ -180,7 +180,7 @@ fn faults_come_in_order_and_are_used_up() {
 }
 
 #[test]
-fn a_fault_that_says_so_does_what_was_asked_all_the_same() {
+fn lost_answer_processes_the_request_and_other_faults_do_not() {
     let simulator = Service::start();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     for (fault, is_done) in [(Fault::LostAnswer, true), (Fault::Cut, false), (Fault::status(500), false)] {
@@ -200,11 +200,11 @@ fn dropping_the_simulator_frees_its_port() {
     drop(simulator);
     assert!(TcpStream::connect(&address).is_err());
     open.set_read_timeout(Some(secs(20))).unwrap();
-    assert_eq!((&open).read(&mut [0]).unwrap_or(0), 0, "the connection was closed");
+    assert_eq!((&open).read(&mut [0]).unwrap_or(0), 0, "the open connection must be closed");
 }
 
 #[test]
-fn two_simulators_know_nothing_of_each_other() {
+fn two_simulators_are_independent() {
     let (one, two) = (Service::start(), Service::start());
     one.add_sample_jobs(3);
     assert_eq!(one.client().unwrap().iter_jobs().count(), 3);
@@ -212,7 +212,7 @@ fn two_simulators_know_nothing_of_each_other() {
 }
 
 #[test]
-fn a_fault_for_certain_requests_leaves_the_others_alone() {
+fn fail_when_affects_only_matching_requests() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
@@ -230,7 +230,7 @@ fn a_fault_for_certain_requests_leaves_the_others_alone() {
 }
 
 #[test]
-fn of_several_faults_the_first_added_that_fits_is_used_up() {
+fn the_first_matching_fault_is_used() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     let is_page = |text: &'static str| {
@@ -248,7 +248,7 @@ fn of_several_faults_the_first_added_that_fits_is_used_up() {
 }
 
 #[test]
-fn a_submitted_job_behaves_as_on_submit_says() {
+fn on_submit_determines_how_a_submitted_job_behaves() {
     let (simulator, client) = contract::start();
     simulator.on_submit(|payload| match payload["name"].as_str() {
         Some("fails") => SimulatedJob::new("other").name("other").fails().billed_core_seconds(7.5),
@@ -271,7 +271,7 @@ fn a_submitted_job_behaves_as_on_submit_says() {
     assert_eq!(states, ["failed", "running", "done", "done"]);
     let names: Vec<_> = jobs.iter().map(|job| job.name.as_deref().unwrap()).collect();
     assert_eq!(names, ["fails", "never ends", "like any other", "unnamed"]);
-    assert!(jobs.iter().all(|job| job.job_type == "opt"), "the type is that of the payload");
+    assert!(jobs.iter().all(|job| job.job_type == "opt"), "the job type is that of the payload");
     assert_eq!(jobs[0].billed_core_seconds, Some(7.5));
     assert_eq!(jobs[1].billed_core_seconds, Some(4.0 * 3599.0));
 }
@@ -300,13 +300,13 @@ fn on_submit_is_called_once_for_each_new_job_in_the_order_of_the_batch() {
     let batch = client.submit_batch([of_type(4), of_type(5)]).unwrap();
     assert_eq!(batch.jobs[1].status, SubmissionStatus::Failed, "there is no capacity for the last one");
     assert_eq!(*lock(&seen), [1, 3, 4]);
-    assert_eq!(ignored.load(Ordering::Relaxed), 0, "the first function was replaced");
+    assert_eq!(ignored.load(Ordering::Relaxed), 0, "the first callback was replaced");
 }
 
 #[test]
-fn a_panic_of_the_callers_function_becomes_a_response_and_the_simulator_continues() {
+fn a_panic_in_a_callback_becomes_a_response_and_the_simulator_continues() {
     let (simulator, client) = contract::start();
-    simulator.in_bad_weather();
+    simulator.allow_invalid_responses();
     simulator.on_submit(|payload| {
         assert!(payload["name"] != "bad", "no job for {}", payload["name"]);
         SimulatedJob::new("opt")
@@ -319,7 +319,7 @@ fn a_panic_of_the_callers_function_becomes_a_response_and_the_simulator_continue
     let error = client.submit_batch([payload("a"), payload("bad"), payload("b")]).unwrap_err();
     assert_eq!(error.status(), Some(500));
     let names: Vec<_> = client.iter_jobs().map(|job| job.unwrap().name.unwrap()).collect();
-    assert_eq!(names, ["a"], "what was accepted before remains");
+    assert_eq!(names, ["a"], "jobs that were accepted earlier remain");
     client.submit_job(&payload("good")).unwrap();
 
     let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
@@ -331,15 +331,15 @@ fn a_panic_of_the_callers_function_becomes_a_response_and_the_simulator_continue
         assert_eq!(
             error.server_message(),
             Some("the function passed to fail_when panicked: DELETE"),
-            "it is called for each request, and nothing is done"
+            "the callback runs for each request, and no request is processed"
         );
     }
-    assert_eq!(simulator.add_job(SimulatedJob::new("opt")), "job-000004", "nothing is locked");
+    assert_eq!(simulator.add_job(SimulatedJob::new("opt")), "job-000004", "the simulator is not locked");
     assert!(lines(&simulator).last().unwrap().starts_with("DELETE"), "the request was recorded");
 }
 
 #[test]
-fn the_callers_functions_may_use_the_simulator_itself() {
+fn callbacks_may_use_the_simulator() {
     let simulator = Arc::new(Simulator::start().unwrap());
     let (weak, weaker) = (Arc::downgrade(&simulator), Arc::downgrade(&simulator));
     simulator.on_submit(move |_| {
@@ -366,7 +366,7 @@ fn the_callers_functions_may_use_the_simulator_itself() {
 }
 
 #[test]
-fn a_simulator_whose_last_owner_is_a_function_of_its_own_is_dropped() {
+fn a_simulator_owned_by_its_own_callback_can_be_dropped() {
     let simulator = Arc::new(Simulator::start().unwrap());
     let address = simulator.base_url().trim_start_matches("http://").to_owned();
     let client = simulator.client_builder().max_retries(0).build().unwrap();
@@ -385,12 +385,12 @@ fn a_simulator_whose_last_owner_is_a_function_of_its_own_is_dropped() {
     owned.recv_timeout(secs(60)).unwrap();
     drop(simulator);
     let_go.send(()).unwrap();
-    // It is left open whether the response is still sent, but the drop must not have panicked.
+    // The response may or may not be sent, but dropping the simulator must not panic.
     let status = request.join().unwrap().err().and_then(|error| error.status());
     assert_eq!(status, None);
     let started = Instant::now();
     while TcpStream::connect(&address).is_ok() {
-        assert!(started.elapsed() < secs(60), "it still listens");
+        assert!(started.elapsed() < secs(60), "the port must be closed");
     }
 }
 
@@ -410,7 +410,7 @@ fn only_the_key_that_was_set_last_is_accepted() {
 }
 
 #[test]
-fn a_job_that_ignores_cancel_goes_on_after_an_accepted_cancellation() {
+fn a_job_that_ignores_cancel_keeps_running_after_an_accepted_cancellation() {
     let (simulator, client) = contract::start();
     let id = simulator.add_job(SimulatedJob::new("opt").ignores_cancel());
     simulator.advance(secs(5));
@@ -465,22 +465,22 @@ fn the_time_of_day_follows_the_simulated_clock() {
     client.wait_for_job(&id, &WaitOptions::new()).unwrap();
     let waited = simulator.now().duration_since(second(1010)).unwrap();
     assert!((secs(102)..secs(130)).contains(&waited), "{waited:?}");
-    assert_eq!(simulator.now(), second(1010) + waited, "it stands still");
-    // The job is as old as before.
+    assert_eq!(simulator.now(), second(1010) + waited, "the clock stands still");
+    // The age of the job has not changed.
     simulator.set_time(second(5000));
     let created = client.get_job(&id).unwrap().created_at.to_system_time().unwrap();
     let age = second(5000).duration_since(created).unwrap();
-    // It is written in microseconds.
+    // The time is shown in microseconds.
     assert!(age.abs_diff(waited) <= Duration::from_micros(1), "{age:?} and {waited:?}");
     simulator.run_in_real_time();
     let started = Instant::now();
     while simulator.now() == second(5000) {
-        assert!(started.elapsed() < secs(60), "the clock does not run");
+        assert!(started.elapsed() < secs(60), "the clock must run");
     }
 }
 
 #[test]
-fn no_time_of_day_is_too_early_or_too_late() {
+fn set_time_accepts_any_time() {
     let (simulator, client) = contract::start();
     let id = simulator.add_job(SimulatedJob::new("opt").age(secs(3600)));
     simulator.advance(Duration::MAX);
@@ -492,7 +492,7 @@ fn no_time_of_day_is_too_early_or_too_late() {
         assert_eq!(simulator.now(), time);
         let created = client.get_job(&id).unwrap().created_at;
         assert!(created.as_str().starts_with(year), "{created} for {time:?}");
-        // Does not panic.
+        // This must not panic.
         simulator.advance(Duration::MAX);
         assert!(simulator.now() >= time);
     }
@@ -527,11 +527,11 @@ fn submitted_jobs_are_listed_by_age_among_the_others() {
     let (a, c, e) = (submit(0), add(30), submit(50));
     for limit in [1, 2, 50] {
         let listed: Vec<_> = client.iter_jobs().limit(limit).map(|job| job.unwrap().job_id).collect();
-        assert_eq!([&a, &b, &c, &d, &e], listed.iter().collect::<Vec<_>>()[..], "{limit} jobs a page");
+        assert_eq!([&a, &b, &c, &d, &e], listed.iter().collect::<Vec<_>>()[..], "{limit} jobs per page");
     }
 }
 
-/// A build tool: submits 30 jobs, waits for an hour at most, cancels what is left, and reports.
+/// A build tool that submits 30 jobs, waits for at most an hour, cancels unfinished jobs, and reports.
 fn build(client: &Client) -> atomiverse::Result<String> {
     let payloads = (0..30).map(|n| json!({"job_type": "opt", "name": format!("molecule-{n}")}));
     let batch = client.submit_batch(payloads)?;
@@ -561,7 +561,7 @@ fn a_build_tool_is_tested_through_its_deadline_in_simulated_time() {
     assert_eq!(build(&client).unwrap(), "28 done, 1 failed, 1 cancelled");
     let simulated = simulator.now().duration_since(before).unwrap();
     assert!((secs(3500)..=secs(3600)).contains(&simulated), "{simulated:?}");
-    // Well under a second, unless the machine is loaded.
+    // This takes well under a second, unless the machine is loaded.
     assert!(started.elapsed() < secs(60), "{:?}", started.elapsed());
     let cancels: Vec<_> = lines(&simulator).into_iter().filter(|line| line.ends_with("/cancel")).collect();
     assert_eq!(cancels, ["POST /api/v1/jobs/job-000009/cancel"]);

@@ -1,4 +1,4 @@
-//! Submission: what goes out, what comes back, and what is said when it is not certain.
+//! Tests submissions: the requests, the results, and the errors if the outcome is uncertain.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn submitted_ids(client: &Client) -> usize {
 }
 
 #[test]
-fn any_payload_that_is_an_object_goes_out_as_it_is() {
+fn any_payload_that_is_an_object_is_sent_unchanged() {
     #[derive(Serialize)]
     struct SinglePoint<'a> {
         job_type: &'a str,
@@ -54,7 +54,7 @@ fn any_payload_that_is_an_object_goes_out_as_it_is() {
 }
 
 #[test]
-fn a_payload_that_was_seen_before_is_answered_by_its_job() {
+fn a_repeated_payload_returns_the_existing_job() {
     let (_simulator, client) = start();
     let first = client.submit_job(&payload(1)).unwrap();
     let second = client.submit_job(&payload(1)).unwrap();
@@ -63,7 +63,7 @@ fn a_payload_that_was_seen_before_is_answered_by_its_job() {
 }
 
 #[test]
-fn the_answer_may_say_much_or_little() {
+fn the_response_to_a_submission_needs_only_an_id() {
     let server = RawServer::script(vec![
         answer_json(r#"{"job_id":"a"}"#),
         answer(201, &[], r#"{"job_id":"b","state":"RUNNING","queue":{"position":3}}"#),
@@ -74,13 +74,13 @@ fn the_answer_may_say_much_or_little() {
     assert_eq!((job.id().as_str(), job.summary()), ("a", None));
     let job = client.submit_job(&payload(1)).unwrap();
     assert_eq!((job.id().as_str(), job.state()), ("b", Some(&JobState::Running)));
-    assert_eq!(job.summary(), None, "no field is made up");
+    assert_eq!(job.summary(), None, "an incomplete summary is not filled in");
     let job = client.submit_job(&payload(1)).unwrap();
     assert_eq!((job.id().as_str(), job.summary()), ("c", None));
 }
 
 #[test]
-fn a_payload_that_is_no_object_is_refused_before_any_request() {
+fn a_payload_that_is_not_an_object_is_refused_before_any_request() {
     let (simulator, client) = start();
     let text = r#"{"job_type": "opt"}"#;
     let error = client.submit_job(text).unwrap_err();
@@ -98,7 +98,7 @@ fn a_payload_that_is_no_object_is_refused_before_any_request() {
 }
 
 #[test]
-fn a_payload_that_the_server_refuses_is_a_validation_error_in_its_words() {
+fn a_payload_that_the_server_refuses_is_a_validation_error_with_its_message() {
     let (_simulator, client) = start();
     let error = client.submit_job(&json!({"name": "water"})).unwrap_err();
     assert!(error.is_validation());
@@ -147,7 +147,7 @@ fn an_empty_batch_sends_nothing() {
 }
 
 #[test]
-fn a_long_list_is_split_into_requests_of_a_thousand() {
+fn a_long_batch_is_split_into_requests_of_a_thousand() {
     let (simulator, client) = start();
     let answer = client.submit_batch((0..2500).map(payload)).unwrap();
     let sizes: Vec<usize> = simulator
@@ -163,7 +163,7 @@ fn a_long_list_is_split_into_requests_of_a_thousand() {
     assert_eq!(client.get_job(last).unwrap().name.as_deref(), Some("job 2499"));
 }
 
-/// The first request of a thousand is answered, the second meets this.
+/// Submits 2500 payloads. The first request of a thousand succeeds, and the second one gets this response.
 fn second_of_three(fault: Answer) -> (RawServer, Error) {
     let entry = r#"{"job_id":"a","state":"pending","status":"submitted"}"#;
     let full = format!(
@@ -177,7 +177,7 @@ fn second_of_three(fault: Answer) -> (RawServer, Error) {
 }
 
 #[test]
-fn a_split_list_stops_at_the_first_request_that_fails_and_says_what_went_out() {
+fn a_split_batch_stops_at_the_first_failed_request_and_reports_what_was_sent() {
     let (server, error) = second_of_three(answer(403, &[], r#"{"detail":"balance too low"}"#));
     assert_eq!(server.requests().len(), 2);
     let partial = error.partial_batch().unwrap();
@@ -187,7 +187,7 @@ fn a_split_list_stops_at_the_first_request_that_fails_and_says_what_went_out() {
         (partial.answered.clone(), partial.failed.clone(), partial.not_sent.clone()),
         (0..1000, 1000..2000, 2000..2500)
     );
-    assert!(!error.may_have_been_submitted(), "a 403 took nothing");
+    assert!(!error.may_have_been_submitted(), "nothing was submitted by a request with status 403");
     let text = error.to_string();
     assert!(
         text.contains(
@@ -216,7 +216,7 @@ fn a_status_is_shown_as_it_is_on_the_wire() {
 }
 
 #[test]
-fn another_number_of_entries_is_an_error_that_hands_over_what_was_received() {
+fn a_wrong_number_of_entries_is_an_error_with_the_received_entries() {
     let body = r#"{"total":3,"submitted":2,"failed":0,"cache_hits":0,"jobs":[
         {"job_id":"a","state":"pending","status":"submitted"},{"job_id":"b","state":null,"status":"queued"}]}"#;
     let server = RawServer::script(vec![answer_json(body)]);
@@ -231,7 +231,7 @@ fn another_number_of_entries_is_an_error_that_hands_over_what_was_received() {
 }
 
 #[test]
-fn totals_that_make_no_sense_do_not_overflow() {
+fn huge_totals_do_not_overflow() {
     let entry = r#"{"job_id":"a","state":"pending","status":"submitted"}"#;
     let server = RawServer::start(move |n, _| {
         let entries = vec![entry; if n == 0 { 1000 } else { 1 }].join(",");
@@ -246,7 +246,7 @@ fn totals_that_make_no_sense_do_not_overflow() {
 }
 
 #[test]
-fn a_submission_is_sent_again_only_where_the_server_surely_did_not_take_it() {
+fn a_submission_is_retried_only_if_it_cannot_have_been_accepted() {
     let (simulator, client) = start();
     simulator.fail_times(2, Fault::status(429).header("Retry-After", "1"));
     client.submit_job(&payload(0)).unwrap();
@@ -259,7 +259,7 @@ fn a_submission_is_sent_again_only_where_the_server_surely_did_not_take_it() {
 }
 
 #[test]
-fn a_submission_without_a_connection_was_surely_not_taken() {
+fn a_submission_without_a_connection_was_not_submitted() {
     let client = client_of_nobody();
     let error = client.submit_job(&payload(1)).unwrap_err();
     assert_eq!(error.attempts(), 3);
@@ -269,17 +269,17 @@ fn a_submission_without_a_connection_was_surely_not_taken() {
 #[test]
 fn any_other_failure_of_a_submission_says_that_it_may_have_been_submitted() {
     let cases: Vec<(&str, Answer)> = vec![
-        ("closed before the answer", vec![Step::Close]),
-        ("reset before the answer", vec![Step::Reset]),
+        ("closed before the response", vec![Step::Close]),
+        ("reset before the response", vec![Step::Reset]),
         ("silence", vec![Step::Silence]),
         (
-            "cut in the body",
+            "a truncated body",
             [raw("HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\n{"), vec![Step::Close]].concat(),
         ),
-        ("no job_id", answer(201, &[], "{}")),
-        ("no JSON", answer(200, &[], "<html>")),
-        ("an id that is none", answer(201, &[], r#"{"job_id":".."}"#)),
-        ("no HTTP", raw("what?\r\n\r\n")),
+        ("a body without job_id", answer(201, &[], "{}")),
+        ("a body that is not JSON", answer(200, &[], "<html>")),
+        ("an invalid id", answer(201, &[], r#"{"job_id":".."}"#)),
+        ("a response that is not HTTP", raw("what?\r\n\r\n")),
         ("500", answer(500, &[], "")),
         ("502", answer(502, &[], "")),
         ("504", answer(504, &[], "")),
@@ -304,7 +304,7 @@ fn any_other_failure_of_a_submission_says_that_it_may_have_been_submitted() {
 }
 
 #[test]
-fn a_submission_that_was_refused_was_not_taken() {
+fn a_refused_submission_was_not_submitted() {
     for status in [400, 401, 403, 404, 409, 413, 422, 425, 307, 308] {
         let server = RawServer::script(vec![answer(status, &[], "")]);
         let error = server.client().submit_job(&payload(1)).unwrap_err();
@@ -316,7 +316,7 @@ fn a_submission_that_was_refused_was_not_taken() {
 }
 
 #[test]
-fn a_submission_whose_answer_was_lost_is_found_among_the_newest_jobs() {
+fn a_submission_whose_response_was_lost_is_found_among_the_newest_jobs() {
     let (simulator, client) = start();
     simulator.fail_next(Fault::LostAnswer);
     assert!(client.submit_job(&payload(1)).unwrap_err().may_have_been_submitted());

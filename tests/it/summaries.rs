@@ -1,4 +1,4 @@
-//! What a newer service may send never breaks a listing.
+//! Tests that summaries with unknown fields and values can be read, and are written back.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +17,7 @@ fn summary(change: impl FnOnce(&mut Value)) -> Value {
     summary
 }
 
-/// Listed over a socket, between two ordinary jobs.
+/// Lists this job over a socket, between two ordinary jobs, and returns it.
 fn listed(job: &Value) -> JobSummary {
     let page = json!({"jobs": [summary(|_| ()), job, summary(|_| ())], "has_more": false});
     let server = RawServer::script(vec![answer_json(&page.to_string())]);
@@ -27,14 +27,14 @@ fn listed(job: &Value) -> JobSummary {
 }
 
 #[test]
-fn an_id_is_found_in_a_map_by_its_text() {
+fn an_id_is_found_in_a_map_by_its_string() {
     let names = HashMap::from([(JobId::from("9f2c"), "water")]);
     assert_eq!(names.get("9f2c"), Some(&"water"));
     assert_eq!(BTreeSet::from([JobId::from("9f2c")]).get("9f2c").unwrap(), &"9f2c");
 }
 
 #[test]
-fn ids_elements_and_times_show_and_compare_as_their_texts() {
+fn ids_elements_and_timestamps_format_and_compare_as_strings() {
     let id = JobId::from("9f2c");
     assert!(id == *"9f2c" && id != *"77ab" && id == "9f2c" && id != "77ab");
     assert_eq!(format!("[{id:>6}]"), "[  9f2c]");
@@ -47,8 +47,8 @@ fn ids_elements_and_times_show_and_compare_as_their_texts() {
 }
 
 #[test]
-fn a_number_is_read_as_every_build_of_serde_json_gives_it() {
-    // As with its feature `arbitrary_precision`, which another crate may turn on for all.
+fn numbers_are_read_with_and_without_arbitrary_precision() {
+    // serde_json represents numbers like this with `arbitrary_precision`, which another crate may enable.
     let as_map = |key: &str| serde_json::from_value::<Timestamp>(json!({ key: "17" }));
     assert_eq!(as_map("$serde_json::private::Number").unwrap().as_str(), "17");
     assert!(as_map("seconds").is_err());
@@ -104,7 +104,7 @@ fn an_unknown_job_type_is_kept() {
 }
 
 #[test]
-fn a_preview_in_an_unknown_shape_is_left_out() {
+fn a_preview_in_an_unknown_form_is_left_out() {
     for shape in [
         json!("H2O"),
         json!(7),
@@ -131,7 +131,7 @@ fn a_preview_in_an_unknown_shape_is_left_out() {
 }
 
 #[test]
-fn both_shapes_of_a_preview_are_read() {
+fn both_forms_of_a_preview_are_read() {
     let atoms = listed(&summary(|job| {
         job["molecule_preview"] = json!({"formula": "HX", "atoms": [
             {"position": [1, 2.5, -3e0], "element": "H"}, {"element": "Xx", "position": [0, 0, 0]}]});
@@ -159,13 +159,17 @@ fn every_timestamp_is_kept() {
     ] {
         let job = listed(&summary(|job| job["created_at"] = wire.clone()));
         assert_eq!(job.created_at.as_str(), text);
-        assert_eq!(serde_json::to_value(&job.created_at).unwrap(), wire, "written back as it came");
+        assert_eq!(
+            serde_json::to_value(&job.created_at).unwrap(),
+            wire,
+            "the timestamp is written back unchanged"
+        );
     }
 }
 
 #[cfg(feature = "jiff")]
 #[test]
-fn a_timestamp_converts_to_a_moment() {
+fn a_timestamp_converts_to_jiff() {
     let moment = |wire: Value| serde_json::from_value::<Timestamp>(wire).unwrap().to_jiff();
     let expected: jiff::Timestamp = "2026-05-02T14:32:01Z".parse().unwrap();
     let half: jiff::Timestamp = "2026-05-02T14:32:01.5Z".parse().unwrap();
@@ -187,14 +191,14 @@ fn a_timestamp_converts_to_a_moment() {
 }
 
 #[test]
-fn what_was_read_is_written_back_in_the_shape_of_the_wire() {
+fn a_summary_is_serialized_as_it_was_received() {
     let wire = summary(|_| ());
     let job: JobSummary = serde_json::from_value(wire.clone()).unwrap();
     assert_eq!(serde_json::to_value(&job).unwrap(), wire);
 }
 
 #[test]
-fn written_and_read_again_everything_is_the_same() {
+fn pages_are_equal_after_a_round_trip_through_json() {
     let jobs = [
         summary(|_| ()),
         summary(|job| job["state"] = json!("Paused")),
@@ -205,7 +209,7 @@ fn written_and_read_again_everything_is_the_same() {
         summary(|job| job["created_at"] = json!(-0.0)),
     ];
     let page = json!({"jobs": jobs, "has_more": true, "next_cursor": "c2"}).to_string();
-    // More digits than a number holds: what was made of them is to stay.
+    // This number has more digits than an `f64`. The value that is read must not change again.
     let page = page.replacen("12.5", "12.111111111111113111111111111111111111111111115", 1);
     let page: JobsPage = serde_json::from_str(&page).unwrap();
     let text = serde_json::to_string(&page).unwrap();
@@ -215,7 +219,7 @@ fn written_and_read_again_everything_is_the_same() {
 }
 
 #[test]
-fn by_itself_a_preview_is_read_strictly() {
+fn a_preview_outside_of_a_summary_is_read_strictly() {
     let error = serde_json::from_str::<MoleculePreview>(r#"{"smiles": "O"}"#).unwrap_err();
     assert!(error.to_string().contains("expected a molecule preview"), "{error}");
     assert!(serde_json::from_str::<Element>("8").is_err());
@@ -224,7 +228,7 @@ fn by_itself_a_preview_is_read_strictly() {
 
 #[test]
 fn every_element_is_known_by_its_symbol() {
-    // From the periodic table, in its order.
+    // The symbols in the order of the periodic table.
     let symbols = "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr \
         Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W \
         Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn \
@@ -243,7 +247,7 @@ fn every_element_is_known_by_its_symbol() {
 }
 
 #[test]
-fn an_xyz_file_keeps_its_lines_and_columns_whatever_the_names_hold() {
+fn an_xyz_file_keeps_its_lines_and_columns_with_unusual_names() {
     let preview: MoleculePreview = serde_json::from_value(json!({
         "formula": "H2\nO", "symbols": ["H", "a b", "", "Cl"],
         "positions": [[0, 0, 0], [1, 2, 3], [-1000.5, 0, 0], [0.123456789, 0, 0]],

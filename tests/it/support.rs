@@ -1,4 +1,4 @@
-//! A server that answers with whatever bytes a test wants, and ends connections in every way.
+//! A server that responds with arbitrary bytes and can end connections in every way, and other helpers.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,16 +12,16 @@ use atomiverse::{Client, ClientBuilder};
 
 pub const KEY: &str = "av_key-that-must-not-leak";
 
-/// What the server does, one after the other, when it has read a request.
+/// One of the things that the server does in turn after it has read a request.
 #[derive(Debug, Clone)]
 pub enum Step {
     Send(Vec<u8>),
-    /// One byte at a time.
+    /// Sends one byte at a time, with a pause after each.
     Trickle(Vec<u8>, Duration),
     Close,
     /// Ends the connection with RST.
     Reset,
-    /// Sends nothing more until the client has gone.
+    /// Sends nothing more until the client closes the connection.
     Silence,
 }
 
@@ -31,7 +31,7 @@ pub fn secs(seconds: u64) -> Duration {
 
 pub type Answer = Vec<Step>;
 
-/// An answer that HTTP allows, with a length.
+/// Returns a valid HTTP response with a content length.
 pub fn answer(status: u16, headers: &[&str], body: &str) -> Answer {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let length = body.len();
@@ -46,21 +46,21 @@ pub fn raw(bytes: impl Into<Vec<u8>>) -> Answer {
     vec![Step::Send(bytes.into())]
 }
 
-/// A summary as the contract has it.
+/// Returns a summary that follows the contract.
 pub fn job(id: impl std::fmt::Display) -> String {
     format!(
         r#"{{"job_id":"{id}","name":null,"state":"done","job_type":"opt","created_at":"2026-05-02T14:32:01Z"}}"#
     )
 }
 
-/// A page as the contract has it.
+/// Returns a page that follows the contract.
 pub fn page(ids: &[&str], has_more: bool, next_cursor: Option<&str>) -> String {
     let jobs: Vec<String> = ids.iter().map(job).collect();
     let next_cursor = next_cursor.map_or("null".to_owned(), |cursor| format!("{cursor:?}"));
     format!(r#"{{"jobs":[{}],"has_more":{has_more},"next_cursor":{next_cursor}}}"#, jobs.join(","))
 }
 
-/// A request or an answer as it came: `line` is such as `GET /api/v1/jobs?limit=50`.
+/// A request or a response as received. The `line` of a request is such as `GET /api/v1/jobs?limit=50`.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub line: String,
@@ -69,15 +69,15 @@ pub struct Message {
 }
 
 impl Message {
-    /// The value of a header, by its name in lower case; empty where there is none.
+    /// Returns the value of a header, or an empty string if there is none.
     pub fn header(&self, name: &str) -> &str {
         let mut headers = self.headers.iter().filter_map(|header| header.split_once(':'));
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
     }
 }
 
-/// Runs `body` in a process of its own with these variables and no others, since the environment belongs
-/// to the process: the test starts itself again. `test` is its full name.
+/// Runs `body` in a process of its own with only these environment variables, which cannot be changed safely in a
+/// process with threads. The test starts itself again; `test` is its full name.
 pub fn in_own_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Output {
     const MARK: &str = "ATOMIVERSE_TEST_IN_OWN_PROCESS";
     if env::var_os(MARK).is_some() {
@@ -94,9 +94,9 @@ pub fn in_own_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce(
         .unwrap()
 }
 
-/// A client of a server that is not there, and that does not wait long between attempts.
+/// Returns a client whose server refuses connections, with short pauses between attempts.
 pub fn client_of_nobody() -> Client {
-    // The port is free again when this is dropped.
+    // The port is free again when the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let pause = Duration::from_millis(1);
     Client::builder()
@@ -119,8 +119,8 @@ struct Seen {
     most_open: usize,
 }
 
-/// An example, which `cargo test` has built beside its test, without a key.
-#[allow(dead_code)] // Only the tests of the examples run them.
+/// Returns a command that runs an example without a key. `cargo test` has built it next to the test.
+#[allow(dead_code)] // Only the tests of the examples use this.
 pub fn example(name: &str) -> Command {
     let mut path = env::current_exe().unwrap();
     path.pop();
@@ -135,12 +135,12 @@ pub fn example(name: &str) -> Command {
     command
 }
 
-/// Waits for a condition that another thread brings about.
+/// Waits until a condition is true that depends on another thread or process.
 #[track_caller]
 pub fn until(mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + secs(30);
     while !condition() {
-        assert!(Instant::now() < end, "the condition did not come about");
+        assert!(Instant::now() < end, "the condition was not true in time");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -150,19 +150,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl RawServer {
-    /// Answers the first request with the first answer and so on; the last answer is for all that follow.
+    /// Responds to the first request with the first response, and so on. The last response is repeated.
     pub fn script(answers: Vec<Answer>) -> Self {
         RawServer::start(move |n, _| answers[n.min(answers.len() - 1)].clone())
     }
 
-    /// The answer to the `n`th request, counted from 0 over all connections.
+    /// Responds to the `n`th request, counted from 0 over all connections.
     pub fn start(answer: impl FnMut(usize, &Message) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let answer = Arc::new(Mutex::new(answer));
         let server = RawServer { address, seen: seen.clone() };
-        // Ends with the test's process.
+        // This thread ends with the process of the test.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (seen, answer) = (seen.clone(), answer.clone());
@@ -172,7 +172,7 @@ impl RawServer {
                     seen.most_open = seen.most_open.max(seen.open);
                 }
                 thread::spawn(move || {
-                    // The client may go at any time: that is its right.
+                    // The client may close the connection at any time.
                     let _ = converse(&stream, &seen, &mut |n, request| lock(&answer)(n, request));
                     lock(&seen).open -= 1;
                 });
@@ -185,7 +185,7 @@ impl RawServer {
         format!("http://{}", self.address)
     }
 
-    /// A client that does not wait long, neither for answers nor between attempts.
+    /// Returns a builder of clients with short pauses between attempts.
     pub fn client_builder(&self) -> ClientBuilder {
         Client::builder()
             .api_key(KEY)
@@ -201,12 +201,12 @@ impl RawServer {
         lock(&self.seen).requests.clone()
     }
 
-    /// The request lines received so far.
+    /// Returns the request lines received so far.
     pub fn lines(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.line).collect()
     }
 
-    /// The most connections that were open at a time.
+    /// Returns the largest number of connections that were open at the same time.
     pub fn most_open(&self) -> usize {
         lock(&self.seen).most_open
     }
@@ -246,7 +246,7 @@ fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io
     Ok(())
 }
 
-/// What comes next, or `None` where the connection ends before it.
+/// Reads the next message. Returns `None` if the connection ends before its head is complete.
 pub fn read_message(reader: &mut impl BufRead) -> io::Result<Option<Message>> {
     let mut head = Vec::new();
     loop {

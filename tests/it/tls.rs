@@ -1,4 +1,4 @@
-//! TLS against a server whose certificate is of a test's own authority.
+//! Tests TLS with servers whose certificates come from an authority of the test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,7 +30,7 @@ fn authority_named(name: &str) -> Authority {
     Authority { issuer: Issuer::new(params, key), pem }
 }
 
-/// A server for this host, on 127.0.0.1. The job that it answers with is named by the connection.
+/// Starts a server for this host on 127.0.0.1. The name of the job in its responses is the number of the connection.
 fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     if expired {
@@ -61,7 +61,7 @@ fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
 
 fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>, body: &str) {
     let mut line = String::new();
-    // A client that trusts nobody goes away in the middle of this.
+    // A client that does not trust the server closes the connection during the handshake.
     while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
         if line == "\r\n" {
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -79,12 +79,16 @@ fn builder(address: SocketAddr) -> ClientBuilder {
 
 #[cfg(not(feature = "platform-verifier"))]
 #[test]
-fn a_server_of_an_authority_that_was_added_is_trusted() {
+fn a_server_of_an_added_authority_is_trusted() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
     let client = builder(address).add_root_certificates(authority.pem.as_bytes()).build().unwrap();
     for _ in 0..3 {
-        assert_eq!(client.get_job("a").unwrap().name.unwrap(), "connection 0", "one for all calls");
+        assert_eq!(
+            client.get_job("a").unwrap().name.unwrap(),
+            "connection 0",
+            "all calls use one connection"
+        );
     }
     let both = builder(address)
         .add_root_certificates(authority_named("another").pem)
@@ -94,7 +98,7 @@ fn a_server_of_an_authority_that_was_added_is_trusted() {
     assert_eq!(both.get_job("a").unwrap().name.unwrap(), "connection 1");
 }
 
-/// Refused, at once and with words for it, before the key was sent.
+/// Fails unless the first attempt ends with a TLS error, before the key was sent.
 fn assert_refused(builder: ClientBuilder) {
     let error = builder.build().unwrap().get_job("a").unwrap_err();
     let text = error.to_string();
@@ -129,7 +133,7 @@ fn a_server_whose_certificate_has_expired_is_refused() {
 }
 
 #[test]
-fn a_submission_that_met_a_server_without_trust_was_surely_not_taken() {
+fn a_submission_to_an_untrusted_server_was_not_submitted() {
     let address = server(&authority(), "127.0.0.1", false);
     let error = builder(address).build().unwrap().submit_job(&serde_json::json!({})).unwrap_err();
     assert!(!error.may_have_been_submitted(), "{error}");
@@ -137,7 +141,7 @@ fn a_submission_that_met_a_server_without_trust_was_surely_not_taken() {
 
 #[cfg(not(feature = "platform-verifier"))]
 #[test]
-fn root_certificates_that_are_none_are_refused_when_the_client_is_built() {
+fn invalid_root_certificates_are_refused_when_the_client_is_built() {
     let key = KeyPair::generate().unwrap().serialize_pem();
     for pem in ["", "nonsense", &key, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
         let error = Client::builder().api_key("av_key").add_root_certificates(pem).build().unwrap_err();
@@ -145,7 +149,7 @@ fn root_certificates_that_are_none_are_refused_when_the_client_is_built() {
     }
 }
 
-/// The verifier of the operating system takes no further authorities, so these would be dropped.
+/// The verifier of the operating system accepts no further authorities, so added ones would be ignored.
 #[cfg(feature = "platform-verifier")]
 #[test]
 fn root_certificates_are_refused_if_the_operating_system_decides_what_is_trusted() {

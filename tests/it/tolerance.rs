@@ -1,11 +1,11 @@
-//! A service that differs from what the crate assumes: what is tolerated, and what stays an error.
+//! Tests which differences of a service from the contract are tolerated, and which are errors.
 
 use atomiverse::{Client, Error, JobState, JobSummary};
 use serde_json::{Value, json};
 
 use crate::support::{RawServer, answer, job, json, page};
 
-/// A summary with another value in one field; `null` as a string removes it.
+/// Returns a summary with another value in one field.
 fn with(field: &str, value: Value) -> String {
     let mut summary: Value = serde_json::from_str(&job("a")).unwrap();
     summary[field] = value;
@@ -34,7 +34,7 @@ fn ids(client: &Client) -> Vec<String> {
 }
 
 #[test]
-fn one_unreadable_job_costs_one_job() {
+fn one_unreadable_job_does_not_affect_the_others() {
     let bad = job("bad").replace(r#""created_at":"2026-05-02T14:32:01Z""#, r#""created_at":null"#);
     let server = RawServer::script(vec![
         json(&page_of(&[job("a"), bad, job("b")], r#","has_more":true,"next_cursor":"c1""#)),
@@ -54,7 +54,7 @@ fn one_unreadable_job_costs_one_job() {
 }
 
 #[test]
-fn a_page_that_is_asked_for_by_itself_is_an_error_if_a_job_cannot_be_read() {
+fn a_single_page_is_an_error_if_a_job_cannot_be_read() {
     let server =
         RawServer::script(vec![json(&page_of(&[job("a"), without("state")], r#","has_more":false"#))]);
     let error = server.client().list_jobs().send().unwrap_err();
@@ -63,7 +63,7 @@ fn a_page_that_is_asked_for_by_itself_is_an_error_if_a_job_cannot_be_read() {
 }
 
 #[test]
-fn a_page_without_has_more_is_judged_by_its_cursor() {
+fn the_cursor_decides_if_has_more_is_missing() {
     for (first, expected) in [
         (r#","next_cursor":"c1""#, vec!["a", "b"]),
         (r#","has_more":null,"next_cursor":"c1""#, vec!["a", "b"]),
@@ -72,7 +72,7 @@ fn a_page_without_has_more_is_judged_by_its_cursor() {
         (r#","has_more":null,"next_cursor":null"#, vec!["a"]),
         (r#","has_more":false,"next_cursor":"c1""#, vec!["a"]),
     ] {
-        // Later pages may say nothing at all.
+        // A later page may have neither field.
         let server =
             RawServer::script(vec![json(&page_of(&[job("a")], first)), json(&page_of(&[job("b")], ""))]);
         assert_eq!(ids(&server.client()), expected, "{first}");
@@ -90,7 +90,7 @@ fn a_page_without_has_more_is_judged_by_its_cursor() {
 }
 
 #[test]
-fn a_page_that_begins_like_the_one_before_is_refused_whole() {
+fn a_page_that_begins_like_the_previous_one_is_an_error() {
     let server = RawServer::start(|n, _| json(&page(&["a", "b"], true, Some(&format!("c{n}")))));
     let client = server.client();
     let mut jobs = client.iter_jobs();
@@ -103,7 +103,7 @@ fn a_page_that_begins_like_the_one_before_is_refused_whole() {
 }
 
 #[test]
-fn scalars_are_read_in_the_forms_that_services_write() {
+fn charges_and_ids_are_read_in_several_forms() {
     assert_eq!(get(&with("billed_core_seconds", json!("12.50"))).unwrap().billed_core_seconds, Some(12.5));
     assert_eq!(get(&with("billed_core_seconds", json!(7))).unwrap().billed_core_seconds, Some(7.0));
     assert_eq!(get(&with("billed_core_seconds", Value::Null)).unwrap().billed_core_seconds, None);
@@ -111,7 +111,7 @@ fn scalars_are_read_in_the_forms_that_services_write() {
     assert_eq!(server.client().get_job("7").unwrap().job_id, "7");
     for odd in [json!("free"), json!("NaN"), json!("inf"), json!({"amount": 1}), json!([1]), json!(true)] {
         let error = get(&with("billed_core_seconds", odd.clone())).unwrap_err();
-        assert!(error.is_decode(), "{odd}: a charge is not made up");
+        assert!(error.is_decode(), "{odd}: an unreadable charge is an error");
     }
 }
 
@@ -135,7 +135,7 @@ fn states_are_read_in_either_case_and_with_the_name_of_an_enum() {
 }
 
 #[test]
-fn a_field_that_is_missing_is_not_made_up() {
+fn a_missing_required_field_is_an_error() {
     for field in ["job_id", "state", "job_type", "created_at"] {
         let error = get(&without(field)).unwrap_err();
         assert!(error.to_string().contains(&format!("missing field `{field}`")), "{error}");
@@ -146,7 +146,7 @@ fn a_field_that_is_missing_is_not_made_up() {
 }
 
 #[test]
-fn fields_that_this_version_does_not_know_are_kept_and_written_back() {
+fn unknown_fields_are_kept_and_written_back() {
     let failed = with("error", json!({"code": "scf", "message": "did not converge"}));
     let job = get(&failed).unwrap();
     assert_eq!(job.extra["error"]["message"], "did not converge");
@@ -157,7 +157,7 @@ fn fields_that_this_version_does_not_know_are_kept_and_written_back() {
 }
 
 #[test]
-fn the_identifier_of_a_submission_is_found_in_each_form() {
+fn the_id_of_a_submission_is_found_in_each_form() {
     for (body, id) in [
         (r#"{"job_id":"x1"}"#, "x1"),
         (r#"{"id":"x1","status":"queued"}"#, "x1"),
@@ -178,7 +178,7 @@ fn the_identifier_of_a_submission_is_found_in_each_form() {
     }
 }
 
-/// Redirects each path without a slash at its end to the same path with one, as FastAPI does.
+/// Starts a server that redirects each path without a trailing slash to the same path with one, as FastAPI does.
 fn slashes(location: impl Fn(&str) -> String + Send + 'static) -> RawServer {
     RawServer::start(move |_, request| {
         let (_, target) = request.line.split_once(' ').unwrap();
@@ -206,7 +206,7 @@ fn use_all(client: &Client) {
 }
 
 #[test]
-fn a_slash_that_the_server_wants_is_added_and_remembered() {
+fn a_redirect_to_a_trailing_slash_is_followed_and_remembered() {
     type Location = fn(&str) -> String;
     let locations: [Location; 3] = [
         str::to_owned,
@@ -217,10 +217,10 @@ fn a_slash_that_the_server_wants_is_added_and_remembered() {
         let server = slashes(location);
         let client = server.client_builder().max_retries(0).build().unwrap();
         use_all(&client);
-        assert_eq!(server.requests().len(), 12, "each endpoint learns once");
+        assert_eq!(server.requests().len(), 12, "each endpoint is redirected once");
         use_all(&client);
-        assert_eq!(server.requests().len(), 18, "and remembers");
-        // The key went to the configured server only, and a body is sent again whole.
+        assert_eq!(server.requests().len(), 18, "the redirects are remembered");
+        // All requests went to the configured server, and a body is sent again unchanged.
         let bodies =
             server.requests().into_iter().filter(|request| request.line.starts_with("POST /api/v1/jobs"));
         let bodies: Vec<Vec<u8>> =
@@ -230,7 +230,7 @@ fn a_slash_that_the_server_wants_is_added_and_remembered() {
 }
 
 #[test]
-fn every_other_redirect_stays_an_error() {
+fn every_other_redirect_is_an_error() {
     for (status, location) in [
         (307, "/api/v1/jobs"),
         (307, "/jobs/"),
@@ -247,7 +247,7 @@ fn every_other_redirect_stays_an_error() {
         assert_eq!(error.status(), Some(status), "{location}");
         assert_eq!(server.requests().len(), 1, "{location}");
     }
-    // A server that redirects from both forms is not followed in a circle.
+    // A server that redirects both forms does not cause an endless loop.
     let server = RawServer::script(vec![answer(307, &["location: /api/v1/jobs/"], "")]);
     assert_eq!(server.client().list_jobs().send().unwrap_err().status(), Some(307));
     assert_eq!(server.requests().len(), 2);

@@ -1,5 +1,5 @@
-//! The dashboard in the browser, with launchers of the tests' own. Each case runs in a process of its
-//! own, because the environment belongs to the process: the test starts itself again.
+//! Tests how the dashboard is opened, with scripts as launchers. Each case runs in a process of its own, because it
+//! changes the environment.
 
 use std::env;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::support::in_own_process;
 const LINK: &str = "https://atomiverse.example/job?job_id=9f2c%20x";
 const PRINTED: &str = "Open the job in a browser: https://atomiverse.example/job?job_id=9f2c%20x\n";
 
-/// In the process that was started for it.
+/// Runs in the process of a case.
 fn child() {
     let mode = env::var("VISUALIZE_MODE").unwrap();
     let client = Client::builder().api_key("key").base_url("https://atomiverse.example").build();
-    // A lean build talks to this machine only: the link is what counts here.
+    // Without TLS the API must be on this machine. Only the link matters here.
     let client = client.or_else(|_| {
         Client::builder()
             .api_key("key")
@@ -46,7 +46,7 @@ struct Case {
 }
 
 impl Case {
-    /// A directory for `PATH` with these launchers, each a script that first notes what it was called with.
+    /// Creates a directory for `PATH` with these launchers. Each is a script that first records its arguments.
     fn new(test: &'static str, launchers: &[(&str, &str)]) -> Self {
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
         let _ = fs::remove_dir_all(&directory);
@@ -54,7 +54,7 @@ impl Case {
         for (name, script) in launchers {
             let path = directory.join(name);
             let called = directory.join("called");
-            // Written under another name first, so that nobody sees half of it.
+            // The record is written under another name first, so that it is complete when it appears.
             let text = format!(
                 "#!/bin/sh\nprintf '%s %s\\n' {name} \"$*\" > '{0}.new' && /bin/mv '{0}.new' '{0}'\n{script}\n",
                 called.display()
@@ -70,7 +70,7 @@ impl Case {
         self
     }
 
-    /// What was printed on standard error, after a check that nothing was printed elsewhere.
+    /// Runs the case and returns what was printed on standard error. Fails if the link was printed elsewhere.
     fn run(&self, mode: &str) -> String {
         let _ = fs::remove_file(self.directory.join("called"));
         let mut variables = self.variables.clone();
@@ -85,7 +85,7 @@ impl Case {
     }
 
     #[cfg(feature = "browser")]
-    /// The launcher that was called and its argument, waited for: it was started in the background.
+    /// Waits until a launcher was called in the background, and returns its name and argument.
     fn called(&self) -> String {
         let started = Instant::now();
         loop {
@@ -140,10 +140,10 @@ fn without_a_display_auto_prints_and_starts_nothing() {
 
 #[cfg(feature = "browser")]
 #[test]
-fn without_a_display_browser_tries_and_prints_the_link_too() {
+fn without_a_display_browser_mode_tries_and_also_prints_the_link() {
     let case =
-        Case::new("without_a_display_browser_tries_and_prints_the_link_too", &[("xdg-open", "exit 0")]);
-    assert_eq!(case.run("browser"), PRINTED, "a launcher's success says little without a display");
+        Case::new("without_a_display_browser_mode_tries_and_also_prints_the_link", &[("xdg-open", "exit 0")]);
+    assert_eq!(case.run("browser"), PRINTED, "the success of a launcher is not trusted without a display");
     assert_eq!(case.called(), format!("xdg-open {LINK}\n"));
 }
 
@@ -166,15 +166,15 @@ fn without_any_launcher_the_link_is_printed() {
 
 #[cfg(feature = "browser")]
 #[test]
-fn a_launcher_that_never_ends_does_not_hold_the_caller() {
+fn a_launcher_that_keeps_running_does_not_block_the_caller() {
     let case = Case::new(
-        "a_launcher_that_never_ends_does_not_hold_the_caller",
-        // Until the test has seen it: nothing is left behind.
+        "a_launcher_that_keeps_running_does_not_block_the_caller",
+        // The launcher ends after 20 seconds, so that no process is left behind.
         &[("xdg-open", "exec >/dev/null 2>&1; n=0; while [ $n -lt 20 ]; do /bin/sleep 1; n=$((n+1)); done")],
     );
     let case = case.set("DISPLAY", ":0");
     let started = Instant::now();
-    assert_eq!(case.run("auto"), "", "it still runs: handed over");
+    assert_eq!(case.run("auto"), "", "a launcher that still runs counts as success");
     assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(case.called(), format!("xdg-open {LINK}\n"));
 }
@@ -188,6 +188,6 @@ fn launchers_that_all_fail_late_take_about_two_seconds_together() {
         &[("xdg-open", late), ("gio", late), ("gnome-open", late), ("kde-open", late), ("wslview", late)],
     );
     let case = case.set("DISPLAY", ":0");
-    // The child checks the time that its one call took.
+    // The child process checks the time of its call.
     assert_eq!(case.run("browser"), PRINTED);
 }

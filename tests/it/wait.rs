@@ -1,4 +1,4 @@
-//! Waiting: on the simulator's clock, which the client's pauses move.
+//! Tests waiting on the clock of the simulator, which the pauses of the client advance.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use atomiverse::{JobId, JobState, WaitOptions};
 use crate::contract::{Service, lines, start};
 use crate::support::{RawServer, Step, answer, job, page, secs};
 
-/// Pending for 2 seconds, running for so long.
+/// Returns a job that is pending for 2 seconds, and then running for this long.
 fn running_for(seconds: u64) -> SimulatedJob {
     SimulatedJob::new("opt").running_for(secs(seconds))
 }
@@ -26,7 +26,7 @@ fn a_wait_ends_with_the_terminal_state_whatever_it_is() {
 }
 
 #[test]
-fn a_handle_waits_and_remembers_what_it_saw() {
+fn a_handle_waits_and_keeps_the_last_summary() {
     let (simulator, client) = start();
     let mut job = client.job(simulator.add_job(running_for(60))).unwrap();
     assert_eq!(job.wait(&WaitOptions::new()).unwrap().state, JobState::Done);
@@ -34,7 +34,7 @@ fn a_handle_waits_and_remembers_what_it_saw() {
 }
 
 #[test]
-fn updates_come_at_the_first_look_and_at_each_change_of_state() {
+fn on_update_is_called_at_the_first_poll_and_at_each_change_of_state() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(60));
     let mut states = Vec::new();
@@ -44,18 +44,18 @@ fn updates_come_at_the_first_look_and_at_each_change_of_state() {
 }
 
 #[test]
-fn pauses_start_short_grow_by_half_and_stop_at_the_ceiling() {
+fn the_polling_interval_grows_by_half_up_to_its_maximum() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(300));
     let options = WaitOptions::new().min_interval(secs(2)).max_interval(secs(10));
     client.wait_for_job(&id, &options).unwrap();
-    // 2, 3, 4.5, 6.75, 10, 10, ... less up to a quarter: 302 seconds are 32 to 43 looks.
-    let looks = simulator.requests().len();
-    assert!((32..=43).contains(&looks), "{looks} looks");
+    // The intervals are 2, 3, 4.5, 6.75, 10, 10, ..., less up to a quarter. 302 seconds are therefore 32 to 43 polls.
+    let polls = simulator.requests().len();
+    assert!((32..=43).contains(&polls), "{polls} polls");
 }
 
 #[test]
-fn the_connection_is_reused_between_looks() {
+fn the_connection_is_reused_between_polls() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(300));
     client.wait_for_job(&id, &WaitOptions::new()).unwrap();
@@ -63,7 +63,7 @@ fn the_connection_is_reused_between_looks() {
 }
 
 #[test]
-fn the_timeout_is_an_error_with_the_last_state_and_the_time() {
+fn a_timeout_is_an_error_with_the_last_state_and_the_time() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(10_000));
     let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(100))).unwrap_err();
@@ -74,13 +74,13 @@ fn the_timeout_is_an_error_with_the_last_state_and_the_time() {
     let text = error.to_string();
     assert!(text.starts_with(&format!("wait for job {id}: timed out after ")), "{text}");
     assert!(text.contains("was not cancelled and may cost more"), "{text}");
-    assert_eq!(client.get_job(&id).unwrap().state, JobState::Running, "it was left alone");
+    assert_eq!(client.get_job(&id).unwrap().state, JobState::Running, "the job is not cancelled");
 }
 
 #[test]
-fn the_last_look_stands_shortly_before_the_end() {
+fn the_last_poll_is_shortly_before_the_deadline() {
     let (simulator, client) = start();
-    // Done after 98.5 seconds: seen only by a look in the last second and a half.
+    // The job is done after 98.5 seconds, which only a poll in the last 1.5 seconds can see.
     let job = SimulatedJob::new("opt").pending_for(Duration::ZERO).running_for(Duration::from_millis(98_500));
     let id = simulator.add_job(job);
     let options = WaitOptions::new().timeout(secs(100)).min_interval(secs(90)).max_interval(secs(90));
@@ -88,7 +88,7 @@ fn the_last_look_stands_shortly_before_the_end() {
 }
 
 #[test]
-fn a_short_wait_looks_once_more_in_its_last_quarter() {
+fn a_short_wait_polls_once_more_in_its_last_quarter() {
     let (simulator, client) = start();
     let job = SimulatedJob::new("opt").pending_for(Duration::ZERO).running_for(Duration::from_millis(1200));
     let id = simulator.add_job(job);
@@ -97,7 +97,7 @@ fn a_short_wait_looks_once_more_in_its_last_quarter() {
 }
 
 #[test]
-fn there_is_a_deadline_unless_the_caller_says_for_ever() {
+fn the_timeout_defaults_to_one_hour_and_for_ever_removes_it() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(3 * 3600));
     let error = client.wait_for_job(&id, &WaitOptions::new()).unwrap_err();
@@ -109,7 +109,7 @@ fn there_is_a_deadline_unless_the_caller_says_for_ever() {
 #[test]
 fn an_unknown_state_is_not_terminal() {
     let (simulator, client) = start();
-    simulator.in_bad_weather();
+    simulator.allow_invalid_responses();
     let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Unknown("archived".into())));
     let error = client.wait_for_job(&id, &WaitOptions::new().timeout(secs(60))).unwrap_err();
     assert!(
@@ -119,7 +119,7 @@ fn an_unknown_state_is_not_terminal() {
 }
 
 #[test]
-fn a_silent_server_cannot_hold_the_caller_past_the_timeout() {
+fn a_silent_server_cannot_delay_the_caller_past_the_timeout() {
     for cancel in [false, true] {
         let server = RawServer::script(vec![vec![Step::Silence]]);
         let options = WaitOptions::new().timeout(Duration::from_millis(300)).cancel_on_timeout(cancel);
@@ -134,15 +134,15 @@ fn a_silent_server_cannot_hold_the_caller_past_the_timeout() {
 }
 
 #[test]
-fn a_passing_failure_does_not_end_the_wait() {
+fn a_transient_failure_does_not_end_the_wait() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(60));
     let options = WaitOptions::new().on_update(|_| {
-        // Each more than all retries of a look.
+        // Each of these lasts longer than the retries of a poll.
         simulator.fail_times(4, Fault::status(502));
         simulator.fail_times(4, Fault::Cut);
         simulator.fail_next(Fault::status(429).header("Retry-After", "3000"));
-        // Nonsense of a proxy, after the service was seen.
+        // These unreadable responses come after a first success, as from a proxy.
         simulator.fail_next(Fault::status(200).body("<html>down for maintenance</html>"));
         simulator.fail_next(Fault::Garbage);
     });
@@ -150,7 +150,7 @@ fn a_passing_failure_does_not_end_the_wait() {
 }
 
 #[test]
-fn what_the_server_asks_for_is_kept_between_looks() {
+fn retry_after_is_honoured_between_polls() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(10_000));
     simulator.fail_next(Fault::status(429).header("Retry-After", "20000"));
@@ -159,7 +159,7 @@ fn what_the_server_asks_for_is_kept_between_looks() {
 }
 
 #[test]
-fn a_server_that_asks_for_years_is_asked_again_after_a_day() {
+fn a_retry_after_of_years_is_cut_to_one_day() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(60));
     simulator.fail_times(2, Fault::status(429).header("Retry-After", "999999999"));
@@ -169,7 +169,7 @@ fn a_server_that_asks_for_years_is_asked_again_after_a_day() {
 }
 
 #[test]
-fn a_refusal_ends_the_wait_at_once() {
+fn a_permanent_failure_ends_the_wait_at_once() {
     for status in [400, 401, 403, 404, 422] {
         let (simulator, client) = start();
         let id = simulator.add_job(running_for(60));
@@ -180,13 +180,13 @@ fn a_refusal_ends_the_wait_at_once() {
 
         let options = WaitOptions::new().on_update(|_| simulator.fail_next(Fault::status(status)));
         let error = client.wait_for_job(&id, &options).unwrap_err();
-        assert_eq!(error.status(), Some(status), "at a later look too");
+        assert_eq!(error.status(), Some(status), "a later poll must fail in the same way");
         assert_eq!(simulator.requests().len(), 3, "{status}");
     }
 }
 
 #[test]
-fn nonsense_at_the_first_look_ends_the_wait_since_the_address_may_be_wrong() {
+fn an_unreadable_first_response_ends_the_wait() {
     let server = RawServer::script(vec![answer(200, &[], "<html>welcome</html>")]);
     let error = server.client().wait_for_job("a", &WaitOptions::new()).unwrap_err();
     assert!(
@@ -197,7 +197,7 @@ fn nonsense_at_the_first_look_ends_the_wait_since_the_address_may_be_wrong() {
 }
 
 #[test]
-fn a_job_whose_time_is_up_is_cancelled_where_that_was_asked_for() {
+fn cancel_on_timeout_cancels_the_job() {
     let (simulator, client) = start();
     let id = simulator.add_job(running_for(10_000));
     let options = WaitOptions::new().timeout(secs(100)).cancel_on_timeout(true);
@@ -211,7 +211,7 @@ fn a_job_whose_time_is_up_is_cancelled_where_that_was_asked_for() {
 }
 
 #[test]
-fn a_cancellation_that_was_refused_is_said() {
+fn a_refused_cancellation_is_reported() {
     let server = RawServer::start(|_, request| match request.line.ends_with("/cancel") {
         true => answer(403, &[], r#"{"detail":"not yours"}"#),
         false => answer(200, &[], &job("a").replace("done", "running")),
@@ -227,7 +227,7 @@ fn a_cancellation_that_was_refused_is_said() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_refused_before_any_request() {
+fn invalid_options_are_refused_before_any_request() {
     let (simulator, client) = start();
     for options in [
         WaitOptions::new().timeout(Duration::ZERO),
@@ -248,7 +248,7 @@ fn options_that_make_no_sense_are_refused_before_any_request() {
 }
 
 #[test]
-fn several_jobs_come_as_they_finish() {
+fn several_jobs_are_returned_as_they_finish() {
     let (simulator, client) = start();
     let slow = simulator.add_job(running_for(500));
     let fast = simulator.add_job(running_for(5));
@@ -262,7 +262,7 @@ fn several_jobs_come_as_they_finish() {
 }
 
 #[test]
-fn waiting_for_no_jobs_asks_nothing_and_an_unused_wait_neither() {
+fn waiting_for_no_jobs_and_an_unused_wait_send_nothing() {
     let (simulator, client) = start();
     assert!(client.wait_for_jobs([""; 0], &WaitOptions::new()).next().is_none());
     drop(client.wait_for_jobs(["a", "b"], &WaitOptions::new()));
@@ -270,7 +270,7 @@ fn waiting_for_no_jobs_asks_nothing_and_an_unused_wait_neither() {
 }
 
 #[test]
-fn two_hundred_new_jobs_take_one_request_a_round() {
+fn two_hundred_new_jobs_take_one_request_per_poll() {
     let (simulator, client) = start();
     let ids: Vec<JobId> = (0..200).map(|_| simulator.add_job(running_for(10))).collect();
     let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
@@ -279,18 +279,18 @@ fn two_hundred_new_jobs_take_one_request_a_round() {
     finished.sort();
     assert_eq!(finished, ids);
     let lines = lines(&simulator);
-    assert_eq!(lines, ["GET /api/v1/jobs?limit=200"; 2], "two rounds");
+    assert_eq!(lines, ["GET /api/v1/jobs?limit=200"; 2], "two polls of all jobs");
 }
 
 #[test]
-fn five_thousand_new_jobs_take_a_page_of_a_thousand_each_and_old_ones_twenty_requests_a_second() {
+fn new_jobs_take_a_request_per_thousand_and_old_ones_twenty_requests_per_second() {
     let (simulator, client) = start();
     let ids: Vec<JobId> = (0..5_000).map(|_| simulator.add_job(running_for(10))).collect();
     let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
     assert_eq!(client.wait_for_jobs(&ids, &options).filter(Result::is_ok).count(), 5_000);
-    assert_eq!(simulator.requests().len(), 10, "five pages in each of two rounds");
+    assert_eq!(simulator.requests().len(), 10, "five pages in each of two polls");
 
-    // Behind so many newer jobs that no listing is worth it.
+    // These jobs are behind so many newer ones that listing is not worthwhile.
     let (simulator, client) = start();
     let ids: Vec<JobId> = (0..200).map(|_| simulator.add_job(running_for(3600))).collect();
     for _ in 0..30_000 {
@@ -310,35 +310,35 @@ fn add_newer_jobs(simulator: &Service) {
 }
 
 #[test]
-fn jobs_that_lie_deep_in_the_history_are_asked_for_one_by_one() {
+fn jobs_deep_in_the_history_are_polled_one_by_one() {
     let (simulator, client) = start();
     let ids = [simulator.add_job(running_for(40)), simulator.add_job(running_for(40))];
     add_newer_jobs(&simulator);
     let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
     assert_eq!(client.wait_for_jobs(&ids, &options).filter_map(Result::ok).count(), 2);
     let lines = lines(&simulator);
-    // One page is tried; from then on a poll is one request for each job.
+    // After one page, each poll is one request per job.
     let pages = lines.iter().filter(|line| line.contains("limit=")).count();
     assert_eq!(pages, 1, "{lines:?}");
     assert_eq!(lines.len() % 2, 1);
 }
 
 #[test]
-fn listing_that_saves_no_request_is_not_tried_again() {
+fn a_listing_that_saves_no_requests_is_not_repeated() {
     let (simulator, client) = start();
     let deep = simulator.add_job(running_for(30));
     add_newer_jobs(&simulator);
     let new = simulator.add_job(running_for(30));
     let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
     assert_eq!(client.wait_for_jobs([&deep, &new], &options).filter_map(Result::ok).count(), 2);
-    // One page showed one of the two: no fewer requests than asking for each.
+    // A page that shows one of two jobs saves no requests compared with polling each job by id.
     let lines = lines(&simulator);
     let pages = lines.iter().filter(|line| line.contains("limit=")).count();
     assert_eq!((pages, lines[0].contains("limit=")), (1, true), "{lines:?}");
 }
 
 #[test]
-fn the_last_of_several_is_asked_for_by_itself() {
+fn the_last_of_several_jobs_is_polled_by_id() {
     let (simulator, client) = start();
     let ids = [simulator.add_job(running_for(1)), simulator.add_job(running_for(100))];
     let options = WaitOptions::new().min_interval(secs(10)).max_interval(secs(10));
@@ -350,7 +350,7 @@ fn the_last_of_several_is_asked_for_by_itself() {
 }
 
 #[test]
-fn of_several_each_comes_out_once_also_when_one_is_gone_and_the_time_is_up() {
+fn each_job_has_one_outcome_even_if_one_is_missing_and_others_time_out() {
     let (simulator, client) = start();
     let short = simulator.add_job(running_for(5));
     let long = simulator.add_job(running_for(5000));
@@ -382,7 +382,7 @@ fn of_several_each_comes_out_once_also_when_one_is_gone_and_the_time_is_up() {
 }
 
 #[test]
-fn a_key_that_is_refused_ends_the_wait_for_each_job() {
+fn a_refused_key_ends_the_wait_for_each_job() {
     let (simulator, client) = start();
     let ids = [simulator.add_job(running_for(5)), simulator.add_job(running_for(5))];
     simulator.fail_next(Fault::status(401));
@@ -397,7 +397,7 @@ fn a_key_that_is_refused_ends_the_wait_for_each_job() {
 }
 
 #[test]
-fn pages_that_go_in_a_circle_do_not_hold_a_wait() {
+fn pages_that_form_a_cycle_do_not_block_a_wait() {
     let server = RawServer::start(|n, request| match request.line.contains("limit=") {
         true => answer(200, &[], &page(&["x"], true, Some(["c1", "c2"][n % 2]))),
         false => answer(200, &[], &job(request.line.rsplit('/').next().unwrap())),
@@ -410,7 +410,7 @@ fn pages_that_go_in_a_circle_do_not_hold_a_wait() {
 }
 
 #[test]
-fn the_callers_own_time_counts_towards_the_pause() {
+fn time_spent_by_the_caller_counts_towards_the_polling_interval() {
     let (simulator, client) = start();
     let first = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
     let second = simulator.add_job(running_for(50));
@@ -423,7 +423,7 @@ fn the_callers_own_time_counts_towards_the_pause() {
 }
 
 #[test]
-fn options_may_be_shared_and_go_between_threads() {
+fn wait_options_are_send_and_sync() {
     fn shared<T: Send + Sync + Clone>(_: &T) {}
     shared(&WaitOptions::new().on_update(|job| println!("{}", job.state)));
     fn send<T: Send>(_: &T) {}
@@ -432,7 +432,7 @@ fn options_may_be_shared_and_go_between_threads() {
 }
 
 #[test]
-fn a_cancellation_without_a_response_is_not_called_refused() {
+fn a_cancellation_without_a_response_is_not_reported_as_refused() {
     let server = RawServer::start(|_, request| match request.line.ends_with("/cancel") {
         true => vec![Step::Silence],
         false => answer(200, &[], &job("a").replace("done", "running")),
@@ -448,7 +448,7 @@ fn a_cancellation_without_a_response_is_not_called_refused() {
 }
 
 #[test]
-fn a_listing_whose_second_page_fails_starves_no_job() {
+fn a_listing_whose_second_page_fails_delays_no_job_for_ever() {
     let (simulator, _) = start();
     let server = RawServer::start(|_, request| match request.line.as_str() {
         line if line.contains("cursor=") => answer(500, &[], ""),
@@ -466,7 +466,7 @@ fn a_listing_whose_second_page_fails_starves_no_job() {
 }
 
 #[test]
-fn a_job_that_turns_out_to_be_done_when_it_is_cancelled_is_not_called_running() {
+fn a_job_found_to_be_done_when_it_is_cancelled_is_returned() {
     let server = RawServer::start({
         let mut cancelled = false;
         move |_, request| {

@@ -1,4 +1,5 @@
-//! A wait gives each id one outcome, whatever happens to the others; and the simulator keeps its order and its time.
+//! Tests that a wait returns one outcome for each id, whatever happens to the others, and that the simulator keeps its
+//! order and its time.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,17 +18,17 @@ fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A summary in a state other than done.
+/// Returns a summary in a state other than done.
 fn job_in(state: &str, id: &str) -> String {
     job(id).replace(r#""done""#, &format!("{state:?}"))
 }
 
-/// A page of jobs in this state, the last one.
+/// Returns the last page, with jobs in this state.
 fn page_in(state: &str, ids: &[&str]) -> String {
     page(ids, false, None).replace(r#""done""#, &format!("{state:?}"))
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Asked {
     Page,
@@ -46,7 +47,7 @@ fn asked(request: &Message) -> Asked {
     }
 }
 
-/// A server whose response depends on what is asked for and on how often that was asked for before.
+/// Starts a server whose response depends on the request, and on the number of equal requests before it.
 fn serve(mut respond: impl FnMut(&Asked, usize) -> Answer + Send + 'static) -> RawServer {
     let mut counts = HashMap::new();
     RawServer::start(move |_, request| {
@@ -57,7 +58,7 @@ fn serve(mut respond: impl FnMut(&Asked, usize) -> Answer + Send + 'static) -> R
     })
 }
 
-/// A listing that shows none of the jobs, so that they have to be asked for by id.
+/// A listing without jobs, so that jobs have to be polled by id.
 fn empty_page() -> Answer {
     json(&page(&[], false, None))
 }
@@ -74,13 +75,13 @@ fn gets(server: &RawServer, id: &str) -> usize {
     count(server, |asked| *asked == Asked::Job(id.to_owned()))
 }
 
-/// The response in full, but only after a while. Other requests are served in the meantime.
+/// Delays a response. Other requests are served in the meantime.
 fn delayed(answer: Answer, delay: Duration) -> Answer {
     let Some(Step::Send(bytes)) = answer.first() else { panic!("no bytes to delay") };
     vec![Step::Trickle(bytes[..1].to_vec(), delay), Step::Send(bytes[1..].to_vec())]
 }
 
-/// A client of a raw server, whose pauses move the clock of a simulator.
+/// Returns a builder of clients of this server whose pauses advance the clock of a simulator.
 fn simulated(server: &RawServer) -> ClientBuilder {
     Simulator::start().unwrap().client_builder().base_url(server.url())
 }
@@ -92,23 +93,23 @@ fn id_of(outcome: &Result<JobSummary>) -> &str {
     }
 }
 
-/// Waits for all jobs and returns the outcomes in their order. Fails unless each id has exactly one.
+/// Waits for all jobs, and returns the outcomes in order. Fails unless each id has exactly one.
 fn wait_for_each<S: AsRef<str>>(
     client: &Client,
     ids: &[S],
     options: &WaitOptions<'_>,
 ) -> Vec<Result<JobSummary>> {
-    // Bounded, since a wait may be wrong in that it does not end.
+    // The number of outcomes is limited, because a faulty wait might not end.
     let outcomes: Vec<_> = client.wait_for_jobs(ids, options).take(2 * ids.len()).collect();
     let mut seen: Vec<&str> = outcomes.iter().map(id_of).collect();
     let mut expected: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     seen.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(seen, expected, "one outcome for each id: {}", shown(&outcomes));
+    assert_eq!(seen, expected, "each id must have one outcome: {}", shown(&outcomes));
     outcomes
 }
 
-/// The first of the outcomes, for the messages of assertions.
+/// Describes the first outcomes, for messages of assertions.
 fn shown(outcomes: &[Result<JobSummary>]) -> String {
     let shown = outcomes.iter().map(|outcome| match outcome {
         Ok(job) => format!("{}: {}", job.job_id, job.state),
@@ -122,7 +123,7 @@ fn error_of<'a>(outcomes: &'a [Result<JobSummary>], id: &str) -> &'a Error {
     outcome.as_ref().expect_err("an error was expected")
 }
 
-/// The ids of the jobs that came out as done, sorted.
+/// Returns the ids of the jobs that were returned as done, sorted.
 fn done(outcomes: &[Result<JobSummary>]) -> Vec<&str> {
     let jobs = outcomes.iter().flatten().filter(|job| job.state == JobState::Done);
     let mut ids: Vec<&str> = jobs.map(|job| job.job_id.as_str()).collect();
@@ -130,11 +131,11 @@ fn done(outcomes: &[Result<JobSummary>]) -> Vec<&str> {
     ids
 }
 
-/// One id that a server treats badly, named first, and nine good ones.
+/// One id that the server fails for, and nine others.
 const BAD_AND_NINE: [&str; 10] = ["bad", "g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8", "g9"];
 
 #[test]
-fn an_id_that_fails_for_ever_holds_up_no_other_and_times_out() {
+fn an_id_that_keeps_failing_delays_no_other_and_times_out() {
     let listings = [
         ("an empty page", empty_page()),
         ("a page of other jobs", json(&page(&["x", "y"], false, None))),
@@ -158,17 +159,21 @@ fn an_id_that_fails_for_ever_holds_up_no_other_and_times_out() {
             let outcomes = wait_for_each(&client, &BAD_AND_NINE, &WaitOptions::new().timeout(secs(20)));
             let case = format!("{failed} for one id, {listed} for the listing:\n{}", shown(&outcomes));
             assert_eq!(done(&outcomes), BAD_AND_NINE[1..], "{case}");
-            assert_eq!(id_of(outcomes.last().unwrap()), "bad", "the good ones are not held up: {case}");
+            assert_eq!(
+                id_of(outcomes.last().unwrap()),
+                "bad",
+                "the failing id must not delay the others: {case}"
+            );
             let error = error_of(&outcomes, "bad");
             assert!(error.is_timeout() && error.state().is_none(), "{case}");
-            assert!(error.to_string().contains(failed), "the last failure is named: {case}");
-            assert!(gets(&server, "bad") > 3, "it is asked for until the deadline: {case}");
+            assert!(error.to_string().contains(failed), "the error must name the last failure: {case}");
+            assert!(gets(&server, "bad") > 3, "the id must be polled until the deadline: {case}");
         }
     }
 }
 
 #[test]
-fn an_id_that_recovers_comes_out_as_done() {
+fn an_id_that_recovers_is_returned_as_done() {
     let server = serve(|asked, count| match asked {
         Asked::Job(id) if id == "bad" && count < 3 => answer(429, &["retry-after: 1"], ""),
         Asked::Job(id) => json(&job(id)),
@@ -182,7 +187,7 @@ fn an_id_that_recovers_comes_out_as_done() {
 #[test]
 fn an_id_that_is_refused_yields_its_own_error_at_once_and_ends_no_other_wait() {
     for status in [400, 403, 404, 410, 422] {
-        // At the first poll, and at a later one.
+        // The id is refused at the first poll, or at a later one.
         for refused_at in [0, 2] {
             let server = serve(move |asked, count| match asked {
                 Asked::Job(id) if id == "bad" && count >= refused_at => answer(status, &[], ""),
@@ -193,24 +198,24 @@ fn an_id_that_is_refused_yields_its_own_error_at_once_and_ends_no_other_wait() {
             let client = simulated(&server).build().unwrap();
             let outcomes = wait_for_each(&client, &BAD_AND_NINE, &WaitOptions::new());
             assert_eq!(done(&outcomes), BAD_AND_NINE[1..], "{status}: {}", shown(&outcomes));
-            assert_eq!(id_of(&outcomes[0]), "bad", "{status}: it is reported at once");
+            assert_eq!(id_of(&outcomes[0]), "bad", "{status}: the refusal must be reported at once");
             let error = error_of(&outcomes, "bad");
             assert_eq!(error.status(), Some(status));
             assert!(!error.is_timeout());
-            assert_eq!(gets(&server, "bad"), refused_at + 1, "{status}: it is not asked for again");
+            assert_eq!(gets(&server, "bad"), refused_at + 1, "{status}: the id must not be polled again");
         }
     }
 }
 
 #[test]
-fn a_refused_key_yields_an_error_for_each_id_that_is_left() {
+fn a_refused_key_yields_an_error_for_each_remaining_id() {
     let ids = ["a", "b", "c"];
     let server = serve(|_, _| answer(401, &[], ""));
     let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &ids, &WaitOptions::new());
     assert!(ids.iter().all(|id| error_of(&outcomes, id).is_unauthorized()), "{}", shown(&outcomes));
-    assert!(server.requests().len() <= 4, "the key is not tried again: {:?}", server.lines());
+    assert!(server.requests().len() <= 4, "the key must not be used again: {:?}", server.lines());
 
-    // Revoked during the wait, when one job has come out already.
+    // Here the key is revoked during the wait, after one job has ended.
     let server = serve(|asked, count| match asked {
         Asked::Job(id) if count == 0 => json(&if id == "a" { job(id) } else { job_in("running", id) }),
         Asked::Page => empty_page(),
@@ -234,7 +239,7 @@ fn a_broken_listing_is_replaced_by_requests_by_id() {
         ("404", answer(404, &[], ""), lasting),
         ("422", answer(422, &[], ""), lasting),
         ("a page of HTML", answer(200, &[], "<html>welcome</html>"), lasting),
-        // It takes two requests to see that.
+        // This takes two requests to detect.
         ("a repeated cursor", json(&page(&["x"], true, Some("c1"))), 2 * lasting),
         ("no cursor", json(&page(&["x"], true, None)), lasting),
         ("500", answer(500, &[], ""), transient),
@@ -248,7 +253,7 @@ fn a_broken_listing_is_replaced_by_requests_by_id() {
             Asked::Job(id) => json(&job(id)),
             _ => listing.clone(),
         });
-        // Without retries, a request is a try.
+        // Without retries, each try is one request.
         let client = simulated(&server).attempt_timeout(millis(100)).max_retries(0).build().unwrap();
         let outcomes = wait_for_each(&client, &ids, &WaitOptions::new());
         assert_eq!(done(&outcomes), ids, "{case}: {}", shown(&outcomes));
@@ -258,7 +263,7 @@ fn a_broken_listing_is_replaced_by_requests_by_id() {
 }
 
 #[test]
-fn a_round_longer_than_the_timeout_of_a_call_reaches_the_last_id() {
+fn a_poll_longer_than_the_timeout_of_a_call_reaches_the_last_id() {
     let simulator = Arc::new(Simulator::start().unwrap());
     let ids: Vec<String> = (0..100).map(|n| format!("j{n:02}")).collect();
     let clock = simulator.clone();
@@ -269,7 +274,7 @@ fn a_round_longer_than_the_timeout_of_a_call_reaches_the_last_id() {
         }
         _ => empty_page(),
     });
-    // A round takes 500 seconds, or a fraction of that with several requests at a time.
+    // A poll of all jobs takes 500 seconds, or less with several requests at a time.
     let client = simulator.client_builder().base_url(server.url()).timeout(secs(60)).build().unwrap();
     let outcomes = wait_for_each(&client, &ids, &WaitOptions::new().timeout(HOUR));
     assert_eq!(done(&outcomes), ids[80..], "{}", shown(&outcomes));
@@ -280,7 +285,7 @@ fn a_round_longer_than_the_timeout_of_a_call_reaches_the_last_id() {
 }
 
 #[test]
-fn a_round_longer_than_the_timeout_of_a_call_reaches_the_last_id_in_real_time_too() {
+fn a_poll_longer_than_the_timeout_of_a_call_reaches_the_last_id_in_real_time() {
     let ids: Vec<String> = (0..100).map(|n| format!("j{n:02}")).collect();
     let server = serve(|asked, _| match asked {
         Asked::Job(id) if id.as_str() >= "j90" => delayed(json(&job(id)), millis(10)),
@@ -289,22 +294,22 @@ fn a_round_longer_than_the_timeout_of_a_call_reaches_the_last_id_in_real_time_to
     });
     let client = server.client_builder().timeout(millis(100)).build().unwrap();
     let options = WaitOptions::new().timeout(secs(5)).min_interval(millis(10)).max_interval(millis(10));
-    // The others run on, so that the wait need not come to its end.
+    // Only the ten outcomes are taken, because the other jobs do not end.
     let outcomes: Vec<_> = client.wait_for_jobs(&ids, &options).take(10).collect();
     assert_eq!(done(&outcomes), ids[90..], "{}", shown(&outcomes));
 }
 
-/// Done so long after it was added, however old it was then.
+/// Returns a job of this age that is done this long after it was added.
 fn done_in(seconds: u64, age: Duration) -> SimulatedJob {
     SimulatedJob::new("opt").age(age).pending_for(Duration::ZERO).running_for(age + secs(seconds))
 }
 
-/// Two polls: the jobs of the tests run for 10 seconds.
+/// Returns options for two polls, because the jobs of the tests run for 10 seconds.
 fn every_twenty_seconds() -> WaitOptions<'static> {
     WaitOptions::new().min_interval(secs(20)).max_interval(secs(20))
 }
 
-/// Listing requests and others.
+/// Counts listing requests and other requests.
 fn pages_and_gets(simulator: &Simulator) -> (usize, usize) {
     let requests = simulator.requests();
     let pages = requests.iter().filter(|request| request.target.contains("limit=")).count();
@@ -323,7 +328,7 @@ fn the_newest_five_hundred_jobs_are_polled_by_listing_alone() {
     assert_eq!(gets, 0);
 }
 
-/// A history of jobs that run for ever, with other jobs before them.
+/// Starts a server with jobs that never end, behind `newer` other jobs.
 fn history(newer: usize, running: usize) -> RawServer {
     RawServer::start(move |_, request| {
         let Asked::Page = asked(request) else { return json(&job_in("running", &last_segment(request))) };
@@ -349,7 +354,7 @@ fn last_segment(request: &Message) -> String {
     request.line.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// Requests in the first minute of a wait that polls as often as it does by default.
+/// Returns the number of requests in the first minute of a wait with the default intervals.
 fn requests_in_a_minute(newer: usize, running: usize) -> usize {
     let server = history(newer, running);
     let ids: Vec<String> = (0..running).map(|n| format!("j{n}")).collect();
@@ -375,8 +380,8 @@ fn a_wait_makes_no_more_requests_than_documented() {
 }
 
 #[test]
-fn the_requests_of_a_wait_have_a_ceiling_for_any_number_of_jobs() {
-    // No listing, so each job is looked up by id. One poll does not get through all of them.
+fn the_request_rate_of_a_wait_is_limited_for_any_number_of_jobs() {
+    // Listing does not work, so each job is polled by id, which takes longer than the wait for so many jobs.
     let server = serve(|asked, _| match asked {
         Asked::Page => answer(501, &[], ""),
         Asked::Job(id) | Asked::Cancel(id) => json(&job_in("running", id)),
@@ -400,13 +405,13 @@ fn jobs_deep_in_the_history_are_not_searched_for_page_by_page() {
         let outcomes = wait_for_each(&simulator.client().unwrap(), &ids, &every_twenty_seconds());
         assert_eq!(done(&outcomes), ids);
         let requests = simulator.requests().len();
-        // Two polls by id, and what it costs to find out that listing does not help.
+        // These are two polls by id, and a few requests to find out that listing does not help.
         assert!(requests <= 2 * ids.len() + 10, "{requests} requests for {} ids", ids.len());
     }
 }
 
 #[test]
-fn what_a_page_showed_is_not_asked_for_by_id() {
+fn jobs_found_on_a_page_are_not_requested_by_id() {
     let simulator = Service::start();
     let deep: Vec<String> = (0..3).map(|_| simulator.add_job(done_in(10, 6000 * HOUR)).into()).collect();
     simulator.add_sample_jobs(1000);
@@ -420,7 +425,7 @@ fn what_a_page_showed_is_not_asked_for_by_id() {
 
 #[test]
 fn a_wait_that_was_suspended_past_its_deadline_polls_once_more() {
-    // What the server says to the first request, while its computer is suspended.
+    // The computer is suspended during the first request, which then gets one of these responses.
     let cases = [
         ("running", None),
         ("503", Some(answer(503, &[], ""))),
@@ -449,7 +454,7 @@ fn a_wait_that_was_suspended_past_its_deadline_polls_once_more() {
             let outcomes = wait_for_each(&client, ids, &WaitOptions::new().cancel_on_timeout(true));
             assert_eq!(done(&outcomes), ids, "{case}: {}", shown(&outcomes));
             let cancels = count(&server, |asked| matches!(asked, Asked::Cancel(_)));
-            assert_eq!(cancels, 0, "{case}: what is done is not cancelled");
+            assert_eq!(cancels, 0, "{case}: a job that is done must not be cancelled");
         }
     }
 }
@@ -472,13 +477,13 @@ fn a_callback_that_takes_longer_than_the_wait_is_followed_by_one_more_poll() {
 }
 
 #[test]
-fn an_id_that_cannot_be_one_is_an_error_of_its_own() {
+fn an_invalid_id_has_its_own_error() {
     for (bad, said) in [("", "empty"), (".", "\".\""), ("..", "\"..\""), ("a\n", "\\n"), (" a", "\" a\"")] {
         let simulator = Service::start();
         let client = simulator.client().unwrap();
         let good = simulator.add_job(done_in(10, Duration::ZERO));
         for ids in [&[good.as_str(), bad][..], &[bad, good.as_str(), bad]] {
-            // Its error need not have the id: there is no such job.
+            // The error need not contain the id, because no job can have it.
             let outcomes: Vec<_> = client.wait_for_jobs(ids, &WaitOptions::new()).take(6).collect();
             assert_eq!(outcomes.len(), 2, "{bad:?}: {}", shown(&outcomes));
             assert_eq!(done(&outcomes), [good.as_str()], "{bad:?}: {}", shown(&outcomes));
@@ -498,7 +503,7 @@ fn an_id_that_cannot_be_one_is_an_error_of_its_own() {
 }
 
 #[test]
-fn an_id_that_is_named_twice_has_one_outcome() {
+fn a_repeated_id_has_one_outcome() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let a = simulator.add_job(done_in(10, Duration::ZERO));
@@ -510,7 +515,7 @@ fn an_id_that_is_named_twice_has_one_outcome() {
     assert_eq!(outcomes.len(), 3, "{}", shown(&outcomes));
 }
 
-/// Three hundred jobs that run on, and a server that takes its time to cancel one.
+/// Three hundred jobs that do not end, and a server that takes `delay` to cancel one.
 struct Cancelling {
     client: Client,
     ids: Vec<String>,
@@ -531,7 +536,7 @@ impl Cancelling {
             Asked::Job(id) => json(&job_in("running", id)),
             Asked::Page => json(&listing),
             Asked::Cancel(id) => {
-                // Until here the pauses cost nothing. What is left for cancelling is real.
+                // Up to here, pauses took only simulated time. Cancelling takes real time.
                 clock.run_in_real_time();
                 lock(&received).push((Instant::now(), id.clone()));
                 delayed(answer(202, &[], ""), delay)
@@ -541,40 +546,40 @@ impl Cancelling {
         Cancelling { client, ids, delay, cancels }
     }
 
-    /// The most requests to cancel that were being served at a time.
+    /// Returns the largest number of cancel requests that were served at the same time.
     fn most_at_a_time(&self) -> usize {
         let cancels = lock(&self.cancels);
-        // Each is served for the delay at least.
+        // Serving a request takes at least the delay.
         let overlap = |at: Instant| {
             cancels.iter().filter(|(start, _)| *start <= at && at < *start + self.delay).count()
         };
         cancels.iter().map(|(start, _)| overlap(*start)).max().unwrap_or(0)
     }
 
-    /// Waits until the time is up. Returns the outcomes, and how long cancelling took.
+    /// Waits until the timeout. Returns the outcomes, and how long cancelling took.
     fn wait(&self, timeout: Duration) -> (Vec<Result<JobSummary>>, Duration) {
         let options = WaitOptions::new().timeout(timeout).cancel_on_timeout(true);
         let outcomes = wait_for_each(&self.client, &self.ids, &options);
         let ended = Instant::now();
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(Error::is_timeout)));
-        let first = lock(&self.cancels).first().expect("a request to cancel").0;
+        let first = lock(&self.cancels).first().expect("at least one cancel request").0;
         (outcomes, ended - first)
     }
 
-    /// Fails unless each error says truly whether cancelling the job was tried.
+    /// Fails unless each error says correctly whether cancelling the job was tried.
     fn check_what_is_said(&self, outcomes: &[Result<JobSummary>]) {
         let cancels = lock(&self.cancels);
         let received: HashSet<&str> = cancels.iter().map(|(_, id)| id.as_str()).collect();
-        assert_eq!(received.len(), cancels.len(), "each is cancelled once");
+        assert_eq!(received.len(), cancels.len(), "each job must be cancelled once");
         for error in outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err()) {
             if received.contains(error.job_id().unwrap().as_str()) {
-                // It may have been given up at the deadline.
+                // The request may have been abandoned at the deadline.
                 assert!(error.cancellation_accepted().is_some() && !says_not_tried(error), "{error}");
             } else {
                 assert_eq!(error.cancellation_accepted(), Some(false), "{error}");
-                // A request that was given up may not have been read by a busy server.
+                // A busy server may not have read a request that was abandoned.
                 let is_known = says_not_tried(error) || error.may_have_been_processed();
-                assert!(is_known, "it does not say that cancelling was not tried: {error}");
+                assert!(is_known, "the error must say that cancelling was not tried: {error}");
             }
         }
     }
@@ -592,12 +597,12 @@ fn says_not_tried(error: &Error) -> bool {
 
 #[test]
 fn three_hundred_jobs_are_cancelled_several_at_a_time_before_the_deadline() {
-    // Two seconds are kept for cancelling. One at a time would take six.
+    // Two seconds are reserved for cancelling. One request at a time would take six.
     let jobs = Cancelling::start(millis(20));
     let (outcomes, took) = jobs.wait(secs(20));
     let (accepted, at_a_time) = (cancelled(&outcomes), jobs.most_at_a_time());
     assert!((2..=4).contains(&at_a_time), "{at_a_time} at a time, {accepted} cancelled");
-    // All of them, unless the machine is slow. One at a time would be 150.
+    // All jobs are cancelled, unless the machine is slow. One request at a time would cancel about 100.
     assert!(accepted > 200, "{accepted} cancelled in {took:?}");
     assert!(took < secs(9), "{took:?}");
     jobs.check_what_is_said(&outcomes);
@@ -713,11 +718,11 @@ fn cancel_and_wait_keeps_no_time_for_a_second_cancellation() {
 }
 
 #[test]
-fn jobs_for_which_there_is_no_time_to_cancel_say_so() {
-    // A fifth of a second is kept for cancelling, which would take 7.5 seconds even with four at a time.
+fn jobs_without_time_to_be_cancelled_are_reported_as_such() {
+    // 0.2 seconds are reserved for cancelling, which would take 7.5 seconds with four requests at a time.
     let jobs = Cancelling::start(millis(100));
     let (outcomes, took) = jobs.wait(secs(2));
-    assert!(took < secs(3), "the deadline bounds cancelling: {took:?}");
+    assert!(took < secs(3), "the deadline must bound cancelling: {took:?}");
     assert!(cancelled(&outcomes) < 150, "{} cancelled", cancelled(&outcomes));
     jobs.check_what_is_said(&outcomes);
 }
@@ -775,14 +780,14 @@ fn a_job_that_ended_but_cannot_be_read_is_an_error_with_its_state() {
         assert_eq!(error.state(), Some(&JobState::Done), "{case}: {error}");
         assert!(!error.is_timeout(), "{case}: {error}");
         let error = client.wait_for_job("a", &WaitOptions::new()).unwrap_err();
-        assert_eq!(error.state(), Some(&JobState::Done), "a single one too: {error}");
+        assert_eq!(error.state(), Some(&JobState::Done), "the same must hold for a single job: {error}");
     }
 }
 
 #[test]
-fn a_wait_that_ends_in_an_unknown_state_says_that_it_is_not_known() {
+fn a_timeout_in_an_unknown_state_says_that_the_state_is_unknown() {
     let simulator = Service::start();
-    simulator.in_bad_weather();
+    simulator.allow_invalid_responses();
     let client = simulator.client().unwrap();
     let options = WaitOptions::new().timeout(secs(60));
     let error_in = |state| {
@@ -796,7 +801,7 @@ fn a_wait_that_ends_in_an_unknown_state_says_that_it_is_not_known() {
 }
 
 #[test]
-fn a_panic_of_on_update_is_passed_on_and_locks_nothing() {
+fn a_panic_in_on_update_reaches_the_caller_and_the_client_still_works() {
     let listings = [("by listing", json(&page(&["a", "b", "c", "d"], false, None))), ("by id", empty_page())];
     for (case, listing) in listings {
         let server = serve(move |asked, _| match asked {
@@ -812,20 +817,24 @@ fn a_panic_of_on_update_is_passed_on_and_locks_nothing() {
                     *calls += 1;
                     *calls == 1
                 };
-                assert!(!first, "the caller's own panic");
+                assert!(!first, "a panic of the caller");
             });
             let wait = || client.wait_for_jobs(ids, &options).collect::<Vec<_>>();
             let panic = catch_unwind(AssertUnwindSafe(wait)).unwrap_err();
             let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
-            assert_eq!(said, "the caller's own panic", "{case}");
+            assert_eq!(said, "a panic of the caller", "{case}");
             let before = *lock(&calls);
             assert_eq!(done(&wait_for_each(&client, ids, &options)), ids, "{case}");
-            assert_eq!(*lock(&calls) - before, ids.len(), "{case}: each is reported again");
+            assert_eq!(
+                *lock(&calls) - before,
+                ids.len(),
+                "{case}: the callback must be called again for each job"
+            );
         }
     }
 }
 
-/// Ids of all jobs, in the order in which they are listed.
+/// Returns the ids of all jobs in the order of the listing.
 fn listed(client: &Client, limit: u32) -> Vec<String> {
     client.iter_jobs().limit(limit).map(|job| job.unwrap().job_id.into()).collect()
 }
@@ -837,23 +846,23 @@ fn simulated_jobs_are_listed_by_the_time_of_their_submission() {
     let new = simulator.add_job(SimulatedJob::new("opt"));
     let old = simulator.add_job(SimulatedJob::new("opt").age(40 * 24 * HOUR));
     assert_eq!(listed(&client, 50), [new.as_str(), old.as_str()]);
-    // Time that has passed counts too.
+    // Simulated time that has passed is taken into account.
     simulator.advance(2 * HOUR);
     let between = simulator.add_job(SimulatedJob::new("opt").age(3 * HOUR));
     let newest = simulator.add_job(SimulatedJob::new("opt").age(HOUR));
     let expected = [newest.as_str(), new.as_str(), between.as_str(), old.as_str()];
     for limit in [1, 2, 50] {
-        assert_eq!(listed(&client, limit), expected, "{limit} jobs a page");
+        assert_eq!(listed(&client, limit), expected, "{limit} jobs per page");
     }
 }
 
 #[test]
-fn pages_of_simulated_jobs_of_all_ages_lose_none_and_repeat_none() {
+fn pages_of_simulated_jobs_of_all_ages_lose_and_repeat_none() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let mut jobs: Vec<(u64, usize, String)> = Vec::new();
     for n in 0..60 {
-        // Every age comes up several times. Of one age, the last that was added is the newest.
+        // Each age occurs several times. Of the jobs with the same age, the last one added is the newest.
         let age = n as u64 * 7 % 20;
         let id = simulator.add_job(SimulatedJob::new("opt").age(age as u32 * HOUR));
         jobs.push((age, 60 - n, id.into()));
@@ -861,24 +870,24 @@ fn pages_of_simulated_jobs_of_all_ages_lose_none_and_repeat_none() {
     jobs.sort();
     let expected: Vec<String> = jobs.into_iter().map(|(_, _, id)| id).collect();
     for limit in [1, 3, 7, 50, 1000] {
-        assert_eq!(listed(&client, limit), expected, "{limit} jobs a page");
+        assert_eq!(listed(&client, limit), expected, "{limit} jobs per page");
     }
 }
 
 #[test]
-fn a_simulated_history_that_changes_between_two_pages_loses_none_and_repeats_none() {
+fn a_simulated_history_that_changes_between_two_pages_loses_and_repeats_none() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
     let add = |age: u32| -> String {
         let done = SimulatedJob::new("opt").state(JobState::Done);
         simulator.add_job(done.age(age * HOUR)).into()
     };
-    // Added in the wrong order.
+    // The jobs are not added in the order of their age.
     let [d, b, a, c] = [40, 20, 10, 30].map(add);
     let first = client.list_jobs().limit(2).send().unwrap();
     let ids: Vec<&str> = first.jobs.iter().map(|job| job.job_id.as_str()).collect();
     assert_eq!(ids, [&a, &b]);
-    // The job at the end of the page goes, and others come before and after it.
+    // The last job of the page is deleted, and jobs are added before and after it.
     client.delete_job(&b).unwrap();
     add(5);
     let later = add(35);
@@ -910,7 +919,7 @@ fn the_simulated_time_can_be_moved_by_the_longest_duration() {
 }
 
 #[test]
-fn a_job_that_the_server_lists_on_two_pages_comes_twice() {
+fn a_job_that_the_server_lists_on_two_pages_is_returned_twice() {
     let server = RawServer::start(|_, request| {
         json(&match asked(request) {
             Asked::Page if request.line.contains("cursor=c2") => page(&["b", "c"], false, None),
@@ -918,8 +927,8 @@ fn a_job_that_the_server_lists_on_two_pages_comes_twice() {
             Asked::Job(id) | Asked::Cancel(id) => job(id),
         })
     });
-    // The iterator remembers no jobs: its memory does not grow with the history.
+    // The iterator does not remember jobs, so that its memory does not grow with the history.
     assert_eq!(listed(&server.client(), 2), ["a", "b", "b", "c"]);
     let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &["a", "b", "c"], &WaitOptions::new());
-    assert_eq!(done(&outcomes), ["a", "b", "c"], "a wait gives one outcome for each all the same");
+    assert_eq!(done(&outcomes), ["a", "b", "c"], "a wait still returns one outcome for each job");
 }

@@ -1,4 +1,4 @@
-//! Makes each call and compares its report with what the service holds and did.
+//! Makes each call, and compares what it reports with what the service really did.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::service::{ENDED, ENDED_BADLY, NEW_NAME, PAGE_SIZE, RUNNING, Service, UNKNOWN, unix_time};
 use crate::support::lock;
 
-/// What a user calls. Each call meets a new service, with a client that has loaded a job before.
+/// The calls of a user. Each one gets a new service, and a client that has loaded a job before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     List,
@@ -27,7 +27,7 @@ pub enum Call {
     DeleteUnknown,
     DeleteIfExists,
     DeleteIfExistsUnknown,
-    /// The same as the first call of a client, which then does not know whether its address is right.
+    /// A delete as the first call of a client, which then does not know whether its base URL is right.
     FirstDelete,
     Submit,
     Batch,
@@ -100,7 +100,7 @@ pub enum Outcome {
 }
 pub use Outcome::*;
 
-/// What a call came to, and why.
+/// The outcome of a call, and its reason.
 #[derive(Debug, Clone)]
 pub struct Verdict(pub Outcome, pub String);
 
@@ -126,7 +126,7 @@ impl Verdict {
     }
 }
 
-/// Makes the call and compares its report with what the service holds and did.
+/// Makes the call, and compares what it reports with what the service really did.
 pub fn judge(call: Call, client: &Client, service: &Mutex<Service>) -> Verdict {
     let before = lock(service).log.len();
     let existed = !OF_UNKNOWN.contains(&call);
@@ -139,7 +139,7 @@ pub fn judge(call: Call, client: &Client, service: &Mutex<Service>) -> Verdict {
         Ok(_) if lock(service).job(id).is_some() => {
             Verdict::wrong("reported as deleted or gone, but it exists")
         }
-        // `None` says no more than that there is no such job now.
+        // `None` stands for `delete_job`, which only reports that the job does not exist now.
         Ok(None) if !existed => Verdict::lost("that there was no such job"),
         Ok(Some(report)) if report != existed => Verdict::lost("whether there was such a job"),
         Ok(_) => Verdict::works(),
@@ -211,7 +211,7 @@ pub fn judge(call: Call, client: &Client, service: &Mutex<Service>) -> Verdict {
                 let id = match &result {
                     Ok(job) => job.job_id.to_string(),
                     Err(error) if error.job_id().is_none() => {
-                        // An error about the whole wait.
+                        // This error concerns the whole wait.
                         left.clear();
                         verdict = verdict.and(failed(error));
                         continue;
@@ -227,7 +227,7 @@ pub fn judge(call: Call, client: &Client, service: &Mutex<Service>) -> Verdict {
     }
 }
 
-/// Compares what was listed with what there is.
+/// Compares the listed jobs with those of the service.
 pub fn judge_listing(
     listed: Vec<Result<JobSummary, Error>>,
     is_whole: bool,
@@ -247,7 +247,7 @@ pub fn judge_listing(
     verdict.and(Verdict::check(!is_short, "fewer jobs than there are"))
 }
 
-/// A field may be missing, but not another one than the service holds.
+/// Compares a job with that of the service. A field may be missing, but must not have another value.
 pub fn judge_job(job: &JobSummary, service: &Service) -> Verdict {
     let Some(truth) = service.job(job.job_id.as_str()) else {
         return Verdict::wrong(format!("a job that does not exist: {}", job.job_id));
@@ -298,7 +298,7 @@ pub fn judge_batch(batch: &BatchSubmission, service: &Service) -> Verdict {
     verdict
 }
 
-/// An error must not claim what is not true. `before` is the number of responses before the call.
+/// Checks that an error claims nothing untrue. `before` is the number of responses before the call.
 pub fn judge_error(call: Call, error: &Error, existed: bool, before: usize, service: &Service) -> Verdict {
     let text = error.to_string();
     let lower = text.to_lowercase();
@@ -314,13 +314,13 @@ pub fn judge_error(call: Call, error: &Error, existed: bool, before: usize, serv
     let may_be_foreign = service.log[before..].iter().any(|&(status, is_json)| {
         !is_json || (300..400).contains(&status) || (matches!(status, 404 | 405) && !worked)
     });
-    // An error that says that no key came may say that a gateway removed it.
+    // An error about a missing key may say that a gateway removed it.
     let no_key_came = matches!(error.status(), Some(401 | 403)) && says(&["not authenticated"]);
     let names_the_address = says(&["proxy", "gateway", "base url", "base_url"]);
     if names_the_address && !may_be_foreign && !no_key_came {
         return misleads("the address is right");
     }
-    // An error that also names the address says all that can be known before anything has worked.
+    // Before the first success, the job may be missing or the base URL wrong, so an error that names both is right.
     let says_not_found = error.is_not_found() || says(&["no such job", "may have been deleted"]);
     if existed && says_not_found && !(names_the_address && may_be_foreign) {
         return misleads("the job exists");

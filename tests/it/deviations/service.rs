@@ -1,4 +1,4 @@
-//! The service as the contract has it. It knows the truth: which jobs there are, and what was done.
+//! A small service that follows the contract, and records which jobs exist and what was done.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::support::{Answer, Message, Step};
 
 pub const ENDED: &str = "101";
 pub const ENDED_BADLY: &str = "103";
-/// Ends when it is read for the fourth time, so that a wait has something to wait for.
+/// Ends when it is read for the fourth time, so that a wait has to poll.
 pub const RUNNING: &str = "105";
 pub const UNKNOWN: &str = "999";
 pub const PAGE_SIZE: usize = 2;
@@ -115,15 +115,15 @@ impl Reply {
     }
 }
 
-/// What the service really holds and did.
+/// The jobs of the service, and what it really did.
 #[derive(Default)]
 pub struct Service {
-    /// Newest first, as the contract shows them.
+    /// The jobs, newest first as in a listing.
     pub jobs: Vec<Value>,
     pub reads_of_running: u32,
     /// Whether a change or a submission was made.
     pub acted: bool,
-    /// What became of each payload of the last submission.
+    /// The job id of each payload of the last submission, if it was accepted.
     pub accepted: Vec<Option<String>>,
     /// The status of each response, and whether its body is JSON or empty.
     pub log: Vec<(u16, bool)>,
@@ -161,7 +161,7 @@ impl Service {
         self.job(id).is_some_and(|job| job["state"] == "running")
     }
 
-    /// A job as a response shows it.
+    /// Returns the job as a response shows it.
     pub fn show(&mut self, n: usize) -> Value {
         if self.is_running(RUNNING) && self.jobs[n]["job_id"] == RUNNING {
             self.reads_of_running += 1;
@@ -186,7 +186,7 @@ impl Service {
         accepted
     }
 
-    /// What the contract says.
+    /// Processes a request and responds as the contract says.
     pub fn contract(&mut self, request: &Request) -> Reply {
         let found = self.position(&request.id);
         let refused = |status, detail| Reply::new(status, json!({"detail": detail}));
@@ -251,7 +251,7 @@ impl Service {
     }
 }
 
-/// The jobs are made an hour apart.
+/// Converts a creation time. The jobs were created one hour apart.
 pub fn unix_time(created_at: &str) -> u64 {
     let hour: u64 = created_at[11..13].parse().unwrap();
     1_777_681_921 + hour * 3600

@@ -1,4 +1,4 @@
-//! Rename, cancel, delete, refresh: what goes out and what comes of it.
+//! Tests the methods that concern one job: their requests and their outcomes.
 
 use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Client, JobState, JobsIter};
@@ -53,7 +53,7 @@ fn every_request_carries_the_headers_of_the_contract() {
 }
 
 #[test]
-fn a_job_is_loaded_with_all_that_is_known_of_it() {
+fn get_job_returns_all_fields() {
     let (simulator, client) = start();
     simulator.add_sample_jobs(1);
     let job = client.get_job("job-000001").unwrap();
@@ -69,7 +69,7 @@ fn a_job_is_loaded_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn a_name_goes_out_as_it_is_and_the_server_judges_it() {
+fn a_name_is_sent_unchanged_and_validated_by_the_server() {
     let (simulator, client) = start();
     let id = simulator.add_job(in_state(JobState::Done));
     let long = "x".repeat(121);
@@ -103,7 +103,7 @@ fn cancelling_a_pending_and_a_running_job_stops_it() {
 }
 
 #[test]
-fn cancelling_a_finished_job_is_no_error_and_changes_nothing() {
+fn cancelling_a_finished_job_is_not_an_error_and_changes_nothing() {
     let (simulator, client) = start();
     for state in [JobState::Done, JobState::Failed, JobState::Cancelled] {
         let id = simulator.add_job(in_state(state.clone()));
@@ -123,7 +123,7 @@ fn finished_jobs_are_deleted() {
 }
 
 #[test]
-fn deleting_an_unfinished_job_says_its_state_and_what_to_do() {
+fn deleting_an_unfinished_job_reports_its_state_and_what_to_do() {
     let (simulator, client) = start();
     for (age, state) in [(0, JobState::Pending), (5, JobState::Running)] {
         let id = simulator.add_job(SimulatedJob::new("opt").age(Duration::from_secs(age)));
@@ -143,7 +143,7 @@ fn deleting_an_unfinished_job_says_its_state_and_what_to_do() {
 }
 
 #[test]
-fn deleting_a_job_that_finished_in_the_meantime_says_so() {
+fn deleting_a_job_that_finished_in_the_meantime_reports_that() {
     let server = RawServer::script(vec![
         answer(409, &[], r#"{"detail":"Job is running"}"#),
         answer(200, &[], &job("a")),
@@ -155,7 +155,7 @@ fn deleting_a_job_that_finished_in_the_meantime_says_so() {
 }
 
 #[test]
-fn a_reload_that_fails_after_a_409_leaves_the_409_and_says_that_it_failed() {
+fn a_reload_that_fails_after_a_409_is_mentioned_in_the_conflict() {
     let server =
         RawServer::script(vec![answer(409, &[], ""), answer(403, &[], r#"{"detail":"no reading"}"#)]);
     let error = server.client().delete_job("a").unwrap_err();
@@ -169,7 +169,7 @@ fn a_reload_that_fails_after_a_409_leaves_the_409_and_says_that_it_failed() {
 }
 
 #[test]
-fn deleting_twice_is_an_error_unless_the_caller_says_if_it_exists() {
+fn deleting_twice_is_an_error_except_with_delete_job_if_exists() {
     let (simulator, client) = start();
     let id = simulator.add_job(in_state(JobState::Done));
     assert!(client.delete_job_if_exists(&id).unwrap());
@@ -180,21 +180,21 @@ fn deleting_twice_is_an_error_unless_the_caller_says_if_it_exists() {
 }
 
 #[test]
-fn a_delete_whose_answer_was_lost_counts_as_done_when_its_second_try_meets_404() {
+fn a_delete_whose_response_was_lost_succeeds_if_the_retry_gets_404() {
     let (simulator, client) = start();
     let id = simulator.add_job(in_state(JobState::Done));
     simulator.fail_next(Fault::LostAnswer);
     client.delete_job(&id).unwrap();
-    // The third makes sure that the job is gone, and the fourth that the address is right.
+    // The third request verifies that the job is gone, and the fourth that the base URL is right.
     assert_eq!(simulator.requests().len(), 4);
 
     let id = simulator.add_job(in_state(JobState::Done));
     simulator.fail_next(Fault::LostAnswer);
-    assert!(client.delete_job_if_exists(&id).unwrap(), "this call did delete it");
+    assert!(client.delete_job_if_exists(&id).unwrap(), "this call deleted the job");
 }
 
 #[test]
-fn a_handle_sends_nothing_by_itself_and_remembers_what_it_saw() {
+fn a_new_handle_sends_nothing_and_refresh_updates_its_summary() {
     let (simulator, client) = start();
     let id = simulator.add_job(SimulatedJob::new("opt").name("water"));
     let mut job = client.job(&id).unwrap();
@@ -205,12 +205,12 @@ fn a_handle_sends_nothing_by_itself_and_remembers_what_it_saw() {
 
     assert_eq!(job.refresh().unwrap().name.as_deref(), Some("water"));
     job.rename("ice").unwrap();
-    assert_eq!(job.summary().unwrap().name.as_deref(), Some("water"), "only refresh changes what was seen");
+    assert_eq!(job.summary().unwrap().name.as_deref(), Some("water"), "only `refresh` changes the summary");
     assert_eq!(job.refresh().unwrap().name.as_deref(), Some("ice"));
 
     simulator.fail_next(Fault::status(400));
     job.refresh().unwrap_err();
-    assert_eq!(job.summary().unwrap().name.as_deref(), Some("ice"), "a failed refresh loses nothing");
+    assert_eq!(job.summary().unwrap().name.as_deref(), Some("ice"), "a failed `refresh` keeps the summary");
 
     job.cancel().unwrap();
     job.delete().unwrap();
@@ -218,7 +218,7 @@ fn a_handle_sends_nothing_by_itself_and_remembers_what_it_saw() {
 }
 
 #[test]
-fn what_is_public_goes_between_threads() {
+fn public_types_can_be_sent_between_threads() {
     fn send<T: Send + 'static>() {}
     fn shared<T: Send + Sync + Clone + 'static>() {}
     send::<JobsIter>();
@@ -244,7 +244,7 @@ fn clones_of_a_client_share_its_connection() {
 }
 
 #[test]
-fn the_interface_may_stand_elsewhere_than_the_dashboard() {
+fn the_api_may_have_another_url_than_the_dashboard() {
     let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
     let client = server
         .client_builder()
@@ -260,7 +260,7 @@ fn the_interface_may_stand_elsewhere_than_the_dashboard() {
 }
 
 #[test]
-fn a_server_may_be_given_by_name() {
+fn a_server_may_be_given_by_host_name() {
     let server = RawServer::script(vec![answer(200, &[], &job("a"))]);
     let client =
         server.client_builder().base_url(server.url().replace("127.0.0.1", "localhost")).build().unwrap();
