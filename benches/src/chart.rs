@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::report;
 
-/// A body, and how many times as fast as the hand-written loop each client is.
+/// For each body, how many times as fast as the hand-written loop each client is.
 pub type Bars<'a> = Vec<(String, Vec<(&'a str, f64)>)>;
 
 const COLOURS: [&str; 4] = ["#1f6feb", "#54aeff", "#8c959f", "#d0d7de"];

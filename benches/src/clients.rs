@@ -1,4 +1,4 @@
-//! The clients that are compared. Each goes through the pages and returns the number of jobs that it read.
+//! The clients that are compared. Each one reads all pages and returns the number of jobs.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 #[derive(Debug, Clone)]
 pub struct Work {
     pub url: String,
-    /// The size of a page. `None` leaves it to the client; by hand it is 50 then.
+    /// The number of jobs on a page. With `None` the client chooses it; the other loops then use 50.
     pub limit: Option<usize>,
     pub max_jobs: usize,
 }
@@ -22,12 +22,12 @@ pub const WITHOUT_PREVIEWS: (&str, Scan) = ("previews(false)", without_previews)
 pub const PREFETCH: (&str, Scan) = ("prefetch(true)", prefetch);
 pub const BY_HAND: (&str, Scan) = ("ureq loop", ureq_loop);
 pub const BY_HAND_WITH_TIMEOUTS: (&str, Scan) = ("ureq loop with timeouts", ureq_loop_with_timeouts);
-/// The floor of what skips previews: nothing but the cursor is decoded.
+/// A bound for clients that skip previews: only the cursor is decoded.
 pub const SKIPPING: (&str, Scan) = ("ureq loop that skips all jobs", ureq_loop_that_skips);
 pub const REQWEST: (&str, Scan) = ("reqwest loop", reqwest);
 pub const PYTHON_REQUESTS: (&str, Scan) = ("python requests", |work| python(work, "requests"));
 pub const PYTHON_HTTPX: (&str, Scan) = ("python httpx", |work| python(work, "httpx"));
-/// The floor of everything: the bytes are received and dropped.
+/// A bound for all clients: the bytes are received and dropped.
 pub const RAW: (&str, Scan) = ("raw socket, no JSON", raw);
 
 const ALL: [(&str, Scan); 7] =
@@ -37,7 +37,7 @@ pub fn by_name(name: &str) -> Scan {
     ALL.iter().find(|(known, _)| *known == name).expect("a client of this name").1
 }
 
-/// Whether Python and a package are installed.
+/// Returns whether Python and a package are installed.
 pub fn has_python(package: &str) -> bool {
     let import = format!("import {package}");
     let status = Command::new("python3").args(["-c", &import]).stderr(Stdio::null()).status();
@@ -74,7 +74,7 @@ fn prefetch(work: &Work) -> usize {
     count(jobs(work).prefetch(true))
 }
 
-// What a careful user would write by hand.
+// Loops that a careful user might write by hand
 
 #[derive(Deserialize)]
 struct Page {
@@ -118,7 +118,8 @@ struct Skipped {
     next_cursor: Option<String>,
 }
 
-/// Goes through the pages that `get` returns for a URL: the number of jobs on each, and the next cursor.
+/// Reads all pages and returns the number of jobs. `get` loads the page at a URL, and returns the number of its jobs
+/// and the next cursor.
 fn by_pages(work: &Work, mut get: impl FnMut(&str) -> (usize, Option<String>)) -> usize {
     let first = format!("{}/jobs?limit={}", work.url, work.limit.unwrap_or(50));
     let mut url = first.clone();
@@ -153,7 +154,7 @@ fn ureq_loop(work: &Work) -> usize {
     by_ureq(work, &ureq::Agent::new_with_defaults(), read)
 }
 
-/// The same with the limits without which a pipeline may hang.
+/// Same as [`ureq_loop`], with a timeout, without which a pipeline may hang.
 fn ureq_loop_with_timeouts(work: &Work) -> usize {
     let config = ureq::Agent::config_builder().timeout_global(Some(std::time::Duration::from_secs(30)));
     let read = |body: &[u8]| count_page(serde_json::from_slice(body).unwrap());

@@ -1,5 +1,5 @@
-//! Measures `atomiverse` beside what a programmer would write by hand, in one run, against a server in a process of
-//! its own:
+//! Compares `atomiverse` with loops that a programmer might write by hand. All clients run against the same server, in
+//! another process:
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml                 # all tables, about 5 minutes
@@ -30,7 +30,7 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["serve"] => server::run(),
-        // In a process of its own, for its memory, its start or its instructions.
+        // Makes one scan, so that the memory, the time or the instructions of a whole process can be measured.
         ["once", client, url, limit, max_jobs] => {
             let (limit, max_jobs) = (limit.parse().ok(), max_jobs.parse().unwrap());
             clients::by_name(client)(&Work { url: (*url).to_owned(), limit, max_jobs });
@@ -46,7 +46,7 @@ fn main() {
     }
 }
 
-/// What every table needs.
+/// Shared by all tables.
 struct Bench {
     server: Server,
     rounds: usize,
@@ -58,7 +58,7 @@ impl Bench {
         format!("{}/{kind}/{atoms}", self.server.url)
     }
 
-    /// Seconds of each run of each of these, which alternate. A first round warms up.
+    /// Alternates these runs for some rounds, after one round as a warm-up. Returns the seconds of each run.
     fn alternate<const N: usize>(&self, rounds: usize, mut runs: [&mut dyn FnMut(); N]) -> [Vec<f64>; N] {
         let mut times = [const { Vec::new() }; N];
         for round in 0..=rounds {
@@ -84,7 +84,7 @@ impl Bench {
     }
 }
 
-/// The server in a process of its own, until this is dropped.
+/// The server, in a process that ends when this is dropped.
 struct Server {
     process: Child,
     url: String,
@@ -116,12 +116,12 @@ fn median(times: impl IntoIterator<Item = f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// How many times as fast as the first the second is, run by run.
+/// Returns how many times as fast as `than` the runs in `of` are: the median of the ratios of runs in the same round.
 fn speed(of: &[f64], than: &[f64]) -> f64 {
     median(than.iter().zip(of).map(|(than, of)| than / of))
 }
 
-/// This program with these arguments, after `before`, such as valgrind. Returns what it printed.
+/// Runs this program with these arguments, under the tool `before` if one is given, such as valgrind.
 fn this_program(before: &[&str], arguments: &[&str]) -> std::process::Output {
     let program = env::current_exe().unwrap();
     let (first, rest) = before.split_first().map_or((None, &[][..]), |(first, rest)| (Some(first), rest));
@@ -142,14 +142,14 @@ fn numbers(output: &std::process::Output) -> Vec<u64> {
     text.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
-/// Peak resident memory in KiB of a process that goes through these jobs.
+/// Returns the peak resident memory in KiB of a process that makes this scan.
 fn peak_memory(client: &str, work: &Work) -> u64 {
     let limit = work.limit.map_or("none".to_owned(), |limit| limit.to_string());
     numbers(&this_program(&[], &["once", client, &work.url, &limit, &work.max_jobs.to_string()]))[0]
 }
 
-/// Drops 1,000 iterators half-way through their first page, while the server keeps the second one back. Prints the
-/// threads and the resident KiB before, after the last drop, and a second later.
+/// Drops 1,000 iterators half-way through their first page, while the server delays the second one. Prints the number
+/// of threads and the resident memory in KiB before the first drop, after the last one, and a second later.
 fn abandon(url: &str, prefetch: bool) {
     let client = clients::client(url);
     black_box(client.iter_jobs().max_jobs(1).count());
@@ -164,7 +164,7 @@ fn abandon(url: &str, prefetch: bool) {
     print();
 }
 
-/// An entry of the kernel's about this process; 0 if there is none.
+/// Returns a number from `/proc/self/status`, or 0 if it is missing.
 fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// A file of the repository.
+/// Returns the path of a file in the repository.
 pub fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(name)
 }
@@ -16,12 +16,12 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     table
 }
 
-/// A ratio that should be at least so large.
+/// Formats a ratio that should be at least `goal`.
 pub fn at_least(goal: f64, ratio: f64) -> String {
     verdict(ratio, ratio >= goal, &format!("at least {goal:.2}"))
 }
 
-/// A ratio that should be at most so large.
+/// Formats a ratio that should be at most `goal`.
 pub fn at_most(goal: f64, ratio: f64) -> String {
     verdict(ratio, ratio <= goal, &format!("at most {goal:.2}"))
 }
@@ -30,7 +30,7 @@ fn verdict(ratio: f64, is_met: bool, goal: &str) -> String {
     if is_met { format!("{ratio:.2} ({goal})") } else { format!("**{ratio:.2}** ({goal}: missed)") }
 }
 
-/// Prints a table, and replaces what stands between its markers in the report.
+/// Prints a table, and replaces the text between its markers in the report.
 pub fn publish(name: &str, table: &str, is_smoke: bool) {
     let note =
         if is_smoke { "*Short run on a busy machine: these figures are to be replaced.*\n\n" } else { "" };

@@ -1,7 +1,8 @@
 //! A server whose pages were rendered beforehand: `/length/3/jobs?limit=50&cursor=100` is the page of 50 jobs from
 //! the hundredth on, with 3 atoms each and a Content-Length.
 //!
-//! The kinds are `length`, `chunked`, `gzip`, `slow` (20 ms a page) and `stuck` (all pages but the first take a minute).
+//! The kinds are `length`, `chunked`, `gzip`, `slow` (20 ms per page) and `stuck` (all pages but the first take a
+//! minute).
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -33,9 +34,9 @@ fn serve(stream: &TcpStream, rendered: &Rendered) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    // The history that this connection asks for.
+    // The history that this connection requested last.
     let mut at_hand: Option<(usize, Arc<History>)> = None;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     loop {
         line.clear();
         if reader.read_line(&mut line)? == 0 {
@@ -67,48 +68,48 @@ fn serve(stream: &TcpStream, rendered: &Rendered) -> std::io::Result<()> {
             "stuck" if first > 0 => thread::sleep(Duration::from_secs(60)),
             _ => {}
         }
-        answer.clear();
+        response.clear();
         match kind {
-            "gzip" => gzip(&mut answer, &rendered.gzip(atoms, history, first, limit)),
-            "chunked" => chunked(&mut answer, &history.parts(first, limit)),
-            _ => with_length(&mut answer, &history.parts(first, limit)),
+            "gzip" => gzip(&mut response, &rendered.gzip(atoms, history, first, limit)),
+            "chunked" => chunked(&mut response, &history.parts(first, limit)),
+            _ => with_length(&mut response, &history.parts(first, limit)),
         }?;
-        (&mut &*stream).write_all(&answer)?;
+        (&mut &*stream).write_all(&response)?;
     }
 }
 
 type Parts<'a> = [std::borrow::Cow<'a, [u8]>];
 
-fn with_length(answer: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
+fn with_length(response: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    write!(answer, "{HEAD}content-length: {length}\r\n\r\n")?;
-    parts.iter().for_each(|part| answer.extend_from_slice(part));
+    write!(response, "{HEAD}content-length: {length}\r\n\r\n")?;
+    parts.iter().for_each(|part| response.extend_from_slice(part));
     Ok(())
 }
 
-fn chunked(answer: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
-    write!(answer, "{HEAD}transfer-encoding: chunked\r\n\r\n")?;
+fn chunked(response: &mut Vec<u8>, parts: &Parts) -> std::io::Result<()> {
+    write!(response, "{HEAD}transfer-encoding: chunked\r\n\r\n")?;
     for chunk in parts.iter().flat_map(|part| part.chunks(4096)) {
-        write!(answer, "{:x}\r\n", chunk.len())?;
-        answer.extend_from_slice(chunk);
-        answer.extend_from_slice(b"\r\n");
+        write!(response, "{:x}\r\n", chunk.len())?;
+        response.extend_from_slice(chunk);
+        response.extend_from_slice(b"\r\n");
     }
-    answer.extend_from_slice(b"0\r\n\r\n");
+    response.extend_from_slice(b"0\r\n\r\n");
     Ok(())
 }
 
-fn gzip(answer: &mut Vec<u8>, body: &[u8]) -> std::io::Result<()> {
-    write!(answer, "{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len())?;
-    answer.extend_from_slice(body);
+fn gzip(response: &mut Vec<u8>, body: &[u8]) -> std::io::Result<()> {
+    write!(response, "{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len())?;
+    response.extend_from_slice(body);
     Ok(())
 }
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: 7d1f\r\n";
 
-/// Bodies by what they hold.
+/// Compressed pages by the number of atoms, the first job, and the limit.
 type Bodies = HashMap<(usize, usize, usize), Arc<Vec<u8>>>;
 
-/// What was rendered so far.
+/// The pages that were rendered so far.
 #[derive(Default)]
 struct Rendered {
     histories: Mutex<HashMap<usize, Arc<History>>>,
@@ -139,7 +140,7 @@ impl Rendered {
 /// Jobs as JSON, separated by commas.
 struct History {
     text: Vec<u8>,
-    /// Where each job begins, and behind the last one.
+    /// The position of each job in the text, and of its end.
     starts: Vec<usize>,
 }
 
@@ -175,7 +176,7 @@ impl History {
 }
 
 fn job(n: usize, atoms: usize) -> String {
-    // The digits of real coordinates, different ones for each job.
+    // Each job has different coordinates, with as many digits as real ones.
     let mut seed = n as u64;
     let mut coordinate = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -26,7 +26,7 @@ const ALL: [(&str, Table); 11] = [
     ("python", python),
 ];
 
-/// Makes the tables with these names, or all but the footprint.
+/// Makes the tables with these names, or without names all tables except the footprint.
 pub fn write(bench: &Bench, names: &[&str]) {
     for name in names {
         assert!(
@@ -122,7 +122,7 @@ fn previews(bench: &Bench) -> String {
     )
 }
 
-/// Instructions a job in thousands, from the difference of two runs under valgrind.
+/// Measures the instructions per job, in thousands, as the difference of two runs under valgrind.
 fn instructions(bench: &Bench) -> String {
     const MORE: usize = 1000;
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -300,7 +300,7 @@ fn python(bench: &Bench) -> String {
             if !clients::has_python(package) {
                 return "not installed".to_owned();
             }
-            // Without the start of Python.
+            // The time to start Python is subtracted.
             let started = Instant::now();
             scan(&Work { max_jobs: 50, ..work.clone() });
             let start = started.elapsed().as_secs_f64();
