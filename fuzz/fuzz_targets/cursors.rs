@@ -1,5 +1,5 @@
-//! A server that responds with whatever it likes does not make the iterator ask twice with the same cursor, ask for
-//! more than is wanted, or go on after the end.
+//! For any responses of a server, the iterator does not use a cursor twice, does not request more jobs than it needs,
+//! and does not continue after the end.
 #![no_main]
 
 use std::collections::HashSet;
@@ -20,15 +20,15 @@ fuzz_target!(|data: &[u8]| {
     let Some(([limit, wanted], pages)) = data.split_first_chunk() else { return };
     let max_jobs = (*wanted < 128).then_some(usize::from(*wanted));
     let mut pages = pages.iter();
-    let mut asked = HashSet::new();
+    let mut requested = HashSet::new();
     let mut ended = false;
     let mut sent = 0;
-    // A byte is a page: whether there are more, whether it has a cursor and which, how many jobs.
+    // Each byte describes a page: `has_more`, whether it has a cursor and which one, and the number of jobs.
     let received = atomiverse::fuzzing::scan(u32::from(*limit), max_jobs, |limit, cursor| {
-        assert!(!ended, "asked after the end");
+        assert!(!ended, "a request after the end");
         assert!(limit > 0);
-        assert!(max_jobs.is_none_or(|max| limit as usize <= max - sent), "asked for more than is wanted");
-        assert!(asked.insert(cursor.map(str::to_owned)), "asked twice with {cursor:?}");
+        assert!(max_jobs.is_none_or(|max| limit as usize <= max - sent), "more jobs requested than needed");
+        assert!(requested.insert(cursor.map(str::to_owned)), "two requests with {cursor:?}");
         let byte = pages.next()?;
         let mut page = PAGE.clone();
         page.has_more = byte & 1 == 1;

@@ -1,4 +1,4 @@
-//! The words of any error body are one printable line of a sane length.
+//! The message from any error body is one printable line of limited length.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

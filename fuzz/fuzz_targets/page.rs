@@ -1,4 +1,4 @@
-//! Whatever a server sends as a page is read or refused, and what was read is written back the same.
+//! Any bytes are read as a page or are an error, and a page that was read is equal after a round trip through JSON.
 #![no_main]
 
 use atomiverse::JobsPage;

@@ -1,4 +1,4 @@
-//! Every text and number is kept, converts or does not, and is written back as it came.
+//! Any string or number is kept unchanged, and both conversions agree if both succeed.
 #![no_main]
 
 use atomiverse::Timestamp;
