@@ -282,7 +282,8 @@ impl ClientBuilder {
     /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
     ///
     /// The function is also called for attempts that failed to connect, timed out or were stopped. It runs on the
-    /// thread that sends the request, which waits for it.
+    /// thread that sends the request, which waits for it. It is not called for a call that ended before its first
+    /// attempt, for example because the server had asked another call to wait.
     ///
     /// # Examples
     ///

@@ -30,6 +30,11 @@ const DEFAULT_PARALLEL: usize = 4;
 ///   have an outcome that the caller has not taken.
 /// - After the iterator is dropped, no new call begins. Calls that are in flight at that time complete in the
 ///   background.
+/// - If a [hook](crate::ClientBuilder::on_request) panics, the panic takes the place of the outcome.
+///
+/// A service that limits the rate of requests may refuse some of the calls, in particular if it sends no `Retry-After`.
+/// [`is_rate_limited`](Error::is_rate_limited) is true for their errors. Make fewer calls at a time with
+/// [`parallel(1)`](Bulk::parallel), or pass the ids of these errors to the method again later.
 #[must_use = "iterators are lazy: nothing is sent before the first `next`"]
 pub struct Bulk<T> {
     http: Http,

@@ -542,7 +542,7 @@
 //! | `dns-cache` | yes | Caches the addresses of the host for 30 seconds, and replaces the TCP connections of `ureq` with its own. Requires `ureq` below 3.6; see [below](#without-dns-cache). |
 //! | `native-tls` | no | TLS by the system's library, with the same root certificates as `rustls`. If both are enabled, rustls is used. |
 //! | `platform-verifier` | no | Trusts what the operating system trusts. Enables `rustls`, and refuses `add_root_certificates`. |
-//! | `jiff` | no | Adds `Timestamp::to_jiff`, which returns a `jiff::Timestamp`. |
+//! | `jiff` | no | Adds `Timestamp::to_jiff`, which returns a `jiff::Timestamp` of jiff 1. |
 //! | `simulator` | no | Adds the module [`simulator`]. |
 //!
 //! Without `rustls` and `native-tls`, the crate supports plain HTTP only, to a gateway on the same machine or, with

@@ -98,7 +98,8 @@ impl ListJobs {
 ///
 /// [`Client::iter_jobs`](crate::Client::iter_jobs) returns one. Nothing is requested before the first `next`. Each
 /// response is one page of jobs with a cursor, a string that names the next page. The iterator holds one page at a
-/// time, and a hash of eight bytes for each earlier page. It skips empty pages.
+/// time, and a hash of eight bytes for each earlier page, or with [`max_jobs`](JobsIter::max_jobs) for each earlier
+/// job. It skips empty pages.
 ///
 /// # Errors
 ///
@@ -190,9 +191,11 @@ impl JobsIter {
     /// server refuses a larger page (400 or 422), the page is requested again with the last size that worked, and this
     /// client does not exceed that size from then on.
     ///
-    /// A larger page requires that a cursor names the same place in the list whatever the size of the page. To check
-    /// this, the client follows its first larger page by a request for one job with the same cursor. If the response
-    /// has another job, the server's cursors count pages, and the pages of this client do not grow.
+    /// A page of another size requires that a cursor names the same place in the list whatever the size of the page. To
+    /// check this, the client follows its first larger page by a request for one job with the same cursor. If the
+    /// response has another job, the server's cursors count pages, and the pages of this client do not grow. A smaller
+    /// last page that begins with a job of an earlier page, or that the server refuses, is requested again with the
+    /// size of the page before.
     pub fn limit(mut self, limit: u32) -> Self {
         self.pages.limit = Some(limit);
         self
@@ -236,7 +239,7 @@ impl JobsIter {
     /// Continues after a request that failed: the next call of `next` requests the same page again.
     ///
     /// The settings are kept, and so is the count towards [`max_jobs`](JobsIter::max_jobs). The method has no effect if
-    /// no request has failed, or after an error about the cursor that the server sent.
+    /// no request has failed, or if the server sent no cursor, or one that it had sent before.
     ///
     /// # Examples
     ///
