@@ -10,7 +10,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::confirm::{self, Objection};
-use crate::error::{CANCEL_JOB, Context, DELETE_JOB, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::error::{
+    CANCEL_JOB, Context, DELETE_JOB, Error, ErrorKind, HTML_PAGE, Idempotency, Result, sanitize,
+};
 use crate::raw::{RawRequest, RawResponse, encode, is_html, is_json, without_bom};
 use crate::types::{
     BatchEntry, BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus,
@@ -125,7 +127,7 @@ impl RawResponse {
             // The query may hold a credential for the new address.
             let location = self.header("location").and_then(|location| location.split('?').next());
             let location = location.map(|location| self.shown(location, 200));
-            return ErrorKind::Redirect { status, location };
+            return ErrorKind::Redirect { status, reason, location };
         }
         ErrorKind::Status {
             status,
@@ -476,8 +478,8 @@ pub(crate) fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<S
         Ok(Body { detail: Some(Detail::Other(value)), .. }) => value.to_string(),
         Ok(Body { title: Some(title), .. }) => title,
         _ if is_html(content_type, body) => match title(&excerpt(body, 2000)) {
-            Some(title) => format!("an HTML page, {title:?}"),
-            None => "an HTML page".to_owned(),
+            Some(title) => format!("{HTML_PAGE}, {title:?}"),
+            None => HTML_PAGE.to_owned(),
         },
         _ => excerpt(body, LONGEST),
     };

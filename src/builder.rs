@@ -82,7 +82,7 @@ impl ClientBuilder {
     pub fn from_env() -> Result<Self> {
         let Some(api_key) = Setting::from_env(API_KEY_VARIABLE)? else {
             return Err(Error::input(format!(
-                "the environment variable {API_KEY_VARIABLE} is not set: create a key in the settings of the \
+                "the environment variable {API_KEY_VARIABLE} is not set or empty: create a key in the settings of the \
                  dashboard and set the variable to it"
             )));
         };

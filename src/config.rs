@@ -12,7 +12,7 @@ use crate::api;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result, sanitize};
 use crate::hooks::Hooks;
-use crate::raw::Secrets;
+use crate::raw::{BAD_HEADER_VALUE, RESERVED_HEADER, Secrets};
 use crate::retry::RetryPolicy;
 
 pub(crate) const API_KEY_VARIABLE: &str = "ATOMIVERSE_API_KEY";
@@ -33,7 +33,9 @@ impl Setting {
             Ok(value) if value.is_empty() => Ok(None),
             Ok(value) => Ok(Some(Setting { name, value })),
             Err(env::VarError::NotPresent) => Ok(None),
-            Err(env::VarError::NotUnicode(_)) => Err(Error::input(format!("{name} is not valid Unicode"))),
+            Err(env::VarError::NotUnicode(_)) => {
+                Err(Error::input(format!("the environment variable {name} is not valid Unicode")))
+            }
         }
     }
 }
@@ -110,7 +112,7 @@ impl Settings {
         if base_url.text.ends_with(api::API_PATH) {
             return Err(bad_url(
                 &self.base_url,
-                "leave out /api/v1, which is added to it; to set the whole address of the API, use api_url \
+                "leave out /api/v1, which the client adds; to set the whole address of the API, use api_url \
                  (ATOMIVERSE_API_URL)",
             ));
         }
@@ -128,7 +130,9 @@ impl Settings {
         let user_agent = &self.user_agent;
         if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             let shown: String = user_agent.chars().take(80).collect();
-            return Err(Error::input(format!("user_agent {shown:?}: must be printable ASCII and not empty")));
+            return Err(Error::input(format!(
+                "user_agent {shown:?}: it must be printable ASCII and not empty"
+            )));
         }
         if self.max_response_bytes == 0 {
             return Err(Error::input("max_response_bytes is zero: no call could succeed"));
@@ -157,13 +161,23 @@ impl Settings {
             if !proxy.is_loopback {
                 return Err(Error::input(format!(
                     "the proxy {} would see the API key, because the API URL {} is plain http: use https, or \
-                     allow_insecure_http(true)",
+                     call allow_insecure_http(true)",
                     proxy.shown,
                     sanitize(&api_url.text, 200)
                 )));
             }
         }
         Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
+    }
+
+    /// Returns the setting that the address of the API comes from, for the messages of errors.
+    pub(crate) fn address(&self) -> &'static str {
+        match self.api_url.as_ref().unwrap_or(&self.base_url).name {
+            "api_url" => "the API URL (api_url)",
+            API_URL_VARIABLE => "the API URL (ATOMIVERSE_API_URL)",
+            BASE_URL_VARIABLE => "the base URL (ATOMIVERSE_BASE_URL)",
+            _ => "the base URL (base_url)",
+        }
     }
 
     /// Returns the key as it is sent.
@@ -174,7 +188,7 @@ impl Settings {
             None => checked_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
         };
         let secrets = Secrets::key(&key.value).and(self.headers.iter().map(|(_, value)| value.as_str()));
-        Ok(ApiKey { header, secrets })
+        Ok(ApiKey { name: key.name, header, secrets })
     }
 
     fn checked_headers(&self, api_key: &ApiKey) -> Result<Vec<(HeaderName, HeaderValue)>> {
@@ -182,14 +196,14 @@ impl Settings {
         for (name, value) in &self.headers {
             let header = checked_header("header", name, value)?;
             let problem = if api_key.header.0 == header.0 {
-                "it carries the API key, which api_key sets"
+                "this header carries the API key, which api_key sets"
             } else if headers.iter().any(|(other, _)| *other == header.0) {
-                "it is set twice"
+                "this header is set twice"
             } else {
                 headers.push(header);
                 continue;
             };
-            return Err(Error::input(format!("header {name}: {problem}")));
+            return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
         }
         Ok(headers)
     }
@@ -198,6 +212,8 @@ impl Settings {
 /// A key that was checked.
 #[derive(Clone)]
 pub(crate) struct ApiKey {
+    /// The name under which the user set it.
+    pub(crate) name: &'static str,
     pub(crate) header: (HeaderName, HeaderValue),
     /// The strings that no error may show: the key, and the values of the other headers of every request.
     pub(crate) secrets: Secrets,
@@ -219,12 +235,12 @@ fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName,
     ];
     let shown: String = name.chars().take(80).collect();
     let bad = |why: &str| Err(Error::input(format!("{setting} {shown:?}: {why}")));
-    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { return bad("not a header name") };
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else { return bad("not a valid header name") };
     if RESERVED.contains(&header.as_str()) {
-        return bad("the client sets this header itself");
+        return bad(RESERVED_HEADER);
     }
     let Ok(mut value) = HeaderValue::from_str(value) else {
-        return bad("its value contains a line break or another character other than visible ASCII");
+        return bad(BAD_HEADER_VALUE);
     };
     value.set_sensitive(true);
     Ok((header, value))
@@ -237,9 +253,9 @@ fn check_key(Setting { name, value }: &Setting) -> Result<()> {
     } else if value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']) {
         "is in quotation marks: set it without them"
     } else if value.contains(['\n', '\r']) {
-        "contains a line break: copy it again"
+        "contains a line break: remove it"
     } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "contains whitespace or a character other than visible ASCII: copy it again"
+        "contains whitespace or another character that is not visible ASCII: copy it again"
     } else {
         return Ok(());
     };
@@ -268,7 +284,7 @@ impl Url {
             None => return bad("it has no scheme"),
         };
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return bad("it names no host");
+            return bad("it has no host");
         };
         if has_bad_port(authority) {
             return bad("the port is not a number up to 65535");
@@ -364,7 +380,7 @@ impl Proxy {
     fn parse(Setting { name, value }: Setting) -> Result<Self> {
         let bad = |why: &str| {
             Err(Error::input(format!(
-                "{name} `{}`: {why}; expected the URL of a proxy, such as http://proxy.example:3128",
+                "{name} `{}`: {why}; expected the URL of an HTTP proxy, such as http://proxy.example:3128",
                 shown(&value)
             )))
         };
@@ -378,13 +394,13 @@ impl Proxy {
             _ => return bad("unsupported scheme"),
         };
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return bad("it names no host");
+            return bad("it has no host");
         };
         if has_bad_port(authority) && !uri.path().contains('@') {
             return bad("the port is not a number up to 65535");
         }
         if !matches!(uri.path(), "" | "/") || url.contains(['?', '#']) {
-            return bad("it has a path or a query; percent-encode special characters of a password");
+            return bad("it has a path or a query; percent-encode special characters in the password");
         }
         let port = authority.port_u16().unwrap_or(default_port);
         let shown = format!("{scheme}://{}:{port} ({name})", sanitize(authority.host(), 200));

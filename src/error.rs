@@ -5,10 +5,9 @@ mod kind;
 use std::fmt;
 use std::time::Duration;
 
-use kind::seconds;
-pub(crate) use kind::{Earlier, ErrorKind, FailedCancellation, Idempotency, sanitize};
+pub(crate) use kind::{Earlier, ErrorKind, FailedCancellation, HTML_PAGE, Idempotency, sanitize, seconds};
 
-use crate::types::{JobId, JobState, PartialBatch};
+use crate::types::{JobId, JobState, PartialBatch, SubmissionStatus};
 
 /// A [`Result`](std::result::Result) with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,6 +56,10 @@ pub(crate) struct Context {
     pub(crate) method: String,
     /// The URL without the query, which may hold a cursor.
     pub(crate) url: String,
+    /// The setting that the address comes from, such as "the base URL (base_url)".
+    pub(crate) address: &'static str,
+    /// The setting that the key comes from, such as "api_key".
+    pub(crate) key: &'static str,
     pub(crate) request_id: Option<String>,
     /// The number of attempts to send the request.
     pub(crate) attempts: u32,
@@ -82,6 +85,8 @@ impl Context {
             is_submission: false,
             method: "GET".to_owned(),
             url: "http://localhost/jobs".to_owned(),
+            address: "the base URL (base_url)",
+            key: "api_key",
             request_id: None,
             attempts: 1,
             is_cancelled: false,
@@ -426,24 +431,50 @@ impl Error {
             ErrorKind::Status { retry_after: Some(pause), .. } => {
                 return Some(format!("the server asks to wait {} before another attempt", seconds(*pause)));
             }
-            ErrorKind::Status { is_foreign: true, status: 400 | 402..=428 | 430..500, .. } => {
-                "a response that is not JSON may not be the API's: a proxy or gateway may have sent it, or the base \
-                 URL (base_url, ATOMIVERSE_BASE_URL) may be wrong"
+            ErrorKind::Status { is_foreign: true, status: 400 | 402..=428 | 430..500, .. }
+            | ErrorKind::Decode { is_html: true, .. } => return Some(self.foreign_advice()),
+            ErrorKind::Contradicted { excerpt, .. }
+                if excerpt.trim_start_matches('\u{feff}').starts_with('<') =>
+            {
+                return Some(self.foreign_advice());
             }
-            ErrorKind::Decode { is_html: true, .. } => HTML_ADVICE,
-            ErrorKind::Contradicted { excerpt, .. } if excerpt.starts_with('<') => HTML_ADVICE,
-            ErrorKind::Status { status, message, .. } => self.status_advice(*status, message.as_deref())?,
+            ErrorKind::Status { status, message, .. } => {
+                return self.status_advice(*status, message.as_deref());
+            }
+            ErrorKind::Redirect { .. } => {
+                return Some(format!("if the API has moved there, change {}", self.address()));
+            }
+            ErrorKind::NotConnected { timed_out: Some(_), is_about_address: true, .. } => {
+                return Some(format!(
+                    "check the network and {}, or allow more time (connect_timeout, timeout)",
+                    self.address()
+                ));
+            }
+            ErrorKind::NotConnected { is_about_address: true, .. } => {
+                return Some(format!("check the network and {}", self.address()));
+            }
+            ErrorKind::BadResponse { is_http: false, .. } => {
+                return Some(format!("the scheme or port of {} may be wrong", self.address()));
+            }
+            ErrorKind::Timeout { .. } if self.idempotency() == Some(Idempotency::NonIdempotent) => {
+                "raise timeout if the server needs longer"
+            }
+            ErrorKind::Timeout { .. } => "raise attempt_timeout or timeout if the server needs longer",
+            ErrorKind::OutOfTime => "raise the timeout",
+            ErrorKind::Decode { expected, .. } if *expected == REQUESTED_TYPE => {
+                "the type that was passed to RawResponse::json may not fit the response"
+            }
             ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. } => {
                 "the service may differ from what this version expects: see HTTP.md; \
                  ClientBuilder::on_response can adapt responses"
             }
             ErrorKind::RepeatedPage(_) | ErrorKind::MissingCursor | ErrorKind::RepeatedCursor(_) => {
-                "the service may differ from what this version expects of its pages: see HTTP.md; \
-                 ClientBuilder::on_request and on_response can adapt them"
+                "the service may differ from what this version expects: see HTTP.md; \
+                 ClientBuilder::on_request and on_response can adapt requests and responses"
             }
             ErrorKind::NoSuchRequest { .. } => DIFFERENT_REQUEST,
-            ErrorKind::WrongJob(id) if self.is_other_spelling() => {
-                return Some(format!("the service seems to write this id as {id}: use that"));
+            ErrorKind::WrongJob(_) if self.is_other_spelling() => {
+                "this seems to be the same id in the spelling of the service: use that"
             }
             ErrorKind::WrongJob(_) => "it may be the response to another request",
             ErrorKind::WrongState { reloaded: Ok(state), .. } if state.is_terminal() => {
@@ -451,8 +482,8 @@ impl Error {
             }
             ErrorKind::WrongState { reloaded: Ok(state), .. } if self.is_about_deleting() => {
                 return Some(format!(
-                    "the job is {}. Only a done, failed or cancelled job can be deleted: cancel it, wait \
-                     until it has stopped, then delete it",
+                    "the job is {}, and only a job that has ended can be deleted: cancel it first, or use \
+                     cancel_and_delete",
                     sanitize(state.as_str(), 40)
                 ));
             }
@@ -492,30 +523,54 @@ impl Error {
         self.context().is_some_and(|context| context.action == DELETE_JOB)
     }
 
-    fn status_advice(&self, status: u16, message: Option<&str>) -> Option<&'static str> {
+    fn idempotency(&self) -> Option<Idempotency> {
+        self.context().map(|context| context.idempotency)
+    }
+
+    /// Returns the setting that the address comes from.
+    fn address(&self) -> &'static str {
+        self.context().map_or("the base URL (base_url)", |context| context.address)
+    }
+
+    fn foreign_advice(&self) -> String {
+        format!(
+            "the response is not JSON: a proxy or gateway may have sent it, or {} may be wrong",
+            self.address()
+        )
+    }
+
+    fn status_advice(&self, status: u16, message: Option<&str>) -> Option<String> {
         let on_a_job = self.job_id().is_some();
         let has_responded = self.context().is_some_and(|context| context.has_responded);
-        Some(match status {
+        let fixed = match status {
             401 if message.is_some_and(says_no_credentials_came) => NO_KEY_CAME,
             // FastAPI responds with this to a request without credentials.
             403 if message.is_some_and(|message| message.eq_ignore_ascii_case("not authenticated")) => {
                 NO_KEY_CAME
             }
-            401 => "check the API key (ATOMIVERSE_API_KEY): it may be mistyped or revoked",
+            401 => {
+                let key = self.context().map_or("api_key", |context| context.key);
+                return Some(format!("check the API key ({key}): it may be mistyped or revoked"));
+            }
             404 | 410 if on_a_job && has_responded => {
                 "the job may have been deleted or belong to another account"
             }
             404 | 410 if on_a_job => {
-                "the job may have been deleted or belong to another account, or the base URL (base_url, \
-                 ATOMIVERSE_BASE_URL) may be wrong: no call of this client has succeeded yet"
+                return Some(format!(
+                    "the job may have been deleted or belong to another account, or {} may be wrong: no call of this \
+                     client has succeeded yet",
+                    self.address()
+                ));
             }
             404 | 405 if has_responded => DIFFERENT_REQUEST,
-            404 | 405 => "the base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong",
+            404 | 405 => return Some(format!("{} may be wrong", self.address())),
             429 => "send requests less often",
+            408 | 425 if !self.may_have_been_processed() => "try again later",
             501 => DIFFERENT_REQUEST,
-            500.. if !self.may_have_been_processed() => "this is an error of the server: try again later",
+            500.. if !self.may_have_been_processed() => "try again later",
             _ => return None,
-        })
+        };
+        Some(fixed.to_owned())
     }
 }
 
@@ -534,8 +589,8 @@ const RUNS_ON: &str = "the job was not cancelled and may cost more: wait again, 
 
 const MAY_STOP: &str = "the server accepted the request to cancel it; load the job to see whether it stopped";
 
-const HTML_ADVICE: &str = "an HTML page is not a response of the API: a proxy or gateway may have sent it, or the \
-                           base URL (base_url, ATOMIVERSE_BASE_URL) may be wrong";
+/// What [`RawResponse::json`](crate::RawResponse::json) decodes.
+pub(crate) const REQUESTED_TYPE: &str = "the requested type";
 
 /// Returns whether the message is one that FastAPI and gateways use if a request carries no key at all.
 fn says_no_credentials_came(message: &str) -> bool {
@@ -555,6 +610,9 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
+        if matches!(self.kind(), ErrorKind::OutOfTime | ErrorKind::Held { .. }) && self.attempts() == 0 {
+            f.write_str("not tried: ")?;
+        }
         self.kind().fmt(f)?;
         if let Some(advice) = self.advice() {
             write!(f, "; {advice}")?;
@@ -562,37 +620,37 @@ impl fmt::Display for Error {
         if context.is_some_and(|context| context.is_cancelled) {
             f.write_str("; the server has accepted the request to cancel the job")?;
         }
-        let is_unsent = matches!(self.kind(), ErrorKind::NotConnected { .. } | ErrorKind::Tls(_));
-        if is_unsent && !self.earlier().may_have_been_processed {
+        if self.kind().is_unsent() && !self.earlier().was_sent {
             f.write_str("; nothing was sent")?;
         }
         let partial = self.partial_batch().filter(|partial| partial.failed.len() < partial.not_sent.end);
-        if let Some(PartialBatch { received, answered, failed, not_sent, .. }) = partial {
-            write!(
-                f,
-                "; of {} payloads, the first {} were processed ({} submitted, {} failed, {} cache hits), ",
-                not_sent.end,
-                answered.len(),
-                received.submitted,
-                received.failed,
-                received.cache_hits,
-            )?;
-            if !failed.is_empty() {
-                write!(f, "the next {} were in the request that failed, ", failed.len())?;
-            }
-            write!(f, "and the last {} were not sent", not_sent.len())?;
+        if let Some(partial) = partial {
+            write!(f, "; {}", progress(partial))?;
         }
         if self.may_have_been_submitted() {
-            f.write_str(
-                "; the jobs of this request may have been submitted: check the newest jobs (list_jobs) before you \
-                 submit it again",
-            )?;
+            f.write_str(match self.partial_batch() {
+                Some(_) => {
+                    "; the jobs of this request may have been submitted: check the newest jobs (list_jobs) before \
+                     you submit them again"
+                }
+                None => {
+                    "; the job may have been submitted: check the newest jobs (list_jobs) before you submit it again"
+                }
+            })?;
         } else if matches!(self.kind(), ErrorKind::WaitTimedOut { .. }) {
             // The advice already says so.
+        } else if context.is_none() {
+            // It belongs to no call of its own.
         } else if self.may_have_been_processed() && self.is_not_found() {
             f.write_str("; an earlier attempt of this call may have been processed")?;
         } else if self.may_have_been_processed() {
-            f.write_str("; the change may have been made: load the job to check")?;
+            f.write_str(match self.kind() {
+                ErrorKind::NotDeleted { reloaded: Ok(_), .. } => {
+                    "; it may have been marked for deletion: load it again later to check"
+                }
+                _ if self.job_id().is_none() => "; the request may have been processed",
+                _ => "; the change may have been made: load the job to check",
+            })?;
         }
         let Some(Context { method, url, request_id, attempts, elapsed, .. }) = context else { return Ok(()) };
         write!(f, " ({method} {url}")?;
@@ -603,6 +661,38 @@ impl fmt::Display for Error {
             write!(f, ", tried {attempts} times in {}", seconds(*elapsed))?;
         }
         f.write_str(")")
+    }
+}
+
+/// Says which payloads of a batch were processed before one of its requests failed.
+fn progress(partial: &PartialBatch) -> String {
+    let PartialBatch { received, answered, failed, not_sent, .. } = partial;
+    let payloads = not_sent.end;
+    let mut parts = Vec::new();
+    if !answered.is_empty() {
+        // Beyond these, there may be entries of the request that failed.
+        let entries = received.jobs.iter().take(answered.len());
+        let count = |status| entries.clone().filter(|entry| entry.status == status).count();
+        parts.push(format!(
+            "{} were processed ({} submitted, {} failed, {} cache hits)",
+            answered.len(),
+            count(SubmissionStatus::Submitted),
+            count(SubmissionStatus::Failed),
+            count(SubmissionStatus::CacheHit),
+        ));
+    }
+    if !failed.is_empty() {
+        parts.push(format!("{} were in the request that failed", failed.len()));
+    }
+    if !not_sent.is_empty() {
+        parts.push(format!("{} were not sent", not_sent.len()));
+    }
+    match &parts[..] {
+        [first, last] => format!("of {payloads} payloads, the first {first} and the last {last}"),
+        [first, next, last] => {
+            format!("of {payloads} payloads, the first {first}, the next {next}, and the last {last}")
+        }
+        _ => format!("none of the {payloads} payloads was sent"),
     }
 }
 

@@ -355,6 +355,8 @@ impl<'a> Call<'a> {
             is_submission: self.request.is_submission(),
             method: request.method.clone(),
             url: self.url(request),
+            address: self.http.core.settings.address(),
+            key: lock(&self.http.api_key).name,
             request_id,
             attempts: self.attempts,
             is_cancelled: false,

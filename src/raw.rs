@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use ureq::http::{HeaderName, HeaderValue};
 
-use crate::error::{Context, Error, ErrorKind, Idempotency, Result, sanitize};
+use crate::error::{Context, Error, ErrorKind, Idempotency, REQUESTED_TYPE, Result, sanitize};
 use crate::types::{JobId, JobState};
 
 /// A request as plain data.
@@ -219,33 +219,36 @@ impl RawRequest {
         if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&self.method.as_str()) {
             let method = sanitize(&self.method, 40);
             return Err(format!(
-                "the method `{method}`: expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"
+                "unsupported method `{method}`; expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS in upper case"
             ));
         }
         if let Some(problem) = problem_of_path(&self.path) {
             return Err(format!("the path `{}` {problem}", sanitize(self.path_only(), 200)));
         }
         for (name, value) in &self.headers {
-            let shown = sanitize(name, 80);
+            let bad = |why: &str| Err(format!("the header {:?}: {why}", sanitize(name, 80)));
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                return Err(format!("the header {name:?}: not a header name"));
+                return bad("not a valid header name");
             }
             if HeaderValue::from_str(value).is_err() {
-                return Err(format!(
-                    "the header {shown}: its value contains a line break or another control character"
-                ));
+                return bad(BAD_HEADER_VALUE);
             }
             if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-                return Err(format!("the header {shown}: the client sets it"));
+                return bad(RESERVED_HEADER);
             }
         }
         Ok(())
     }
 }
 
+pub(crate) const BAD_HEADER_VALUE: &str =
+    "its value contains a line break or another character that is not visible ASCII";
+
+pub(crate) const RESERVED_HEADER: &str = "the client sets this header itself; leave it out";
+
 fn problem_of_path(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') {
-        return Some("does not begin with a slash: it is the path below the API URL");
+        return Some("does not begin with a slash; expected a path below the API URL, such as /jobs");
     }
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['#', '\\']) {
         return Some("contains a character that must be percent-encoded");
@@ -256,7 +259,9 @@ fn problem_of_path(path: &str) -> Option<&'static str> {
         let decoded = percent_decode_str(segment).decode_utf8_lossy();
         matches!(decoded.split(';').next(), Some("." | ".."))
     };
-    path.split('/').any(is_dots).then_some("has a segment `.` or `..`, which would lead out of the API")
+    path.split('/')
+        .any(is_dots)
+        .then_some("has a segment `.` or `..`, which is not allowed: it would change the path")
 }
 
 impl fmt::Debug for RawRequest {
@@ -306,7 +311,7 @@ impl RawResponse {
     /// what was requested and how the body begins.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(without_bom(&self.body)).map_err(|error| {
-            let kind = self.unreadable("the JSON that was asked for", &error.to_string(), None);
+            let kind = self.unreadable(REQUESTED_TYPE, &error.to_string(), None);
             match &self.context {
                 Some(context) => Error::new(kind, (**context).clone()),
                 None => Error::without_request(kind),
@@ -513,7 +518,10 @@ mod tests {
         }
         let mut smuggled = RawRequest::new("POST", ["x"]);
         smuggled.headers.push(("content-Length".to_owned(), "0".to_owned()));
-        assert_eq!(smuggled.check().unwrap_err(), "the header content-Length: the client sets it");
+        assert_eq!(
+            smuggled.check().unwrap_err(),
+            "the header \"content-Length\": the client sets this header itself; leave it out"
+        );
         let nameless = std::collections::HashMap::from([((1, 2), 3)]);
         let problem = RawRequest::new("POST", ["x"]).json(&nameless).check().unwrap_err();
         assert_eq!(problem, "its body cannot be written as JSON: key must be a string");

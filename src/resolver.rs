@@ -195,7 +195,7 @@ impl Resolver for CachingResolver {
         match self.find(&host, *timeout.after) {
             Ok(addresses) if addresses.is_empty() => Err(NotConnected::wrap(ureq::Error::HostNotFound)),
             Ok(addresses) => Ok(self.in_order(addresses)),
-            Err(Failure::TimedOut) => Err(NotConnected::wrap(ureq::Error::Timeout(timeout.reason))),
+            Err(Failure::TimedOut) => Err(NotConnected::wrap(ureq::Error::Timeout(ureq::Timeout::Resolve))),
             Err(Failure::NotFound(reason)) => {
                 Err(NotConnected::wrap(ureq::Error::Io(io::Error::other(reason))))
             }

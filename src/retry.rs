@@ -195,7 +195,11 @@ mod tests {
     }
 
     fn not_connected() -> ErrorKind {
-        ErrorKind::NotConnected { reason: String::new(), timed_out: None, retryable: true }
+        not_connected_if(true)
+    }
+
+    fn not_connected_if(retryable: bool) -> ErrorKind {
+        ErrorKind::NotConnected { reason: String::new(), timed_out: None, retryable, is_about_address: true }
     }
 
     fn lost() -> ErrorKind {
@@ -216,11 +220,9 @@ mod tests {
             assert_eq!(is_retried(Safe, &status(code)), transient, "{code}");
         }
         assert!(!is_retried(Safe, &ErrorKind::Tls(String::new())));
-        assert!(!is_retried(Safe, &ErrorKind::BadResponse(String::new())));
-        assert!(!is_retried(
-            Safe,
-            &ErrorKind::NotConnected { reason: String::new(), timed_out: None, retryable: false }
-        ));
+        assert!(!is_retried(Safe, &ErrorKind::BadResponse { text: String::new(), is_http: true }));
+        assert!(!is_retried(Safe, &not_connected_if(false)));
+        assert!(!is_retried(Safe, &ErrorKind::Unsendable(String::new())));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::http::Http;
 use crate::types::{BatchSubmission, LARGEST_BATCH, PartialBatch, Submitted};
 
 pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
-    let request = api::submit(to_json(payload)?, http.idempotency_key());
+    let payload = to_json(payload).map_err(|problem| refused("the payload", &problem))?;
+    let request = api::submit(payload, http.idempotency_key());
     let submitted = http.send(&request, http.deadline())?.submitted()?;
     http.address_is_right();
     Ok(submitted)
@@ -20,10 +21,9 @@ pub(crate) fn submit_batch<P: Serialize>(
     payloads: impl IntoIterator<Item = P>,
 ) -> Result<BatchSubmission> {
     // Every payload is checked before the first request.
-    let payloads = payloads
-        .into_iter()
-        .enumerate()
-        .map(|(n, payload)| to_json(&payload).map_err(|error| Error::input(format!("payload {n}: {error}"))));
+    let payloads = payloads.into_iter().enumerate().map(|(n, payload)| {
+        to_json(&payload).map_err(|problem| refused(&format!("payloads[{n}]"), &problem))
+    });
     let payloads = payloads.collect::<Result<Vec<Vec<u8>>>>()?;
     let mut received = BatchSubmission::default();
     let mut from = 0;
@@ -65,17 +65,19 @@ fn submit_chunk(http: &Http, payloads: &[Vec<u8>]) -> (BatchSubmission, Result<(
     }
 }
 
-fn to_json(payload: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec(payload).map_err(|error| {
-        let error = sanitize(&error.to_string(), 300);
-        Error::input(format!("the payload cannot be written as JSON: {error}; nothing was sent"))
-    })?;
+fn refused(payload: &str, problem: &str) -> Error {
+    Error::input(format!("{payload} {problem}; nothing was sent"))
+}
+
+/// Returns the payload as JSON, or why it cannot be sent.
+fn to_json(payload: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, String> {
+    let json = serde_json::to_vec(payload)
+        .map_err(|error| format!("cannot be written as JSON: {}", sanitize(&error.to_string(), 300)))?;
     match json.first() {
         Some(b'{') => Ok(json),
-        Some(b'"') => Err(Error::input(
-            "the payload is a string, not a JSON object: parse it first, for example into a \
-             serde_json::Value; nothing was sent",
-        )),
-        _ => Err(Error::input("the payload is not a JSON object; nothing was sent")),
+        Some(b'"') => {
+            Err("is a string, not a JSON object: parse it first, for example into a serde_json::Value".into())
+        }
+        _ => Err("is not a JSON object".into()),
     }
 }

@@ -154,7 +154,7 @@ impl Transport {
             let kind = if attempt.may_be_sent() {
                 ErrorKind::ConnectionLost(reason)
             } else {
-                ErrorKind::NotConnected { reason, timed_out: None, retryable: true }
+                ErrorKind::NotConnected { reason, timed_out: None, retryable: true, is_about_address: false }
             };
             Err(AttemptError { kind, request_id: None })
         })
@@ -169,7 +169,7 @@ impl Transport {
         buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         let mut received = self.send(request, url, api_key, within).map_err(|error| AttemptError {
-            kind: self.error_kind(error, within, "the response is not valid HTTP"),
+            kind: self.error_kind(error, within, NOT_HTTP),
             request_id: None,
         })?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -260,18 +260,19 @@ impl Transport {
         };
         match error {
             // This was found before anything was sent.
-            ureq::Error::Http(error) => ErrorKind::NotConnected {
-                reason: format!("the request cannot be sent: {}", sanitize(&error.to_string(), 200)),
-                timed_out: None,
-                retryable: false,
-            },
+            ureq::Error::Http(error) => ErrorKind::Unsendable(sanitize(&error.to_string(), 200)),
             ureq::Error::Timeout(_) => ErrorKind::Timeout { within },
             ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
             ureq::Error::Io(error) => io_error_kind(&error, broken),
             // A compressed body that ends early is reported in this way.
             #[cfg(feature = "gzip")]
             ureq::Error::Decompress(_, error) => io_error_kind(&error, broken),
-            error => ErrorKind::BadResponse(format!("{broken}: {}", sanitize(&error.to_string(), 300))),
+            error => {
+                let text = sanitize(&error.to_string(), 300);
+                // Only the last of these parts means something to the user.
+                let text = text.trim_start_matches("protocol: ").trim_start_matches("http parse fail: ");
+                bad_response(broken, text)
+            }
         }
     }
 
@@ -285,12 +286,13 @@ impl Transport {
             // These are the texts of rustls and OpenSSL for a server that does not speak TLS.
             let speaks_tls =
                 !["InvalidContentType", "wrong version number"].iter().any(|text| reason.contains(text));
-            reason.push_str(match speaks_tls {
-                true => PRIVATE_AUTHORITY,
-                false => {
-                    "; the server does not speak TLS on this port: its URL may have to begin with http://"
-                }
-            });
+            if !speaks_tls {
+                reason.push_str(
+                    "; the server does not seem to speak TLS on this port: its URL may have to begin with http://",
+                );
+            } else if is_about_trust(&reason) {
+                reason.push_str(PRIVATE_AUTHORITY);
+            }
             return ErrorKind::Tls(reason);
         }
         let timed_out = match error {
@@ -299,11 +301,10 @@ impl Transport {
             _ => None,
         };
         let mut reason = match &error {
-            ureq::Error::Timeout(Timeout::Resolve) => {
-                "the host name could not be looked up in time".to_owned()
-            }
-            ureq::Error::Timeout(_) if self.proxy.is_some() => "it did not respond in time".to_owned(),
-            ureq::Error::Timeout(_) => "the server did not accept the connection in time".to_owned(),
+            ureq::Error::Timeout(Timeout::Resolve) => "the host name could not be looked up".to_owned(),
+            // The proxy or the server behind it.
+            ureq::Error::Timeout(_) if self.proxy.is_some() => "no response through it".to_owned(),
+            ureq::Error::Timeout(_) => "the server did not respond".to_owned(),
             ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 407") => {
                 "it responded with 407: put a user name and password into its URL".to_owned()
             }
@@ -319,12 +320,27 @@ impl Transport {
         // A proxy that refuses a request will refuse it again.
         let is_refusal =
             matches!(&error, ureq::Error::ConnectProxyFailed(reason) if reason.contains("responded 4"));
-        ErrorKind::NotConnected { reason, timed_out, retryable: !is_refusal }
+        let is_about_address = self.proxy.is_none() && !is_local(&reason);
+        ErrorKind::NotConnected { reason, timed_out, retryable: !is_refusal, is_about_address }
     }
 }
 
-const PRIVATE_AUTHORITY: &str = "; if the server's certificate comes from a private certificate authority, pass the authority's certificate to \
-     add_root_certificates or enable the feature platform-verifier";
+const NOT_HTTP: &str = "the response is not valid HTTP";
+
+const PRIVATE_AUTHORITY: &str = if cfg!(feature = "platform-verifier") {
+    "; if the server's certificate comes from a private certificate authority, add the authority's certificate to \
+     those that the operating system trusts"
+} else {
+    "; if the server's certificate comes from a private certificate authority, pass the authority's certificate to \
+     add_root_certificates or enable the feature platform-verifier"
+};
+
+/// Returns whether the authority of a certificate is not trusted, in the words of rustls, OpenSSL and others.
+fn is_about_trust(reason: &str) -> bool {
+    ["UnknownIssuer", "self-signed", "self signed", "local issuer", "not trusted"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
 
 /// The text of an error, without ureq's prefix.
 fn reason(error: &ureq::Error) -> String {
@@ -336,14 +352,29 @@ fn reason(error: &ureq::Error) -> String {
 
 fn io_error_kind(error: &io::Error, broken: &str) -> ErrorKind {
     use io::ErrorKind::*;
-    let text = sanitize(&error.to_string(), 300);
+    let text = match sanitize(&error.to_string(), 300) {
+        // So says ureq.
+        text if text == "Peer disconnected" => "the server closed it".to_owned(),
+        text => text,
+    };
     match error.kind() {
         UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
         | HostUnreachable | NetworkUnreachable | NetworkDown | TimedOut | WouldBlock => {
             ErrorKind::ConnectionLost(text)
         }
-        _ => ErrorKind::BadResponse(format!("{broken}: {text}")),
+        _ => bad_response(broken, &text),
     }
+}
+
+/// Returns whether an attempt failed on this machine, by the texts of `stop` and `resolver`.
+fn is_local(reason: &str) -> bool {
+    ["too many stopped attempts", "cannot start a thread", "a panic"]
+        .iter()
+        .any(|text| reason.starts_with(text))
+}
+
+fn bad_response(broken: &str, text: &str) -> ErrorKind {
+    ErrorKind::BadResponse { text: format!("{broken}: {text}"), is_http: broken != NOT_HTTP }
 }
 
 fn is_about_tls(error: &ureq::Error) -> bool {
@@ -395,7 +426,7 @@ fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> 
 /// Returns the standard name of a status.
 pub(crate) fn reason_of(status: u16) -> &'static str {
     let status = http::StatusCode::from_u16(status).ok();
-    status.and_then(|status| status.canonical_reason()).unwrap_or("(a status without a name)")
+    status.and_then(|status| status.canonical_reason()).unwrap_or("(nonstandard status)")
 }
 
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
@@ -404,7 +435,7 @@ type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
     if !root_certificates.is_empty() {
         return Err(Error::input(
-            "add_root_certificates: this build leaves TLS out; enable the feature rustls or native-tls",
+            "add_root_certificates needs TLS, which this build leaves out: enable the feature rustls or native-tls",
         ));
     }
     Ok(config)
@@ -427,7 +458,9 @@ fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentC
             }
         }
         if added.len() == before {
-            return Err(Error::input("add_root_certificates: no certificate found; expected PEM"));
+            return Err(Error::input(
+                "add_root_certificates: no certificate found; expected one in PEM format",
+            ));
         }
     }
     let roots = if cfg!(feature = "platform-verifier") {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::api;
 use crate::bulk::Bulk;
 use crate::clock::{DECADES, saturating_add};
-use crate::error::{Error, ErrorKind, FailedCancellation, Result};
+use crate::error::{Error, ErrorKind, FailedCancellation, Result, seconds};
 use crate::http::Http;
 use crate::pages::Pages;
 use crate::stop;
@@ -170,10 +170,8 @@ impl<'a> WaitOptions<'a> {
             return refuse("min_interval is zero: the server would be polled without a pause");
         }
         if self.max_interval < self.min_interval {
-            return refuse(&format!(
-                "max_interval {:?} is shorter than min_interval {:?}",
-                self.max_interval, self.min_interval
-            ));
+            let (max, min) = (seconds(self.max_interval), seconds(self.min_interval));
+            return refuse(&format!("max_interval ({max}) is shorter than min_interval ({min})"));
         }
         Ok(())
     }

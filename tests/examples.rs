@@ -126,7 +126,7 @@ fn jobs_runs_every_command_and_exits_with_1_after_a_failure() {
     assert!(refused.err.contains("Name must not be empty"), "{}", refused.err);
     let shown: JobSummary = serde_json::from_str(&jobs(&["show", &id]).out).unwrap();
     assert_eq!(shown.name.as_deref(), Some("benzene"));
-    assert!(jobs(&["delete", &id]).err.contains("cancel it, wait until it has stopped"));
+    assert!(jobs(&["delete", &id]).err.contains("cancel it first"));
     assert!(jobs(&["cancel", &id]).out.contains("cancelled"));
     assert!(
         jobs(&["watch", &id, "nope"])
@@ -297,7 +297,7 @@ fn result_writes_no_file_after_an_error() {
     };
     for (arguments, words) in [
         (&["a"][..], "get result a: 404 Not Found: the server said: no result yet"),
-        (&["a"], "an HTML page is not a response of the API"),
+        (&["a"], "a proxy or gateway may have sent it"),
         (&["--output", "missing/a.json", "a"], "missing/a.json: "),
         (&["--path", "jobs/../{id}", "a"], r#"the path segment ".." is not allowed"#),
         (&["--path", "", "a"], r#"the path segment "" is not allowed"#),

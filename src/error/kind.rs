@@ -22,12 +22,15 @@ pub(crate) struct Earlier {
     pub(crate) may_have_been_processed: bool,
     /// Whether one of them may have deleted the job that is now not found.
     pub(crate) explains_not_found: bool,
+    /// Whether one of them got as far as sending the request.
+    pub(crate) was_sent: bool,
 }
 
 impl Earlier {
     pub(crate) fn add(&mut self, kind: &ErrorKind) {
         self.may_have_been_processed |= kind.may_have_been_processed();
         self.explains_not_found |= kind.explains_not_found();
+        self.was_sent |= !kind.is_unsent();
     }
 }
 
@@ -40,17 +43,26 @@ pub(crate) enum ErrorKind {
     /// The job id that the caller passed is not valid. Nothing was sent.
     #[error("the job id {} {problem}; nothing was sent", quoted(job_id.as_str()))]
     RefusedId { job_id: JobId, problem: &'static str },
+    /// The request is one that cannot be sent.
+    #[error("the request cannot be sent: {0}")]
+    Unsendable(String),
     /// No connection was made, so nothing was sent.
     #[error("no connection{}: {reason}", within(*timed_out))]
-    NotConnected { reason: String, timed_out: Option<Duration>, retryable: bool },
+    NotConnected {
+        reason: String,
+        timed_out: Option<Duration>,
+        retryable: bool,
+        /// Whether the address or the network may be wrong, and not this machine or a proxy.
+        is_about_address: bool,
+    },
     /// The connection is not secure. It was given up before anything was sent on it.
     #[error("no secure connection: {0}")]
     Tls(String),
     /// The deadline had passed before the request could be sent.
-    #[error("not tried: no time was left to send the request")]
+    #[error("no time was left to send the request")]
     OutOfTime,
     /// Another call of the client was told to come back later, and there is no time for that.
-    #[error("not tried: the server asked this client to wait another {} (Retry-After), and the call has less time left",
+    #[error("the server asked this client to wait another {} (Retry-After), and the call has less time left",
             seconds(*retry_after))]
     Held { retry_after: Duration },
     /// A stop token ended the call. Whatever was in flight then was abandoned.
@@ -64,8 +76,8 @@ pub(crate) enum ErrorKind {
     #[error("no response within {}", seconds(*within))]
     Timeout { within: Duration },
     /// The response is not HTTP, or its body is broken.
-    #[error("{0}")]
-    BadResponse(String),
+    #[error("{text}")]
+    BadResponse { text: String, is_http: bool },
     #[error("the response is larger than {0} bytes; raise max_response_bytes")]
     TooLarge(u64),
     #[error("{status} {reason}{}", server_said(message.as_deref()))]
@@ -78,16 +90,12 @@ pub(crate) enum ErrorKind {
         is_foreign: bool,
     },
     #[error(
-        "{status}: the server redirects to {}, which is not followed: the API key is sent to the configured \
-         address only. If the API has moved there, set it as the base URL (base_url, ATOMIVERSE_BASE_URL)",
+        "{status} {reason}: the server redirects to {}, which is not followed, because the API key is sent only to \
+         the configured address",
         location.as_deref().unwrap_or("an unknown address (no Location header)")
     )]
-    Redirect { status: u16, location: Option<String> },
-    #[error(
-        "the response cannot be read as {expected}: {reason}; content type {}, {}",
-        content_type,
-        begins(excerpt)
-    )]
+    Redirect { status: u16, reason: &'static str, location: Option<String> },
+    #[error("the response cannot be read as {expected}: {}", problem_of_body(reason, content_type, excerpt))]
     Decode {
         expected: &'static str,
         reason: String,
@@ -111,7 +119,10 @@ pub(crate) enum ErrorKind {
     #[error("the server responded with another job, {0}")]
     WrongJob(String),
     /// The response to a change has a success status, and its body contradicts it.
-    #[error("{status}, but the body of the response does not confirm it: {}", begins(excerpt))]
+    #[error(
+        "the server responded with {status}, but the body does not confirm success: it {}",
+        begins(excerpt)
+    )]
     Contradicted {
         status: u16,
         excerpt: String,
@@ -120,19 +131,19 @@ pub(crate) enum ErrorKind {
     },
     /// The response to a delete has a success status, and its body shows the job. `reloaded` is what a reload then
     /// showed.
-    #[error("{status}, but {}", still_there(reloaded.as_ref()))]
+    #[error("the server responded with {status}, but {}", still_there(reloaded.as_ref()))]
     NotDeleted { status: u16, reloaded: Result<JobState, String> },
     #[error("the server says that there are more jobs, but sent no cursor for the next page")]
     MissingCursor,
     #[error("the server sent the cursor {0:?} a second time, so its pages would repeat")]
     RepeatedCursor(String),
     #[error(
-        "the page begins with the same job as an earlier one, {0}: the server seems to ignore the cursor"
+        "the page begins with the same job ({0}) as an earlier one: the server seems to ignore the cursor"
     )]
     RepeatedPage(String),
     #[error(
-        "the number of entries ({entries}) differs from the number of payloads ({payloads}), so it is not known which entry belongs to \
-         which payload; Error::partial_batch holds the entries"
+        "the number of entries in the response ({entries}) differs from the number of payloads ({payloads}), so it is \
+         not known which entry belongs to which payload; Error::partial_batch holds the entries"
     )]
     EntryCount { payloads: usize, entries: usize },
     /// The state of the job does not allow the change (409 or 400). `reloaded` is what a reload then showed.
@@ -200,6 +211,7 @@ impl ErrorKind {
         match self {
             ErrorKind::Input(_)
             | ErrorKind::RefusedId { .. }
+            | ErrorKind::Unsendable(_)
             | ErrorKind::NotConnected { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::OutOfTime
@@ -219,6 +231,11 @@ impl ErrorKind {
             ErrorKind::Contradicted { is_denial, .. } => !is_denial,
             _ => true,
         }
+    }
+
+    /// Returns whether the attempt ended before the request was sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, ErrorKind::Unsendable(_) | ErrorKind::NotConnected { .. } | ErrorKind::Tls(_))
     }
 
     /// Returns whether there was no response in time. The server may still be processing the request.
@@ -286,15 +303,26 @@ fn within(timed_out: Option<Duration>) -> String {
 }
 
 fn server_said(message: Option<&str>) -> String {
-    message.map(|message| format!(": the server said: {message}")).unwrap_or_default()
+    match message {
+        Some(page) if page.starts_with(HTML_PAGE) => format!(": the server sent {page}"),
+        Some(message) => format!(": the server said: {message}"),
+        None => String::new(),
+    }
 }
 
+/// How the message of an HTML page begins.
+pub(crate) const HTML_PAGE: &str = "an HTML page";
+
 fn begins(excerpt: &str) -> String {
-    if excerpt.is_empty() {
-        "the body is empty".to_owned()
-    } else {
-        format!("the body begins with {excerpt:?}")
+    if excerpt.is_empty() { "is empty".to_owned() } else { format!("begins with {excerpt:?}") }
+}
+
+fn problem_of_body(reason: &str, content_type: &str, excerpt: &str) -> String {
+    // So says serde_json of an empty body.
+    if let Some(rest) = reason.strip_prefix("EOF while parsing a value at line 1 column 0") {
+        return format!("the body is empty{rest}; content type {content_type}");
     }
+    format!("{reason}; content type {content_type}, the body {}", begins(excerpt))
 }
 
 fn status_name(status: u16) -> &'static str {
@@ -307,19 +335,19 @@ fn last_seen(state: Option<&JobState>) -> String {
             format!("the job was in the state {:?}, which this version does not know", sanitize(state, 40))
         }
         Some(state) => format!("the job was still {state}"),
-        None => "the state of the job could not be read".to_owned(),
+        None => "the state of the job could not be loaded".to_owned(),
     }
 }
 
 fn last_seen_before_stop(state: Option<&JobState>) -> String {
     match state {
         Some(state) => format!("; the job was {} when last seen", sanitize(state.as_str(), 40)),
-        None => "; the state of the job was not read".to_owned(),
+        None => "; the state of the job had not been loaded".to_owned(),
     }
 }
 
 /// Formats a duration as `30 s` or `0.25 s`.
-pub(super) fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_millis() as f64 / 1000.0)
 }
 

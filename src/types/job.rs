@@ -310,7 +310,7 @@ impl Submitted {
 fn bare_id(value: &Value) -> Result<JobId, serde_json::Error> {
     let is_sentence = |text: &str| text.contains(|c: char| c.is_whitespace() || c == ':') || text == "error";
     if value.as_str().is_some_and(is_sentence) || value.as_f64().is_some_and(|number| number <= 0.0) {
-        return Err(serde_json::Error::custom("it is not a job, and not the identifier of one"));
+        return Err(serde_json::Error::custom("it is neither a job nor the id of one"));
     }
     JobId::deserialize(value)
 }

@@ -1038,9 +1038,9 @@ fn a_change_is_not_retried_after_a_gateway_timeout() {
 #[test]
 fn a_change_whose_response_is_an_error_or_another_job_is_an_error() {
     for (body, words) in [
-        (r#"{"error":"not allowed"}"#, "does not confirm it"),
-        (r#"{"error":{"code":7}}"#, "does not confirm it"),
-        ("false", "does not confirm it"),
+        (r#"{"error":"not allowed"}"#, "does not confirm success"),
+        (r#"{"error":{"code":7}}"#, "does not confirm success"),
+        ("false", "does not confirm success"),
         (r#"{"job_id":"zzz","name":"new"}"#, "another job, zzz"),
         (r#"{"job_id":17}"#, "another job, 17"),
     ] {
@@ -1059,7 +1059,7 @@ fn a_change_whose_response_is_an_error_or_another_job_is_an_error() {
     // A response to a submission that names a job and also denies it is an error too.
     let server = RawServer::script(vec![answer(201, &[JSON], r#"{"job_id":"a","success":false}"#)]);
     let error = server.client().submit_job(&json!({"job_type": "opt"})).unwrap_err();
-    assert!(error.to_string().contains("does not confirm it"), "{error}");
+    assert!(error.to_string().contains("does not confirm success"), "{error}");
 }
 
 #[test]

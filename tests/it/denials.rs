@@ -34,7 +34,7 @@ fn outcomes(response: &Answer) -> Vec<(&'static str, Result<()>)> {
 fn assert_no_change_is_confirmed(what: &str, response: &Answer) {
     for (change, outcome) in outcomes(response) {
         let error = outcome.expect_err(&format!("{change}: {what}"));
-        assert!(error.to_string().contains("does not confirm it"), "{change}: {what}: {error}");
+        assert!(error.to_string().contains("does not confirm success"), "{change}: {what}: {error}");
     }
 }
 
@@ -99,7 +99,7 @@ fn a_denial_in_other_words_confirms_no_change() {
     }
     for body in [r#"{"deleted":null}"#, r#"{"deleted":[]}"#, r#"{"deleted_count":0}"#] {
         let (_, outcome) = outcomes(&json(body)).pop().unwrap();
-        assert!(outcome.unwrap_err().to_string().contains("does not confirm it"), "{body}");
+        assert!(outcome.unwrap_err().to_string().contains("does not confirm success"), "{body}");
     }
 }
 
@@ -135,7 +135,7 @@ fn a_rename_is_not_confirmed_by_the_old_name_anywhere_in_the_body() {
         r#"{"job":{},"data":{"name":"old"}}"#,
     ] {
         let (_, outcome) = outcomes(&json(body)).swap_remove(0);
-        assert!(outcome.unwrap_err().to_string().contains("does not confirm it"), "{body}");
+        assert!(outcome.unwrap_err().to_string().contains("does not confirm success"), "{body}");
     }
 }
 
@@ -316,7 +316,12 @@ fn an_id_in_another_spelling_is_reported_at_once() {
     let client = server.client();
     let outcomes: Vec<_> = client.wait_for_jobs(["101", "ABC1"], &WaitOptions::new()).collect();
     let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).unwrap();
-    assert!(error.to_string().contains("the service seems to write this id as abc-1: use that"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "another job, abc-1; this seems to be the same id in the spelling of the service: use that"
+        ),
+        "{error}"
+    );
     assert_eq!(outcomes.len(), 2);
 }
 

@@ -440,7 +440,7 @@ fn a_change_is_retried_only_if_that_is_safe() {
                 assert_eq!(requests, 1, "{name}");
             }
             (Error(text), Err(error)) => {
-                let text_of_change = "does not confirm it";
+                let text_of_change = "does not confirm success";
                 let words = error.to_string();
                 assert!(words.contains(text) || words.contains(text_of_change), "{name}: {error}");
                 assert_eq!(requests, 1, "{name}");

@@ -253,12 +253,14 @@ fn a_request_that_a_hook_makes_invalid_is_refused_and_not_sent() {
         ("does not begin with a slash", |request| request.path.clear()),
         ("must be percent-encoded", |request| request.path += "#x"),
         ("must be percent-encoded", |request| request.path += " HTTP/1.1\r\nx: y"),
-        ("the method `get`: expected GET,", |request| request.method = "get".to_owned()),
-        ("the method `GET /x HTTP/1.1 y: z`", |request| {
+        ("unsupported method `get`; expected GET,", |request| request.method = "get".to_owned()),
+        ("unsupported method `GET /x HTTP/1.1 y: z`", |request| {
             request.method = "GET /x HTTP/1.1\r\ny: z".to_owned()
         }),
-        ("the header content-length: the client sets it", |request| add(request, "content-length")),
-        ("the header Host: the client sets it", |request| add(request, "Host")),
+        ("the header \"content-length\": the client sets this header itself", |request| {
+            add(request, "content-length")
+        }),
+        ("the header \"Host\": the client sets this header", |request| add(request, "Host")),
     ];
     for (words, edit) in edits {
         let server = script(vec![json_answer(&job("a"))]);
@@ -318,7 +320,7 @@ fn a_deletion_by_post_that_is_denied_is_an_error() {
     let server = script(vec![json_answer(r#"{"deleted":false}"#)]);
     let builder = server.client_builder().on_request(|request| request.method = "POST".to_owned());
     let error = builder.build().unwrap().delete_job("a").unwrap_err();
-    assert!(error.to_string().contains("does not confirm it"), "{error}");
+    assert!(error.to_string().contains("does not confirm success"), "{error}");
 }
 
 /// The body that a hook leaves becomes the buffer of the next page.
@@ -747,7 +749,7 @@ fn a_raw_response_that_is_not_json_is_a_decode_error_with_an_excerpt() {
         (answer(204, &[], ""), "the body is empty"),
         (
             answer(200, &["content-type: text/html"], "<h1>Sign in</h1>"),
-            "an HTML page is not a response of the API",
+            "a proxy or gateway may have sent it",
         ),
         (answer(200, &[], "energy = 1"), r#"the body begins with "energy = 1""#),
         (json_answer(r#"{"energy":"high"}"#), "invalid type: map"),
@@ -853,9 +855,9 @@ fn invalid_raw_requests_are_refused_before_any_request() {
         (RawRequest::new("GET", ["jobs", ".", "x"]), r#"the path segment "." is not allowed"#),
         (RawRequest::new("GET", ["..", "x"]), r#"the path segment ".." is not allowed"#),
         (RawRequest::new("GET", [""; 0]), "does not begin with a slash"),
-        (RawRequest::new("TRACE", ["x"]), "the method `TRACE`"),
+        (RawRequest::new("TRACE", ["x"]), "unsupported method `TRACE`"),
         (RawRequest::new("POST", ["x"]).json(&nameless), "its body cannot be written as JSON"),
-        (smuggled, "the header Transfer-Encoding"),
+        (smuggled, "the header \"Transfer-Encoding\""),
     ] {
         let error = server.client().send(request).unwrap_err();
         let text = error.to_string();

@@ -134,7 +134,7 @@ fn deleting_an_unfinished_job_reports_its_state_and_what_to_do() {
         assert_eq!(error.job_id(), Some(&id));
         let text = error.to_string();
         assert!(text.contains(&format!("the job is {state}")), "{text}");
-        assert!(text.contains("cancel it, wait until it has stopped, then delete it"), "{text}");
+        assert!(text.contains("cancel it first, or use cancel_and_delete"), "{text}");
         assert!(text.contains(error.server_message().unwrap()), "{text}");
         assert!(text.contains("DELETE"), "{text}");
         let last: Vec<String> = simulator.requests().iter().rev().take(2).map(ToString::to_string).collect();

@@ -418,7 +418,7 @@ fn data_around_a_denial_is_not_taken_for_a_success() {
     let server = RawServer::script(vec![crate::support::json(denial)]);
     let client = data_around_everything(server.client_builder()).build().unwrap();
     let error = client.cancel_job(RUNNING).unwrap_err();
-    assert!(error.to_string().contains("does not confirm it"), "{error}");
+    assert!(error.to_string().contains("does not confirm success"), "{error}");
 }
 
 #[test]

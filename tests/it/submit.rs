@@ -92,7 +92,7 @@ fn a_payload_that_is_not_an_object_is_refused_before_any_request() {
     let unwritable = std::collections::HashMap::from([((1, 2), 3)]);
     assert!(client.submit_job(&unwritable).unwrap_err().to_string().contains("cannot be written as JSON"));
     let error = client.submit_batch([payload(0), json!("text"), payload(2)]).unwrap_err();
-    assert!(error.to_string().starts_with("payload 1: "), "{error}");
+    assert!(error.to_string().starts_with("payloads[1] "), "{error}");
     assert!(client.submit_batch([payload(0), json!([])]).is_err());
     assert_eq!(simulator.requests().len(), 0);
 }
@@ -222,7 +222,10 @@ fn a_wrong_number_of_entries_is_an_error_with_the_received_entries() {
     let server = RawServer::script(vec![answer_json(body)]);
     let error = server.client().submit_batch((0..3).map(payload)).unwrap_err();
     assert_eq!(server.requests().len(), 1);
-    assert!(error.to_string().contains("entries (2) differs from the number of payloads (3)"), "{error}");
+    assert!(
+        error.to_string().contains("entries in the response (2) differs from the number of payloads (3)"),
+        "{error}"
+    );
     assert!(error.may_have_been_submitted());
     let partial = error.partial_batch().unwrap();
     assert_eq!(partial.received.jobs[0].job_id.as_ref().unwrap(), &"a");
