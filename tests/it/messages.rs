@@ -3,17 +3,31 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+#[cfg(unix)]
+use std::ffi::OsStr;
+use std::io::{BufReader, Write as _};
 use std::net::TcpListener;
-use std::sync::Mutex;
+#[cfg(target_os = "linux")]
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Output;
+use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
-use atomiverse::{Client, ClientBuilder, Error, JobState, RawRequest, Result, StopToken, WaitOptions};
+use atomiverse::{
+    Attempt, Client, ClientBuilder, Error, JobState, RawRequest, RawResponse, Result, StopToken, WaitOptions,
+};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Value, json as value};
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
 
+#[cfg(unix)]
+use crate::support::in_own_process_with;
 use crate::support::{
-    Answer, KEY, RawServer, Step, answer, client_of_nobody, in_own_process, job, json, lock, page, raw, secs,
+    Answer, KEY, RawServer, Step, answer, client_of_nobody, in_own_process, job, json, lock, page, raw,
+    read_message, secs,
 };
 
 const JSON: &str = "content-type: application/json";
@@ -209,6 +223,28 @@ const MESSAGES: &[Row] = &[
          HTTP proxy, such as http://proxy.example:3128",
         || refused(settings().proxy("http://proxy.example:port")),
     ),
+    (
+        "a proxy that is none",
+        "proxy `not a url`: not a URL; expected the URL of an HTTP proxy, such as http://proxy.example:3128",
+        || refused(settings().proxy("not a url")),
+    ),
+    (
+        "a proxy without a host",
+        "proxy `http://:3128`: it has no host; expected the URL of an HTTP proxy, such as \
+         http://proxy.example:3128",
+        || refused(settings().proxy("http://:3128")),
+    ),
+    (
+        "a proxy that would see the key",
+        "the proxy http://proxy.example:3128 (proxy) would see the API key, because the API URL \
+         http://localhost/api/v1 is plain http: use https, or call allow_insecure_http(true)",
+        || refused(settings().proxy("http://proxy.example:3128")),
+    ),
+    #[cfg(unix)]
+    ("a key that is not Unicode", "the environment variable ATOMIVERSE_API_KEY is not valid Unicode", || {
+        use std::os::unix::ffi::OsStrExt as _;
+        of_any_environment(&[("ATOMIVERSE_API_KEY", OsStr::from_bytes(b"av_\xff"))])
+    }),
     // Arguments.
     ("an empty id", "the job id \"\" is empty; nothing was sent", || text(nobody().get_job(""))),
     (
@@ -306,6 +342,34 @@ const MESSAGES: &[Row] = &[
          http://localhost/api/v1/jobs/9f2c)",
         || hooked(),
     ),
+    (
+        "a payload of a batch that is a string",
+        "payloads[0] is a string, not a JSON object: parse it first, for example into a serde_json::Value; \
+         nothing was sent",
+        || text(nobody().submit_batch(["{}"])),
+    ),
+    (
+        "a wait of a client without time",
+        "with_timeout is zero: the wait cannot poll; nothing was sent",
+        || waited(nobody().with_timeout(Duration::ZERO), &WaitOptions::new()),
+    ),
+    (
+        "a raw header whose name is none",
+        "request: the header \"X Team\": not a valid header name; nothing was sent",
+        || sent(|request| request.headers.push(("X Team".to_owned(), "x".to_owned()))),
+    ),
+    (
+        "a raw header whose value is none",
+        "request: the header \"X-Team\": its value contains a line break or another character that is not \
+         visible ASCII; nothing was sent",
+        || sent(|request| request.headers.push(("X-Team".to_owned(), "a\nb".to_owned()))),
+    ),
+    (
+        "a cursor that is too long for a URL",
+        "list jobs: the request cannot be sent: uri too long; nothing was sent (GET \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(nobody().list_jobs().cursor("c".repeat(70_000)).send()),
+    ),
     // Connections.
     (
         "a server that is not there",
@@ -324,6 +388,26 @@ const MESSAGES: &[Row] = &[
         "get job 9f2c: no connection: Connection refused (os error N); check the network and the base URL \
          (base_url); nothing was sent (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c, tried 3 times in T s)",
         || text(client_of_nobody().get_job("9f2c")),
+    ),
+    (
+        "a server that is gone after it has rejected a request",
+        "submit job: no connection: Connection refused (os error N); check the network and the base URL \
+         (base_url) (POST http://127.0.0.1:PORT/api/v1/jobs, tried 2 times in T s)",
+        || gone_after_429(),
+    ),
+    (
+        "a host name that does not exist",
+        "get job 9f2c: no connection: failed to lookup address information: WORDS; check the network and \
+         the base URL (base_url); nothing was sent (GET http://nobody.invalid/api/v1/jobs/9f2c)",
+        || unknown_host(),
+    ),
+    #[cfg(target_os = "linux")]
+    (
+        "a server that does not accept connections",
+        "get job 9f2c: no connection within T s: the server did not respond; check the network and the base \
+         URL (base_url), or allow more time (connect_timeout, timeout); nothing was sent (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || unconnectable(),
     ),
     (
         "a server that closes the connection",
@@ -348,6 +432,12 @@ const MESSAGES: &[Row] = &[
         "get job 9f2c: the connection broke: Connection reset by peer (os error N) (GET \
          http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || get(vec![Step::Reset]),
+    ),
+    (
+        "http to a server of https",
+        "get job 9f2c: the response is not valid HTTP: invalid HTTP version; the scheme or port of the base \
+         URL (base_url) may be wrong (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get([raw(b"\x15\x03\x03\x00\x02\x02\x46".to_vec()), vec![Step::Close]].concat()),
     ),
     (
         "a body that breaks off",
@@ -428,6 +518,12 @@ const MESSAGES: &[Row] = &[
          jobs (list_jobs) before you submit it again (POST http://127.0.0.1:PORT/api/v1/jobs)",
         || stopped_in_flight(|client| client.submit_job(&payload()).map(drop)),
     ),
+    (
+        "a stop while the outcome of a change is checked",
+        "delete job 9f2c: 409 Conflict: the server said: busy; stopped before it was known what became of \
+         the job (DELETE http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || stopped_while_checked(),
+    ),
     // Statuses.
     (
         "401 with a key that is refused",
@@ -441,6 +537,22 @@ const MESSAGES: &[Row] = &[
          reached the service: it may expect the key in another header (api_key_header), or a proxy or \
          gateway may have removed it (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || status(401, &detail("Not authenticated")),
+    ),
+    (
+        "401 with a key of the environment",
+        "get job 9f2c: 401 Unauthorized: the server said: Invalid API key; check the API key \
+         (ATOMIVERSE_API_KEY): it may be mistyped or revoked (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || {
+            let server = RawServer::script(vec![answer(401, &[JSON], &detail("Invalid API key"))]);
+            of_environment(&[KEY_IS_SET, ("ATOMIVERSE_BASE_URL", &server.url())])
+        },
+    ),
+    (
+        "403 with a key that did not arrive",
+        "get job 9f2c: 403 Forbidden: the server said: Not authenticated; no API key seems to have reached \
+         the service: it may expect the key in another header (api_key_header), or a proxy or gateway may \
+         have removed it (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(403, &detail("Not authenticated")),
     ),
     (
         "403 of the service",
@@ -469,6 +581,16 @@ const MESSAGES: &[Row] = &[
         || text(verified(answer(404, &[JSON], &detail("Job not found"))).get_job("9f2c")),
     ),
     (
+        "404 at an API URL of the environment",
+        "get job 9f2c: 404 Not Found: the server said: Not Found; the job may have been deleted or belong \
+         to another account, or the API URL (ATOMIVERSE_API_URL) may be wrong: no call of this client has \
+         succeeded yet (GET http://127.0.0.1:PORT/v2/jobs/9f2c)",
+        || {
+            let server = RawServer::script(vec![answer(404, &[JSON], &detail("Not Found"))]);
+            of_environment(&[KEY_IS_SET, ("ATOMIVERSE_API_URL", &format!("{}/v2", server.url()))])
+        },
+    ),
+    (
         "404 of a gateway",
         "get job 9f2c: 404 Not Found: the server sent an HTML page, \"Sign in\"; the response is not JSON: \
          a proxy or gateway may have sent it, or the base URL (base_url) may be wrong (GET \
@@ -487,6 +609,31 @@ const MESSAGES: &[Row] = &[
          from what this version expects: see HTTP.md; ClientBuilder::on_request can adapt requests (GET \
          http://127.0.0.1:PORT/api/v1/jobs)",
         || text(verified(answer(405, &[JSON], &detail("Method Not Allowed"))).list_jobs().send()),
+    ),
+    (
+        "404 for a list after a success",
+        "list jobs: 404 Not Found: the server said: Not Found; the service may differ from what this \
+         version expects: see HTTP.md; ClientBuilder::on_request can adapt requests (GET \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(verified(answer(404, &[JSON], &detail("Not Found"))).list_jobs().send()),
+    ),
+    (
+        "408",
+        "get job 9f2c: 408 Request Timeout; try again later (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(408, ""),
+    ),
+    (
+        "409 for a rename",
+        "rename job 9f2c: 409 Conflict: the server said: locked (PATCH \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || text(client(answer(409, &[JSON], &detail("locked"))).rename_job("9f2c", "water")),
+    ),
+    (
+        "410",
+        "get job 9f2c: 410 Gone: the server said: Job was deleted; the job may have been deleted or belong \
+         to another account, or the base URL (base_url) may be wrong: no call of this client has succeeded \
+         yet (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(410, &detail("Job was deleted")),
     ),
     (
         "422 for a name",
@@ -517,6 +664,18 @@ const MESSAGES: &[Row] = &[
         "get job 9f2c: 500 Internal Server Error; try again later (GET \
          http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || status(500, ""),
+    ),
+    (
+        "501",
+        "get job 9f2c: 501 Not Implemented; the service may differ from what this version expects: see \
+         HTTP.md; ClientBuilder::on_request can adapt requests (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || status(501, ""),
+    ),
+    (
+        "500 for a raw request that is not about a job",
+        "request: 500 Internal Server Error; the request may have been processed (POST \
+         http://127.0.0.1:PORT/api/v1/projects)",
+        || text(client(answer(500, &[], "")).send(RawRequest::new("POST", ["projects"]))),
     ),
     (
         "500 for a change",
@@ -658,6 +817,29 @@ const MESSAGES: &[Row] = &[
          request (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || get(json(&job("77aa"))),
     ),
+    (
+        "another job in the response to a change",
+        "cancel job 9f2c: the server responded with another job, 77aa; it may be the response to another \
+         request; the change may have been made: load the job to check (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c/cancel)",
+        || text(client(json(&job("77aa"))).cancel_job("9f2c")),
+    ),
+    (
+        "a job whose id the service writes in another way",
+        "get job 9f2c: the server responded with another job, 9F-2C; this seems to be the same id in the \
+         spelling of the service: use that (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || get(json(&job("9F-2C"))),
+    ),
+    (
+        "a rename of a job that cannot be loaded",
+        "rename job 9f2c: 404 Not Found, but it is not known whether the job is gone: get job 9f2c: 500 \
+         Internal Server Error; try again later (GET http://127.0.0.1:PORT/api/v1/jobs/9f2c) (PATCH \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || {
+            let not_found = answer(404, &[JSON], &detail("Not Found"));
+            text(routed(not_found, answer(500, &[], "")).rename_job("9f2c", "water"))
+        },
+    ),
     // Responses that cannot be read.
     (
         "a page that is a list",
@@ -702,6 +884,20 @@ const MESSAGES: &[Row] = &[
          see HTTP.md; ClientBuilder::on_response can adapt responses (GET \
          http://127.0.0.1:PORT/api/v1/jobs)",
         || iterated(vec![page(&["9f2c"], false, None).replace(r#""opt""#, "7")]),
+    ),
+    (
+        "a job of a page without an id",
+        "list jobs: job 1 of the page cannot be read: missing field `job_id` at line 1 column 95; the \
+         service may differ from what this version expects: see HTTP.md; ClientBuilder::on_response can \
+         adapt responses (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["9f2c"], false, None).replace("job_id", "uuid")]),
+    ),
+    (
+        "a job of a page whose time cannot be read",
+        "list jobs: job 1 of the page (9f2c) cannot be read: created_at: expected a timestamp: a string or \
+         a number at line 1 column 77; the service may differ from what this version expects: see HTTP.md; \
+         ClientBuilder::on_response can adapt responses (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || iterated(vec![page(&["9f2c"], false, None).replace("\"2026-05-02T14:32:01Z\"", "[]")]),
     ),
     (
         "more jobs without a cursor",
@@ -751,6 +947,70 @@ const MESSAGES: &[Row] = &[
         || text(client(answer(201, &[JSON], "{}")).submit_job(&payload())),
     ),
     (
+        "a submission whose response mentions a job",
+        "submit job: the response cannot be read as a submitted job: missing field `job_id`; it mentions \
+         the job_id \"9f2c\"; content type application/json, the body begins with \
+         \"{\\\"errors\\\":[{\\\"job_id\\\":\\\"9f2c\\\"}]}\"; the service may differ from what this \
+         version expects: see HTTP.md; ClientBuilder::on_response can adapt responses; the job may have \
+         been submitted: check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json(r#"{"errors":[{"job_id":"9f2c"}]}"#)).submit_job(&payload())),
+    ),
+    (
+        "a submission whose response is empty but for its Location",
+        "submit job: the response cannot be read as a submitted job: the body is empty; its Location is \
+         /api/v1/jobs/9f2c; content type not given; the service may differ from what this version expects: \
+         see HTTP.md; ClientBuilder::on_response can adapt responses; the job may have been submitted: \
+         check the newest jobs (list_jobs) before you submit it again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(answer(201, &["location: /api/v1/jobs/9f2c"], "")).submit_job(&payload())),
+    ),
+    (
+        "a submission whose response is a sentence",
+        "submit job: the response cannot be read as a submitted job: it is neither a job nor the id of one; \
+         content type application/json, the body begins with \"\\\"queue is full\\\"\"; the service may \
+         differ from what this version expects: see HTTP.md; ClientBuilder::on_response can adapt \
+         responses; the job may have been submitted: check the newest jobs (list_jobs) before you submit it \
+         again (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json(r#""queue is full""#)).submit_job(&payload())),
+    ),
+    (
+        "a submission with an id that cannot be used",
+        "submit job: the response cannot be read as a submitted job: its job id is not allowed: it would \
+         change the path of the request; content type application/json, the body begins with \
+         \"{\\\"job_id\\\":\\\"..\\\"}\"; the service may differ from what this version expects: see \
+         HTTP.md; ClientBuilder::on_response can adapt responses; the job may have been submitted: check \
+         the newest jobs (list_jobs) before you submit it again (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json(r#"{"job_id":".."}"#)).submit_job(&payload())),
+    ),
+    (
+        "a submission that is denied",
+        "submit job: the server responded with 200, but the body does not confirm success: it begins with \
+         \"{\\\"job_id\\\":\\\"9f2c\\\",\\\"success\\\":false}\" (POST http://127.0.0.1:PORT/api/v1/jobs)",
+        || text(client(json(r#"{"job_id":"9f2c","success":false}"#)).submit_job(&payload())),
+    ),
+    (
+        "a batch that is something else",
+        "submit batch: the response cannot be read as the response to a batch: invalid type: string \
+         \"all\", expected a sequence at line 1 column 13; content type application/json, the body begins \
+         with \"{\\\"jobs\\\":\\\"all\\\"}\"; the service may differ from what this version expects: see \
+         HTTP.md; ClientBuilder::on_response can adapt responses; the jobs of this request may have been \
+         submitted: check the newest jobs (list_jobs) before you submit them again (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || text(client(json(r#"{"jobs":"all"}"#)).submit_batch([payload()])),
+    ),
+    (
+        "a batch with an id that cannot be used",
+        "submit batch: the response cannot be read as the response to a batch: entry 0 has a job_id that \
+         begins or ends with whitespace; content type application/json, the body begins with \
+         \"{\\\"cache_hits\\\":0,\\\"failed\\\":0,\\\"jobs\\\":[{\\\"job_id\\\":\\\"9f2c \
+         \\\",\\\"state\\\":\\\"pending\\\",\\\"status\\\":\\\"submitted\\\"}],\\\"submitted\\\":1,\\\"total\\\":1}\"; \
+         the service may differ from what this version expects: see HTTP.md; ClientBuilder::on_response can \
+         adapt responses; the jobs of this request may have been submitted: check the newest jobs \
+         (list_jobs) before you submit them again (POST http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || text(client(json(&batch(1).to_string().replace("9f2c", "9f2c "))).submit_batch([payload()])),
+    ),
+    (
         "a batch with too few entries",
         "submit batch: the number of entries in the response (1) differs from the number of payloads (2), \
          so it is not known which entry belongs to which payload; Error::partial_batch holds the entries; \
@@ -789,7 +1049,33 @@ const MESSAGES: &[Row] = &[
          the first 1000 were processed (1000 submitted, 0 failed, 0 cache hits), the next 1000 were in \
          the request that failed, and the last 500 were not sent (POST \
          http://127.0.0.1:PORT/api/v1/jobs/batch)",
-        || partial_batch(),
+        || partial_batch(2500),
+    ),
+    (
+        "a batch whose first request failed",
+        "submit batch: 422 Unprocessable Entity: the server said: charge is missing; of 1500 payloads, the \
+         first 1000 were in the request that failed and the last 500 were not sent (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || {
+            text(
+                client(answer(422, &[JSON], &detail("charge is missing")))
+                    .submit_batch(vec![payload(); 1500]),
+            )
+        },
+    ),
+    (
+        "a batch whose last request failed",
+        "submit batch: 422 Unprocessable Entity: the server said: charge is missing; of 1500 payloads, the \
+         first 1000 were processed (1000 submitted, 0 failed, 0 cache hits), and the last 500 were in the \
+         request that failed (POST http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || partial_batch(1500),
+    ),
+    (
+        "a raw response that is not JSON, in a hook",
+        "the response cannot be read as the requested type: invalid type: sequence, expected a map at line \
+         1 column 0; content type application/json, the body begins with \"[]\"; the type that was passed \
+         to RawResponse::json may not fit the response",
+        || decoded_in_hook(),
     ),
     (
         "a raw response that is not JSON",
@@ -863,6 +1149,33 @@ const MESSAGES: &[Row] = &[
          may cost more: wait again, or cancel it",
         || stopped_wait(),
     ),
+    (
+        "a wait that was stopped before it saw the job",
+        "wait for job 9f2c: stopped; the state of the job had not been loaded; the job was not cancelled \
+         and may cost more: wait again, or cancel it",
+        || {
+            let stop = StopToken::new();
+            stop.stop();
+            waited(nobody().with_stop(&stop), &WaitOptions::new())
+        },
+    ),
+    (
+        "a wait that was stopped after a cancellation",
+        "wait for job 9f2c: stopped; the job was running when last seen; the server accepted the request to \
+         cancel it; load the job to see whether it stopped",
+        || stopped_cancellation(),
+    ),
+    (
+        "a wait for several jobs with a key that is refused",
+        "wait for job 9f2c: 401 Unauthorized: the server said: Invalid API key; check the API key \
+         (api_key): it may be mistyped or revoked (GET http://127.0.0.1:PORT/api/v1/jobs)",
+        || {
+            let client = client(answer(401, &[JSON], &detail("Invalid API key")));
+            text(client.wait_for_jobs(["a", "9f2c"], &WaitOptions::new()).last().unwrap())
+        },
+    ),
+    // The log and the hooks see the error of an attempt without what to do.
+    ("an attempt that failed", "503 Service Unavailable: the server said: maintenance", || failed_attempt()),
 ];
 
 /// Those that name the TLS library are rustls's.
@@ -906,6 +1219,49 @@ const MESSAGES_OF_SECURE_CONNECTIONS: &[Row] = &[
          server does not seem to speak TLS on this port: its URL may have to begin with http://; nothing \
          was sent (GET https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
         || of_server(plain_server()),
+    ),
+    #[cfg(not(feature = "platform-verifier"))]
+    (
+        "a certificate for another host",
+        "get job 9f2c: no secure connection: invalid peer certificate: certificate not valid for name \
+         \"127.0.0.1\"; certificate is only valid for DnsName(\"atomiverse.example\"); nothing was sent \
+         (GET https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || of_server_with("atomiverse.example", false),
+    ),
+    #[cfg(not(feature = "platform-verifier"))]
+    (
+        "a certificate that has expired",
+        "get job 9f2c: no secure connection: invalid peer certificate: certificate expired: verification \
+         time N (UNIX), but certificate is not valid after 1577836800 (N seconds ago); \
+         nothing was sent (GET https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || of_server_with("127.0.0.1", true),
+    ),
+    (
+        "https to a server that does not respond",
+        "get job 9f2c: no connection within T s: the server did not respond; check the network and the base \
+         URL (base_url), or allow more time (connect_timeout, timeout); nothing was sent (GET \
+         https://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || {
+            let address = serve(std::mem::forget);
+            let builder = Client::builder().api_key(KEY).base_url(format!("https://{address}"));
+            impatient_to_connect(builder)
+        },
+    ),
+    (
+        "a proxy that does not respond",
+        "get job 9f2c: no connection within T s: the proxy http://127.0.0.1:PORT (proxy): no response \
+         through it; nothing was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || {
+            let address = serve(std::mem::forget);
+            let builder = Client::builder().api_key(KEY).base_url("https://service.example");
+            impatient_to_connect(builder.proxy(format!("http://{address}")))
+        },
+    ),
+    (
+        "a proxy whose host name does not exist",
+        "get job 9f2c: no connection: the proxy http://nobody.invalid:3128 (proxy): failed to lookup \
+         address information: WORDS; nothing was sent (GET https://service.example/api/v1/jobs/9f2c)",
+        || through("http://nobody.invalid:3128", ""),
     ),
     (
         "a proxy of the builder that is not there",
@@ -1015,6 +1371,9 @@ fn without_what_varies(text: &str) -> String {
         // How long a wait polled, and how often.
         (" after ", " s", "T"),
         ("request id sim-", "", "N"),
+        // How long ago a certificate expired.
+        ("verification time ", " (UNIX)", "N"),
+        ("not valid after 1577836800 (", " seconds ago", "N"),
     ] {
         let mut replaced = String::new();
         let mut left = shown.as_str();
@@ -1028,6 +1387,12 @@ fn without_what_varies(text: &str) -> String {
         }
         replaced += left;
         shown = replaced;
+    }
+    // The words of the operating system's resolver.
+    let of_resolver = "failed to lookup address information: ";
+    if let Some((before, after)) = shown.split_once(of_resolver) {
+        let after = after.split_once("; ").map_or("", |(_, after)| after);
+        shown = format!("{before}{of_resolver}WORDS; {after}");
     }
     shown
 }
@@ -1057,8 +1422,18 @@ const KEY_IS_SET: (&str, &str) = ("ATOMIVERSE_API_KEY", KEY);
 /// What a client of this environment fails with.
 fn of_environment(variables: &[(&str, &str)]) -> String {
     let test = "messages::a_client_of_the_environment_fails_with_one_line";
-    let output = in_own_process(test, variables, || unreachable!("this is another test"));
-    let stdout = String::from_utf8(output.stdout).unwrap();
+    error_of(&in_own_process(test, variables, || unreachable!("this is another test")))
+}
+
+/// The same, with variables that need not be text.
+#[cfg(unix)]
+fn of_any_environment(variables: &[(&str, &OsStr)]) -> String {
+    let test = "messages::a_client_of_the_environment_fails_with_one_line";
+    error_of(&in_own_process_with(test, variables, || unreachable!("this is another test")))
+}
+
+fn error_of(output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let line = stdout.lines().find_map(|line| line.strip_prefix("error: "));
     line.unwrap_or_else(|| panic!("{stdout} {}", String::from_utf8_lossy(&output.stderr))).to_owned()
 }
@@ -1148,10 +1523,10 @@ fn batch(count: usize) -> Value {
     value!({"total": count, "submitted": count, "failed": 0, "cache_hits": 0, "jobs": vec![entry; count]})
 }
 
-fn partial_batch() -> String {
+fn partial_batch(payloads: usize) -> String {
     let first = json(&batch(1000).to_string());
     let server = RawServer::script(vec![first, answer(422, &[JSON], &detail("charge is missing"))]);
-    text(one_attempt(&server).submit_batch(vec![payload(); 2500]))
+    text(one_attempt(&server).submit_batch(vec![payload(); payloads]))
 }
 
 fn sent(change: fn(&mut RawRequest)) -> String {
@@ -1212,6 +1587,92 @@ fn stopped_in_flight(call: fn(&Client) -> Result<()>) -> String {
     text(call(&one_attempt(&server).with_stop(&stop)))
 }
 
+fn stopped_while_checked() -> String {
+    let stop = StopToken::new();
+    let token = stop.clone();
+    let server = RawServer::start(move |_, request| {
+        if request.line.starts_with("DELETE") {
+            return answer(409, &[JSON], &detail("busy"));
+        }
+        token.stop();
+        vec![Step::Silence]
+    });
+    text(one_attempt(&server).with_stop(&stop).delete_job("9f2c"))
+}
+
+/// A wait that is stopped when the server has accepted the request to cancel the job.
+fn stopped_cancellation() -> String {
+    let server = RawServer::start(|_, request| {
+        if request.line.starts_with("POST") { json("{}") } else { json(&in_state("running")) }
+    });
+    let stop = StopToken::new();
+    let options = WaitOptions::new().on_update(|_| stop.stop());
+    text(one_attempt(&server).with_stop(&stop).cancel_and_wait("9f2c", &options))
+}
+
+fn failed_attempt() -> String {
+    let server = RawServer::script(vec![answer(503, &[JSON], &detail("maintenance"))]);
+    let (sender, errors) = mpsc::channel();
+    let hook = move |attempt: &Attempt| sender.send(attempt.error.unwrap().to_owned()).unwrap();
+    let client = server.client_builder().max_retries(0).on_attempt(hook).build().unwrap();
+    client.get_job("9f2c").unwrap_err();
+    errors.recv().unwrap()
+}
+
+fn decoded_in_hook() -> String {
+    let server = RawServer::script(vec![json("[]")]);
+    let (sender, errors) = mpsc::channel();
+    let hook = move |_: &RawRequest, response: &mut RawResponse| {
+        sender.send(text(response.json::<HashMap<String, Value>>())).unwrap();
+    };
+    let client = server.client_builder().max_retries(0).on_response(hook).build().unwrap();
+    client.get_job("9f2c").unwrap_err();
+    errors.recv().unwrap()
+}
+
+/// A server that asks to come back later, and then refuses connections.
+fn gone_after_429() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        drop(listener);
+        read_message(&mut BufReader::new(&stream)).unwrap();
+        stream.write_all(b"HTTP/1.1 429 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    });
+    let moment = Duration::from_millis(1);
+    let builder = Client::builder().api_key(KEY).base_url(url).max_retries(1).retry_pause(moment, moment);
+    let shown = text(builder.build().unwrap().submit_job(&payload()));
+    server.join().unwrap();
+    shown
+}
+
+/// The top-level domain `invalid` has no hosts (RFC 6761), so no name server need be reached.
+fn unknown_host() -> String {
+    let builder = Client::builder().api_key(KEY).base_url("http://nobody.invalid").allow_insecure_http(true);
+    text(builder.proxy_from_env(false).max_retries(0).build().unwrap().get_job("9f2c"))
+}
+
+/// Linux drops connection requests when the queue of connections not yet accepted is full.
+#[cfg(target_os = "linux")]
+fn unconnectable() -> String {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        queued.push(stream);
+    }
+    impatient_to_connect(Client::builder().api_key(KEY).base_url(format!("http://{address}")))
+}
+
+#[cfg(any(target_os = "linux", feature = "rustls"))]
+fn impatient_to_connect(builder: ClientBuilder) -> String {
+    let client = builder.connect_timeout(Duration::from_millis(50)).max_retries(0).build().unwrap();
+    text(client.get_job("9f2c"))
+}
+
 fn waited(client: Client, options: &WaitOptions) -> String {
     text(client.wait_for_job("9f2c", options))
 }
@@ -1252,11 +1713,10 @@ use with_tls::*;
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 mod with_tls {
     #[cfg(feature = "rustls")]
-    use std::io::{BufRead as _, BufReader};
-    use std::io::{Read, Write};
+    use std::io::BufRead as _;
+    use std::io::Read;
     use std::net::{Shutdown, SocketAddr, TcpStream};
     use std::sync::Arc;
-    use std::thread;
 
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -1264,7 +1724,7 @@ mod with_tls {
     use super::*;
 
     /// A server on 127.0.0.1 that does this with each connection.
-    fn serve(mut conversation: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
+    pub fn serve(mut conversation: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         // Ends with the test's process.
@@ -1289,6 +1749,15 @@ mod with_tls {
             // The client goes away in the middle of the handshake.
             let _ = StreamOwned::new(connection, stream).read(&mut [0]);
         })
+    }
+
+    /// What a client fails with that trusts the authority of the server's certificate.
+    #[cfg(all(feature = "rustls", not(feature = "platform-verifier")))]
+    pub fn of_server_with(host: &str, expired: bool) -> String {
+        let authority = crate::tls::authority();
+        let address = crate::tls::server(&authority, host, expired);
+        let builder = crate::tls::builder(address).add_root_certificates(authority.pem.as_bytes());
+        text(builder.max_retries(0).build().unwrap().get_job("9f2c"))
     }
 
     /// A server without TLS, which responds as nginx and others do to bytes that are not HTTP.

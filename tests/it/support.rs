@@ -1,6 +1,7 @@
 //! A server that responds with arbitrary bytes and can end connections in every way, and other helpers.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio, exit};
@@ -79,6 +80,12 @@ impl Message {
 /// Runs `body` in a process of its own with only these environment variables, which cannot be changed safely in a
 /// process with threads. The test starts itself again; `test` is its full name.
 pub fn in_own_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Output {
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
+    in_own_process_with(test, &variables, body)
+}
+
+/// The same, with variables that need not be text.
+pub fn in_own_process_with(test: &str, variables: &[(&str, &OsStr)], body: impl FnOnce()) -> Output {
     const MARK: &str = "ATOMIVERSE_TEST_IN_OWN_PROCESS";
     if env::var_os(MARK).is_some() {
         body();

@@ -12,12 +12,12 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::job;
 
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
 }
 
-fn authority() -> Authority {
+pub fn authority() -> Authority {
     authority_named("a test's own authority")
 }
 
@@ -31,7 +31,7 @@ fn authority_named(name: &str) -> Authority {
 }
 
 /// Starts a server for this host on 127.0.0.1. The name of the job in its responses is the number of the connection.
-fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
+pub fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     if expired {
         params.not_after = date_time_ymd(2020, 1, 1);
@@ -73,7 +73,7 @@ fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>, body: 
     }
 }
 
-fn builder(address: SocketAddr) -> ClientBuilder {
+pub fn builder(address: SocketAddr) -> ClientBuilder {
     Client::builder().api_key("av_key").base_url(format!("https://{address}")).proxy_from_env(false)
 }
 
