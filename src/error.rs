@@ -688,7 +688,10 @@ fn progress(partial: &PartialBatch) -> String {
         parts.push(format!("{} were not sent", not_sent.len()));
     }
     match &parts[..] {
-        [first, last] => format!("of {payloads} payloads, the first {first} and the last {last}"),
+        [first, last] if answered.is_empty() => {
+            format!("of {payloads} payloads, the first {first} and the last {last}")
+        }
+        [first, last] => format!("of {payloads} payloads, the first {first}, and the last {last}"),
         [first, next, last] => {
             format!("of {payloads} payloads, the first {first}, the next {next}, and the last {last}")
         }

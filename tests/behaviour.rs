@@ -154,7 +154,7 @@ fn only_a_finished_job_can_be_deleted_and_only_once() {
     let error = job.delete().unwrap_err();
     assert!(error.is_conflict(), "{error}");
     assert!(!error.state().unwrap().is_terminal(), "{error}");
-    assert!(error.to_string().contains("cancel it, wait until it has stopped"), "{error}");
+    assert!(error.to_string().contains("cancel it first, or use cancel_and_delete"), "{error}");
 
     let done = finished(&client);
     client.delete_job(&done).unwrap();

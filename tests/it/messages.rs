@@ -10,6 +10,7 @@ use std::net::TcpListener;
 #[cfg(target_os = "linux")]
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -1071,6 +1072,26 @@ const MESSAGES: &[Row] = &[
         || partial_batch(1500),
     ),
     (
+        "a batch whose second request was stopped before it was sent",
+        "submit batch: stopped; no request was in flight; of 1500 payloads, the first 1000 were processed \
+         (1000 submitted, 0 failed, 0 cache hits), and the last 500 were not sent (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || stopped_batch(1),
+    ),
+    (
+        "a batch that was stopped before it was sent",
+        "submit batch: stopped; no request was in flight; none of the 1500 payloads was sent (POST \
+         http://127.0.0.1:PORT/api/v1/jobs/batch)",
+        || stopped_batch(0),
+    ),
+    (
+        "a job that is gone after it was cancelled",
+        "get job 9f2c: 404 Not Found: the server said: no such job; the job may have been deleted or belong to \
+         another account; the server has accepted the request to cancel the job (GET \
+         http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
+        || gone_after_cancellation(),
+    ),
+    (
         "a raw response that is not JSON, in a hook",
         "the response cannot be read as the requested type: invalid type: sequence, expected a map at line \
          1 column 0; content type application/json, the body begins with \"[]\"; the type that was passed \
@@ -1527,6 +1548,28 @@ fn partial_batch(payloads: usize) -> String {
     let first = json(&batch(1000).to_string());
     let server = RawServer::script(vec![first, answer(422, &[JSON], &detail("charge is missing"))]);
     text(one_attempt(&server).submit_batch(vec![payload(); payloads]))
+}
+
+/// Stopped when this many requests have been answered.
+fn stopped_batch(answered: usize) -> String {
+    let server = RawServer::script(vec![json(&batch(1000).to_string())]);
+    let (stop, attempts) = (StopToken::new(), AtomicUsize::new(0));
+    if answered == 0 {
+        stop.stop();
+    }
+    let in_hook = stop.clone();
+    // The hook runs before each attempt, and the token is checked after it.
+    let builder = server.client_builder().on_request(move |_| {
+        if attempts.fetch_add(1, Ordering::SeqCst) == answered {
+            in_hook.stop();
+        }
+    });
+    text(builder.build().unwrap().with_stop(&stop).submit_batch(vec![payload(); 1500]))
+}
+
+fn gone_after_cancellation() -> String {
+    let server = RawServer::script(vec![answer(202, &[], ""), answer(404, &[JSON], &detail("no such job"))]);
+    text(one_attempt(&server).cancel_and_wait("9f2c", &WaitOptions::new()))
 }
 
 fn sent(change: fn(&mut RawRequest)) -> String {
