@@ -59,7 +59,7 @@ pub fn draw(bars: &Bars) {
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">
 <style>.small {{ font-size: 11px }}</style>
 <rect width="{width}" height="{height}" fill="white"/>
-<text x="10" y="20" font-weight="bold">Speed of a scan; a ureq loop written by hand is 1; longer is better</text>
+<text x="10" y="20" font-weight="bold">Speed of reading all jobs; the hand-written ureq loop is 1; longer is better</text>
 {shapes}</svg>
 "#
     );

@@ -114,9 +114,9 @@ fn previews(bench: &Bench) -> String {
     table(
         &[
             "atoms",
-            "than the ureq loop",
-            "than a ureq loop that skips all jobs",
-            "than a raw socket without JSON",
+            "multiple of the ureq loop",
+            "multiple of a ureq loop that skips all jobs",
+            "multiple of a raw socket without JSON",
         ],
         rows,
     )
@@ -172,7 +172,7 @@ fn growing(bench: &Bench) -> String {
             "growing pages, s",
             "pages of 50, s",
             "ureq loop with pages of 50, s",
-            "growing pages are faster by",
+            "speed-up by growing pages",
         ],
         [vec![
             jobs.to_string(),
@@ -190,7 +190,7 @@ fn prefetch(bench: &Bench) -> String {
         let [with, without] = bench
             .scans(bench.rounds, [clients::PREFETCH, clients::ATOMIVERSE].map(|(_, scan)| (scan, &work)));
         let ratio = at_least(0.95, speed(&with, &without));
-        vec![format!("none, {atoms} atoms"), format!("speed of the plain iterator: {ratio}")]
+        vec![format!("none, {atoms} atoms"), format!("multiple of the speed of the plain iterator: {ratio}")]
     });
     let mut rows = rows.as_mut_slice().to_vec();
     const PAGES: usize = 25;
@@ -213,7 +213,7 @@ fn prefetch(bench: &Bench) -> String {
     let larger = |(fetching, working): (&f64, &f64)| fetching.max(*working);
     let larger: Vec<f64> = fetching.iter().zip(&working).map(larger).collect();
     let ratio = at_most(1.15, speed(&larger, &with));
-    rows.push(vec!["20 ms a page".to_owned(), format!("time of the larger of both: {ratio}")]);
+    rows.push(vec!["20 ms a page".to_owned(), format!("multiple of the larger time: {ratio}")]);
     table(&["work of the caller", "with prefetch(true)"], rows)
 }
 
@@ -244,7 +244,7 @@ fn first(bench: &Bench) -> String {
             format!("{:.2}", speed(&default, &by_hand)),
         ]
     });
-    table(&["atoms", "ms", "speed of limit(50)", "speed of the ureq loop"], rows)
+    table(&["atoms", "ms", "multiple of limit(50)", "multiple of the ureq loop"], rows)
 }
 
 fn memory(bench: &Bench) -> String {
@@ -268,7 +268,7 @@ fn memory(bench: &Bench) -> String {
             "growing pages, MiB",
             "pages of 50, MiB",
             "ureq loop, MiB",
-            "growing pages take more",
+            "added by growing pages, MiB",
         ],
         rows,
     )
@@ -284,7 +284,7 @@ fn start(bench: &Bench) -> String {
         }],
     );
     table(
-        &["ms", "speed of the ureq loop", "speed of the reqwest loop"],
+        &["ms", "multiple of the ureq loop", "multiple of the reqwest loop"],
         [vec![
             format!("{:.2}", median(ours.iter().copied()) * 1000.0),
             format!("{:.2}", speed(&ours, &by_hand)),
@@ -310,7 +310,7 @@ fn python(bench: &Bench) -> String {
         let (requests, httpx) = (clients::PYTHON_REQUESTS.1, clients::PYTHON_HTTPX.1);
         vec![atoms.to_string(), ratio("requests", requests), ratio("httpx", httpx)]
     });
-    table(&["atoms", "faster than requests by", "faster than httpx by"], rows)
+    table(&["atoms", "times as fast as requests", "times as fast as httpx"], rows)
 }
 
 fn footprint() -> String {
