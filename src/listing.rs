@@ -98,8 +98,7 @@ impl ListJobs {
 ///
 /// [`Client::iter_jobs`](crate::Client::iter_jobs) returns one. Nothing is requested before the first `next`. Each
 /// response is one page of jobs with a cursor, a string that names the next page. The iterator holds one page at a
-/// time, and a hash of eight bytes for each earlier page, or with [`max_jobs`](JobsIter::max_jobs) for each earlier
-/// job. It skips empty pages.
+/// time, and a hash of eight bytes for each earlier page. It skips empty pages.
 ///
 /// # Errors
 ///

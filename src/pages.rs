@@ -1,5 +1,6 @@
 //! Which page comes next: cursors and limits. Pure: the caller passes a function that fetches a page.
 
+use std::cmp;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
@@ -33,8 +34,10 @@ pub(crate) struct Pages {
     deferred_error: Option<Error>,
     /// Hashes of the cursors used so far; hashes keep long scans small.
     seen_cursors: HashSet<u64>,
-    /// Hashes of the jobs received so far, if the last page may be smaller and the cursors are unknown.
-    seen_jobs: HashSet<u64>,
+    /// The number of jobs received so far.
+    received: usize,
+    /// The job with which a smaller last page begins if the cursors count pages.
+    misplaced_job: Option<JobId>,
     hasher: RandomState,
 }
 
@@ -99,7 +102,8 @@ impl Pages {
             first_job: None,
             deferred_error: None,
             seen_cursors: HashSet::new(),
-            seen_jobs: HashSet::new(),
+            received: 0,
+            misplaced_job: None,
             hasher: RandomState::new(),
         }
     }
@@ -116,7 +120,8 @@ impl Pages {
         self.deferred_error = None;
         self.first_job = None;
         self.seen_cursors.clear();
-        self.seen_jobs.clear();
+        self.received = 0;
+        self.misplaced_job = None;
     }
 
     /// After a page that could not be fetched, makes it the next one again.
@@ -197,25 +202,27 @@ impl Pages {
             return fetched.map(|fetched| (limit, fetched));
         }
         let again = fetch(worked, cursor)?;
-        if let (Ok(smaller), true) = (&fetched, limit < worked) {
+        match fetched {
             // A job may also come again because others were added to the list.
-            self.sizes.learn(first_of(&smaller.page) == first_of(&again.page));
+            Ok(smaller) if limit < worked => {
+                self.sizes.learn(first_of(&smaller.page) == first_of(&again.page))
+            }
+            Ok(_) => {}
+            Err(_) if limit > worked => self.sizes.largest.store(worked, Ordering::Relaxed),
+            Err(_) if self.sizes.cursors() == Cursors::Unknown => self.sizes.learn(false),
+            Err(_) => {}
         }
         Ok((worked, again))
     }
 
-    /// Whether a page was refused because of its limit. No later page is then larger, or has another limit.
+    /// Whether a page may have been refused because of its limit. It was if the same page comes with another limit.
     fn is_refused(&self, limit: u32, error: &Error) -> bool {
-        let (worked, status) = (self.worked(), matches!(error.status(), Some(400 | 422)));
-        if limit > worked && (status || matches!(error.kind(), ErrorKind::TooLarge(_))) {
-            self.sizes.largest.store(worked, Ordering::Relaxed);
-            return true;
+        let status = matches!(error.status(), Some(400 | 422));
+        match limit.cmp(&self.worked()) {
+            cmp::Ordering::Greater => status || matches!(error.kind(), ErrorKind::TooLarge(_)),
+            cmp::Ordering::Less => status && self.worked.is_some(),
+            cmp::Ordering::Equal => false,
         }
-        let is_refused = self.worked.is_some() && limit < worked && status;
-        if is_refused && self.sizes.cursors() == Cursors::Unknown {
-            self.sizes.learn(false);
-        }
-        is_refused
     }
 
     /// Whether a page that is larger than the one before begins where that one ended. Otherwise jobs would be lost. One
@@ -241,7 +248,8 @@ impl Pages {
     /// Whether a page that is smaller than the one before begins where that one ended. If the cursor counts pages, the
     /// page begins with a job that was received before.
     fn smaller_works(&self, page: &Page) -> bool {
-        first_of(page).is_none_or(|first| !self.seen_jobs.contains(&self.hasher.hash_one(first)))
+        let first = first_of(page);
+        first.is_none() || first != self.misplaced_job.as_ref() || self.sizes.cursors() == Cursors::AnyLimit
     }
 
     /// Fetches the next page and returns its jobs, or `None` if there is none. After an error there is none.
@@ -261,7 +269,7 @@ impl Pages {
         match fetched.and_then(|(limit, fetched)| Ok((limit, self.refuse_repeated(fetched)?))) {
             Ok((limit, Fetched { page, bytes, context })) => {
                 self.grow(limit, page.jobs.len(), bytes, context.elapsed);
-                self.remember(&page);
+                self.find_misplaced_job(limit, &page);
                 self.advance(cursor, &page).unwrap_or_else(|kind| {
                     self.deferred_error = Some(Error::new(kind, context));
                 });
@@ -274,14 +282,17 @@ impl Pages {
         }
     }
 
-    /// Keeps the hashes of the jobs, if they may show that a smaller last page begins at the wrong place.
-    fn remember(&mut self, page: &Page) {
-        if self.remaining.is_none() || self.sizes.cursors() != Cursors::Unknown {
-            self.seen_jobs = HashSet::new();
-            return;
+    /// Looks on the page for the job with which the last page begins if it is smaller and the cursors count pages: page
+    /// number `n` of another size `s` begins at place `n * s` of the list.
+    fn find_misplaced_job(&mut self, limit: u32, page: &Page) {
+        let (limit, first) = (limit as usize, self.received);
+        self.received += page.jobs.len();
+        let Some(wanted) = self.remaining.map(|remaining| remaining.saturating_add(first)) else { return };
+        let place = (wanted / limit).saturating_mul(wanted % limit);
+        let job = place.checked_sub(first).and_then(|place| page.jobs.get(place));
+        if let Some(id) = job.and_then(id_of) {
+            self.misplaced_job = Some(id.clone());
         }
-        let ids = page.jobs.iter().filter_map(id_of);
-        self.seen_jobs.extend(ids.map(|id| self.hasher.hash_one(id)));
     }
 
     /// Refuses a page that begins like the previous one: the server ignores the cursor.

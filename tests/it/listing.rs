@@ -1,5 +1,7 @@
 //! Tests pages and iterators: their requests, the jobs that they return, and how they end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -585,10 +587,11 @@ fn a_smaller_last_page_loses_no_job_if_cursors_count_pages() {
 
 #[test]
 fn a_job_that_moves_to_a_smaller_last_page_does_not_discredit_the_cursors() {
-    // One job is added after the first page, so its last job is also the first of the next page.
+    // 40 jobs are added after the first page. The next page therefore begins with the same job as if the cursor counted
+    // pages of 10.
     let server = RawServer::start(|_, request| {
         let limit = limits(std::slice::from_ref(&request.line))[0] as usize;
-        let from = if request.line.contains("cursor") { 49 } else { 0 };
+        let from = if request.line.contains("cursor") { 10 } else { 0 };
         let ids: Vec<String> = (from..from + limit).map(|n| format!("j{n}")).collect();
         json(&page(&ids.iter().map(String::as_str).collect::<Vec<_>>(), true, Some("next")))
     });
@@ -633,6 +636,42 @@ fn a_cursor_that_is_bound_to_its_limit_costs_two_requests_for_each_client() {
         assert_eq!(ids(), first);
         assert_eq!(limits(&server.lines()[before..]), vec![50; max_jobs.div_ceil(50)]);
     }
+}
+
+#[test]
+fn a_cursor_that_has_expired_does_not_keep_later_pages_small() {
+    let expired =
+        || answer(422, &["content-type: application/json"], r#"{"detail":"the cursor has expired"}"#);
+    let expires = Arc::new(AtomicBool::new(true));
+    let server = {
+        let expires = expires.clone();
+        let pages = move |request: &str| -> (usize, usize) {
+            let limit = limits(&[request.to_owned()])[0] as usize;
+            let from = request
+                .split("cursor=c")
+                .nth(1)
+                .map_or(0, |from| from.split(' ').next().unwrap().parse().unwrap());
+            (from, (from + limit).min(400))
+        };
+        RawServer::start(move |_, request| {
+            let (from, to) = pages(&request.line);
+            if from > 0 && expires.load(Ordering::SeqCst) {
+                return expired();
+            }
+            let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            json(&page(&ids, to < 400, Some(&format!("c{to}"))))
+        })
+    };
+    let client = server.client();
+    for max_jobs in [80, 400] {
+        let error = client.iter_jobs().max_jobs(max_jobs).last().unwrap().unwrap_err();
+        assert!(error.is_validation(), "{error}");
+    }
+    expires.store(false, Ordering::SeqCst);
+    let before = server.lines().len();
+    assert_eq!(client.iter_jobs().map(Result::unwrap).count(), 400);
+    assert_eq!(limits(&server.lines()[before..]), [50, 100, 1, 200, 400]);
 }
 
 #[test]
