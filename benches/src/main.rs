@@ -58,15 +58,17 @@ impl Bench {
         format!("{}/{kind}/{atoms}", self.server.url)
     }
 
-    /// Alternates these runs for some rounds, after one round as a warm-up. Returns the seconds of each run.
+    /// Alternates these runs for some rounds, after one round as a warm-up. Returns the seconds of each run. Every
+    /// other round is in reverse order, because a run is faster after one of the same kind.
     fn alternate<const N: usize>(&self, rounds: usize, mut runs: [&mut dyn FnMut(); N]) -> [Vec<f64>; N] {
         let mut times = [const { Vec::new() }; N];
         for round in 0..=rounds {
-            for (run, times) in runs.iter_mut().zip(&mut times) {
+            for n in 0..N {
+                let n = if round % 2 == 0 { n } else { N - 1 - n };
                 let started = Instant::now();
-                run();
+                runs[n]();
                 if round > 0 {
-                    times.push(started.elapsed().as_secs_f64());
+                    times[n].push(started.elapsed().as_secs_f64());
                 }
             }
         }
