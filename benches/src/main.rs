@@ -60,7 +60,7 @@ impl Bench {
 
     /// Alternates these runs for some rounds, after one round as a warm-up. Returns the seconds of each run. Every
     /// other round is in reverse order, because a run is faster after one of the same kind.
-    fn alternate<const N: usize>(&self, rounds: usize, mut runs: [&mut dyn FnMut(); N]) -> [Vec<f64>; N] {
+    fn alternate<const N: usize>(&self, rounds: usize, runs: [&mut dyn FnMut(); N]) -> [Vec<f64>; N] {
         let mut times = [const { Vec::new() }; N];
         for round in 0..=rounds {
             for n in 0..N {
