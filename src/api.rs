@@ -149,7 +149,7 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
             text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     };
-    let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
+    let date = || httpdate::parse_http_date(text).ok()?.duration_since(now).ok();
     seconds.or_else(fraction).or_else(date).filter(|pause| !pause.is_zero())
 }
 

@@ -1,6 +1,5 @@
 //! One call for each of many jobs, several at a time.
 
-use std::any::Any;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
@@ -54,8 +53,6 @@ type Call<T> = dyn Fn(&Http, &JobId) -> Result<T> + Send + Sync;
 struct Workers<T> {
     outcomes: mpsc::Receiver<(JobId, Result<T>)>,
     threads: Vec<JoinHandle<()>>,
-    /// The panics of the threads that have ended.
-    panics: Vec<Box<dyn Any + Send>>,
 }
 
 impl<T: Send + 'static> Bulk<T> {
@@ -120,7 +117,7 @@ impl<T: Send + 'static> Bulk<T> {
                 Err(_) => break,
             }
         }
-        Workers { outcomes, threads, panics: Vec::new() }
+        Workers { outcomes, threads }
     }
 
     /// Returns the next outcome. Makes a call on this thread if no worker is left to make it.
@@ -133,11 +130,13 @@ impl<T: Send + 'static> Bulk<T> {
             self.left -= 1;
             return Some(outcome);
         }
-        workers.panics.extend(workers.threads.drain(..).filter_map(|thread| thread.join().err()));
-        if let Some(panic) = workers.panics.pop() {
-            // It is the outcome of its call.
-            self.left -= 1;
-            resume_unwind(panic);
+        // All threads have ended.
+        while let Some(thread) = workers.threads.pop() {
+            if let Err(panic) = thread.join() {
+                // The panic is the outcome of its call.
+                self.left -= 1;
+                resume_unwind(panic);
+            }
         }
         let id = pop(&self.queue)?;
         // This is counted before the call, because the call may panic.

@@ -136,7 +136,7 @@ impl TcpConnector {
                 failure = Error::Timeout(timeout.reason);
                 break;
             }
-            if stop::current().is_some_and(|stop| stop.is_stopped()) {
+            if stop::is_current_stopped() {
                 return Err(Error::Io(io::Error::other("stopped")));
             }
             match self.connect(*address, share) {

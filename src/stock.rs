@@ -112,7 +112,7 @@ impl Read for Reader<'_> {
         // The flag is set before the stop is checked: a caller that stops the request and then finds the flag unset
         // concludes that nothing was sent.
         self.may_be_sent.store(true, Ordering::SeqCst);
-        if stop::current().is_some_and(|stop| stop.is_stopped()) {
+        if stop::is_current_stopped() {
             return Err(io::Error::other("stopped"));
         }
         let length = buffer.len().min(MAX_PIECE);

@@ -165,6 +165,11 @@ pub(crate) fn current() -> Option<StopToken> {
     CURRENT.with_borrow(Option::clone)
 }
 
+/// Returns whether the call that this thread makes was stopped.
+pub(crate) fn is_current_stopped() -> bool {
+    CURRENT.with_borrow(|stop| stop.as_ref().is_some_and(StopToken::is_stopped))
+}
+
 thread_local! {
     /// ureq calls its transport on the thread of its caller, and offers no other way to pass the token on.
     static CURRENT: RefCell<Option<StopToken>> = const { RefCell::new(None) };

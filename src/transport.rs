@@ -190,7 +190,7 @@ impl Transport {
             // A short body is read to its end, so that the connection can be used again. Of a body that is longer or
             // broken, only the beginning is kept.
             let read = read(&mut received, MAX_ERROR_BODY, &mut response.body);
-            if let (Err(error), true) = (read, stop::current().is_some_and(|stop| stop.is_stopped())) {
+            if let (Err(error), true) = (read, stop::is_current_stopped()) {
                 let kind = self.error_kind(error, within, "the body of the response is broken");
                 return Err(AttemptError { kind, request_id: response.request_id() });
             }

@@ -470,21 +470,15 @@ impl<'a> WaitForJobs<'a> {
             self.key_was_refused(round, &error);
         } else {
             self.pending.remove(id);
-            self.ready.push_back(Err(self.described(error)));
+            self.ready.push_back(Err(error));
         }
-    }
-
-    /// Adds to the error what the wait knows.
-    fn described(&self, error: Error) -> Error {
-        if self.is_cancelled { error.after_cancellation() } else { error }
     }
 
     /// Ends the wait for all jobs, since the same key would be refused for each of them.
     fn key_was_refused(&mut self, round: &mut Round, error: &Error) {
         let pending = &self.pending;
         let left = self.ids.iter().filter(|id| pending.contains_key(*id));
-        let errors = left.filter_map(|id| error.status_for(id)).map(|error| self.described(error));
-        self.ready.extend(errors.map(Err).collect::<Vec<_>>());
+        self.ready.extend(left.filter_map(|id| error.status_for(id)).map(Err));
         self.pending.clear();
         round.unseen.clear();
         round.by_id.clear();
@@ -600,7 +594,8 @@ pub(crate) fn cancel_and_wait(http: &Http, id: &JobId, options: &WaitOptions<'_>
     if let Some(job) = ended {
         wait.seen(id, job);
     }
-    wait.next().unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
+    let outcome = wait.next().unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")));
+    outcome.map_err(Error::after_cancellation)
 }
 
 /// Cancels the job, waits for it and deletes it. Returns `false` if there was no such job.
