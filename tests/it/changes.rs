@@ -13,7 +13,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    Answer, KEY, Message, RawServer, Step, answer, client_of_nobody, job, json as ok_json, lock, page, raw,
+    Answer, Message, RawServer, Step, answer, client_of_nobody, job, json as ok_json, lock, page, raw,
     read_message,
 };
 
@@ -512,25 +512,12 @@ fn a_change_that_reached_no_server_has_not_been_processed() {
     }
 }
 
-/// Linux drops connection requests when the queue of connections not yet accepted is full.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_change_that_timed_out_while_connecting_has_not_been_processed() {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-        queued.push(stream);
-    }
-    let client = Client::builder()
-        .api_key(KEY)
-        .base_url(format!("http://{address}"))
-        .connect_timeout(Duration::from_millis(50))
-        .max_retries(0)
-        .build()
-        .unwrap();
+    let hole = crate::support::BlackHole::new();
+    let builder = hole.client_builder().connect_timeout(Duration::from_millis(50));
+    let client = builder.max_retries(0).build().unwrap();
     for method in METHODS {
         let error = method.call(&client).unwrap_err();
         assert!(error.is_timeout(), "{method:?}: {error}");

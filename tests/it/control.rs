@@ -325,7 +325,7 @@ mod linux {
     use socket2::{Domain, Socket, Type};
 
     use super::*;
-    use crate::support::in_own_process;
+    use crate::support::{BlackHole, in_own_process};
 
     /// Returns a listener with a small buffer, so that what the server does not read stays with the client.
     fn listener(backlog: i32) -> (Socket, SocketAddr) {
@@ -336,28 +336,6 @@ mod linux {
         socket.listen(backlog).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         (socket, address)
-    }
-
-    /// An address that does not respond: its queue of connections is full, so Linux drops further ones.
-    struct BlackHole {
-        address: SocketAddr,
-        _listener: Socket,
-        _queue: Vec<TcpStream>,
-    }
-
-    impl BlackHole {
-        fn new() -> Self {
-            let (listener, address) = listener(0);
-            let mut queue = Vec::new();
-            while let Ok(stream) = TcpStream::connect_timeout(&address, millis(100)) {
-                queue.push(stream);
-            }
-            BlackHole { address, _listener: listener, _queue: queue }
-        }
-
-        fn client_builder(&self) -> ClientBuilder {
-            Client::builder().api_key(KEY).base_url(format!("http://{}", self.address))
-        }
     }
 
     #[test]
@@ -484,8 +462,8 @@ mod linux {
                 let mut jobs = server.client().with_stop(&stop).iter_jobs().prefetch(true);
                 jobs.next().unwrap().unwrap();
                 until(|| server.lines().len() == 2);
-                drop(jobs);
                 assert_eq!(threads("atomiverse-pref"), 1);
+                drop(jobs);
                 stop.stop();
                 until(|| threads("atomiverse-pref") == 0);
             });
@@ -1285,8 +1263,12 @@ impl Desk {
         Ok(())
     }
 
+    fn client_builder(&self) -> ClientBuilder {
+        Client::builder().api_key(KEY).base_url(format!("http://{}", self.address))
+    }
+
     fn client(&self) -> Client {
-        Client::builder().api_key(KEY).base_url(format!("http://{}", self.address)).build().unwrap()
+        self.client_builder().build().unwrap()
     }
 
     /// Delays all requests from now on.
@@ -1440,8 +1422,7 @@ fn calls_in_flight_are_completed_after_a_bulk_is_dropped() {
     server.close();
     let statuses = Arc::new(Mutex::new(Vec::new()));
     let observed = statuses.clone();
-    let builder = Client::builder().api_key(KEY).base_url(format!("http://{}", server.address));
-    let builder = builder.on_attempt(move |attempt| lock(&observed).push(attempt.status));
+    let builder = server.client_builder().on_attempt(move |attempt| lock(&observed).push(attempt.status));
     let mut bulk = builder.build().unwrap().delete_jobs(numbered(50)).parallel(3);
     assert!(bulk.next().unwrap().1.unwrap());
     until(|| lock(&server.state).at_once == 3);
@@ -1480,8 +1461,7 @@ fn a_panic_in_a_bulk_call_reaches_the_caller_and_the_client_still_works() {
 #[test]
 fn each_panic_in_a_bulk_reaches_the_caller() {
     let server = Desk::start(|_, _| false);
-    let builder = Client::builder().api_key(KEY).base_url(format!("http://{}", server.address));
-    let builder = builder.on_request(|request| {
+    let builder = server.client_builder().on_request(|request| {
         let id = request.job_id.as_ref().unwrap().as_str();
         assert!(!["j3", "j11", "j25", "j39"].contains(&id), "{id}");
     });
@@ -1491,7 +1471,10 @@ fn each_panic_in_a_bulk_reaches_the_caller() {
         let (mut ids, mut panics) = (Vec::new(), Vec::new());
         loop {
             match catch_unwind(AssertUnwindSafe(|| bulk.next())) {
-                Ok(Some((id, outcome))) => ids.push((id, outcome.unwrap()).0.to_string()),
+                Ok(Some((id, outcome))) => {
+                    outcome.unwrap();
+                    ids.push(id);
+                }
                 Ok(None) => break,
                 Err(panic) => panics.push(*panic.downcast::<String>().unwrap()),
             }

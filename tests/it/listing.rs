@@ -1,15 +1,16 @@
 //! Tests pages and iterators: their requests, the jobs that they return, and how they end.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use atomiverse::simulator::{Fault, SimulatedJob};
-use atomiverse::{Error, JobSummary, JobsIter};
+use atomiverse::{Client, Error, JobSummary, JobsIter};
 
 use crate::contract::{Service, lines};
-use crate::support::{RawServer, Step, answer, in_own_process, json, page, until};
+use crate::support::{Answer, Message, RawServer, Step, answer, in_own_process, json, page, until};
 
 fn with_jobs(count: u32) -> Service {
     let simulator = Service::start();
@@ -115,17 +116,10 @@ fn pages_grow_so_that_a_long_history_takes_few_requests() {
 fn a_page_size_that_the_server_refuses_costs_a_client_one_request() {
     for status in [400, 422] {
         let server = RawServer::start(move |_, request| {
-            let (limit, from) = (
-                limits(std::slice::from_ref(&request.line))[0],
-                request.line.split("cursor=from-").nth(1).map_or(0, |from| from.parse().unwrap()),
-            );
-            if limit > 100 {
+            if limit_of(request) > 100 {
                 return answer(status, &["content-type: application/json"], r#"{"detail":"limit"}"#);
             }
-            let to = (from + limit as usize).min(400);
-            let ids: Vec<String> = (from..to).map(|n| format!("job-{n}")).collect();
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            json(&page(&ids, to < 400, Some(&format!("from-{to}"))))
+            page_by_place(400, request)
         });
         let client = server.client();
         for prefetch in [false, true] {
@@ -530,31 +524,54 @@ fn iterators_dropped_during_a_prefetch_leave_no_threads_behind() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Starts a server with the jobs `j0`, `j1`, and so on. `place` returns the place of a page from its cursor and limit,
-/// and `next` returns the cursor of the next page from that place and the limit.
-fn paged_by(jobs: usize, place: fn(&str, usize) -> usize, next: fn(usize, usize) -> String) -> RawServer {
-    RawServer::start(move |_, request| {
-        let value = |name: &str| {
-            let (_, value) = request.line.split_once(&format!("{name}="))?;
-            value.split('&').next()
-        };
-        let limit = value("limit").unwrap().parse().unwrap();
-        let from = value("cursor").map_or(0, |cursor| place(cursor, limit));
-        let to = jobs.min(from + limit);
-        let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        json(&page(&ids, to < jobs, Some(&next(from, limit))))
-    })
+/// Returns a parameter of the query.
+fn parameter<'a>(request: &'a Message, name: &str) -> Option<&'a str> {
+    let (_, value) = request.line.split_once(&format!("{name}="))?;
+    value.split(['&', ' ']).next()
+}
+
+fn limit_of(request: &Message) -> usize {
+    parameter(request, "limit").unwrap().parse().unwrap()
+}
+
+/// Returns the ids `j0`, `j1`, and so on.
+fn numbered(jobs: Range<usize>) -> Vec<String> {
+    jobs.map(|n| format!("j{n}")).collect()
+}
+
+/// Returns a page with these jobs.
+fn page_with(jobs: Range<usize>, has_more: bool, next_cursor: &str) -> Answer {
+    let ids = numbered(jobs);
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    json(&page(&ids, has_more, Some(next_cursor)))
+}
+
+/// Returns the page of a server with so many jobs, whose cursors are places in the list.
+fn page_by_place(jobs: usize, request: &Message) -> Answer {
+    let from = parameter(request, "cursor").map_or(0, |cursor| cursor[1..].parse().unwrap());
+    let to = jobs.min(from + limit_of(request));
+    page_with(from..to, to < jobs, &format!("o{to}"))
+}
+
+fn paged_by_place(jobs: usize) -> RawServer {
+    RawServer::start(move |_, request| page_by_place(jobs, request))
 }
 
 /// Starts a server whose cursors are page numbers, so a cursor leads to another place with another limit.
 fn paged_by_number(jobs: usize) -> RawServer {
-    let place = |cursor: &str, limit| (cursor[1..].parse::<usize>().unwrap() - 1) * limit;
-    paged_by(jobs, place, |from, limit| format!("p{}", from / limit + 2))
+    RawServer::start(move |_, request| {
+        let number: usize = parameter(request, "cursor").map_or(0, |cursor| cursor[1..].parse().unwrap());
+        let from = number * limit_of(request);
+        let to = jobs.min(from + limit_of(request));
+        page_with(from..to, to < jobs, &format!("p{}", number + 1))
+    })
 }
 
-fn paged_by_place(jobs: usize) -> RawServer {
-    paged_by(jobs, |cursor, _| cursor[1..].parse().unwrap(), |from, limit| format!("o{}", from + limit))
+/// Returns the ids of the jobs that an iteration yields.
+fn iterated(client: &Client, limit: Option<u32>, max_jobs: usize, prefetch: bool) -> Vec<String> {
+    let jobs = client.iter_jobs().max_jobs(max_jobs).prefetch(prefetch);
+    let jobs = if let Some(limit) = limit { jobs.limit(limit) } else { jobs };
+    jobs.map(|job| job.unwrap().job_id.to_string()).collect()
 }
 
 #[test]
@@ -568,17 +585,11 @@ fn a_smaller_last_page_loses_no_job_if_cursors_count_pages() {
         ] {
             let server = paged_by_number(500);
             let client = server.client();
-            let ids = || -> Vec<String> {
-                let jobs = client.iter_jobs().max_jobs(max_jobs).prefetch(prefetch);
-                let jobs = if let Some(limit) = limit { jobs.limit(limit) } else { jobs };
-                jobs.map(|job| job.unwrap().job_id.to_string()).collect()
-            };
-            let first: Vec<String> = (0..max_jobs).map(|n| format!("j{n}")).collect();
-            assert_eq!(ids(), first);
+            assert_eq!(iterated(&client, limit, max_jobs, prefetch), numbered(0..max_jobs));
             assert_eq!(limits(&server.lines()), expected);
             // From now on the client knows.
             let before = server.lines().len();
-            assert_eq!(ids(), first);
+            assert_eq!(iterated(&client, limit, max_jobs, prefetch), numbered(0..max_jobs));
             let size = limit.unwrap_or(50);
             assert_eq!(limits(&server.lines()[before..]), vec![size; max_jobs.div_ceil(size as usize)]);
         }
@@ -590,10 +601,8 @@ fn a_job_that_moves_to_a_smaller_last_page_does_not_discredit_the_cursors() {
     // 40 jobs are added after the first page. The next page therefore begins with the same job as if the cursor counted
     // pages of 10.
     let server = RawServer::start(|_, request| {
-        let limit = limits(std::slice::from_ref(&request.line))[0] as usize;
-        let from = if request.line.contains("cursor") { 10 } else { 0 };
-        let ids: Vec<String> = (from..from + limit).map(|n| format!("j{n}")).collect();
-        json(&page(&ids.iter().map(String::as_str).collect::<Vec<_>>(), true, Some("next")))
+        let from = if parameter(request, "cursor").is_some() { 10 } else { 0 };
+        page_with(from..from + limit_of(request), true, "next")
     });
     let client = server.client();
     for _ in 0..2 {
@@ -611,58 +620,38 @@ fn a_cursor_that_is_bound_to_its_limit_costs_two_requests_for_each_client() {
         (None, 300, vec![50, 100, 50, 50, 50, 50, 50]),
     ] {
         let server = RawServer::start(move |_, request| {
-            let size = limits(std::slice::from_ref(&request.line))[0] as usize;
-            let cursor = request.line.split("cursor=").nth(1).map(|cursor| cursor.split_once('-').unwrap());
-            let (from, bound) = cursor.map_or((0, size), |(from, bound)| {
-                (from.parse().unwrap(), bound.split(' ').next().unwrap().parse().unwrap())
-            });
+            let size = limit_of(request);
+            let cursor = parameter(request, "cursor").map(|cursor| cursor.split_once('-').unwrap());
+            let number = |text: &str| text.parse::<usize>().unwrap();
+            let (from, bound) = cursor.map_or((0, size), |(from, bound)| (number(from), number(bound)));
             if size != bound {
                 return answer(422, &["content-type: application/json"], r#"{"detail":"another limit"}"#);
             }
-            let ids: Vec<String> = (from..from + size).map(|n| format!("j{n}")).collect();
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            json(&page(&ids, true, Some(&format!("{}-{size}", from + size))))
+            page_with(from..from + size, true, &format!("{}-{size}", from + size))
         });
         let client = server.client();
-        let ids = || -> Vec<String> {
-            let jobs = client.iter_jobs().max_jobs(max_jobs);
-            let jobs = if let Some(limit) = limit { jobs.limit(limit) } else { jobs };
-            jobs.map(|job| job.unwrap().job_id.to_string()).collect()
-        };
-        let first: Vec<String> = (0..max_jobs).map(|n| format!("j{n}")).collect();
-        assert_eq!(ids(), first);
+        assert_eq!(iterated(&client, limit, max_jobs, false), numbered(0..max_jobs));
         assert_eq!(limits(&server.lines()), expected);
         let before = server.lines().len();
-        assert_eq!(ids(), first);
+        assert_eq!(iterated(&client, limit, max_jobs, false), numbered(0..max_jobs));
         assert_eq!(limits(&server.lines()[before..]), vec![50; max_jobs.div_ceil(50)]);
     }
 }
 
 #[test]
 fn a_cursor_that_has_expired_does_not_keep_later_pages_small() {
-    let expired =
-        || answer(422, &["content-type: application/json"], r#"{"detail":"the cursor has expired"}"#);
     let expires = Arc::new(AtomicBool::new(true));
-    let server = {
-        let expires = expires.clone();
-        let pages = move |request: &str| -> (usize, usize) {
-            let limit = limits(&[request.to_owned()])[0] as usize;
-            let from = request
-                .split("cursor=c")
-                .nth(1)
-                .map_or(0, |from| from.split(' ').next().unwrap().parse().unwrap());
-            (from, (from + limit).min(400))
-        };
-        RawServer::start(move |_, request| {
-            let (from, to) = pages(&request.line);
-            if from > 0 && expires.load(Ordering::SeqCst) {
-                return expired();
-            }
-            let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            json(&page(&ids, to < 400, Some(&format!("c{to}"))))
-        })
-    };
+    let has_expired = expires.clone();
+    let server = RawServer::start(move |_, request| {
+        if parameter(request, "cursor").is_some() && has_expired.load(Ordering::SeqCst) {
+            return answer(
+                422,
+                &["content-type: application/json"],
+                r#"{"detail":"the cursor has expired"}"#,
+            );
+        }
+        page_by_place(400, request)
+    });
     let client = server.client();
     for max_jobs in [80, 400] {
         let error = client.iter_jobs().max_jobs(max_jobs).last().unwrap().unwrap_err();
@@ -677,20 +666,8 @@ fn a_cursor_that_has_expired_does_not_keep_later_pages_small() {
 #[test]
 fn a_check_of_a_cursor_that_fails_for_a_while_does_not_keep_pages_small() {
     let server = RawServer::start(|n, request| {
-        let size = limits(std::slice::from_ref(&request.line))[0] as usize;
         // The first request for one job fails.
-        if n == 2 {
-            return answer(503, &[], "");
-        }
-        let from = request
-            .line
-            .split("cursor=c")
-            .nth(1)
-            .map_or(0, |from| from.split(' ').next().unwrap().parse().unwrap());
-        let to = (from + size).min(1000);
-        let ids: Vec<String> = (from..to).map(|n| format!("j{n}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        json(&page(&ids, to < 1000, Some(&format!("c{to}"))))
+        if n == 2 { answer(503, &[], "") } else { page_by_place(1000, request) }
     });
     let client = server.client_builder().max_retries(0).build().unwrap();
     assert_eq!(client.iter_jobs().map(Result::unwrap).count(), 1000);

@@ -7,8 +7,6 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 use std::io::{BufReader, Write as _};
 use std::net::TcpListener;
-#[cfg(target_os = "linux")]
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -21,9 +19,9 @@ use atomiverse::{
 };
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Value, json as value};
-#[cfg(target_os = "linux")]
-use socket2::{Domain, Socket, Type};
 
+#[cfg(target_os = "linux")]
+use crate::support::BlackHole;
 #[cfg(unix)]
 use crate::support::in_own_process_with;
 use crate::support::{
@@ -408,7 +406,7 @@ const MESSAGES: &[Row] = &[
         "get job 9f2c: no connection within T s: the server did not respond; check the network and the base \
          URL (base_url), or allow more time (connect_timeout, timeout); nothing was sent (GET \
          http://127.0.0.1:PORT/api/v1/jobs/9f2c)",
-        || unconnectable(),
+        || impatient_to_connect(BlackHole::new().client_builder()),
     ),
     (
         "a server that closes the connection",
@@ -1694,20 +1692,6 @@ fn gone_after_429() -> String {
 fn unknown_host() -> String {
     let builder = Client::builder().api_key(KEY).base_url("http://nobody.invalid").allow_insecure_http(true);
     text(builder.proxy_from_env(false).max_retries(0).build().unwrap().get_job("9f2c"))
-}
-
-/// Linux drops connection requests when the queue of connections not yet accepted is full.
-#[cfg(target_os = "linux")]
-fn unconnectable() -> String {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-        queued.push(stream);
-    }
-    impatient_to_connect(Client::builder().api_key(KEY).base_url(format!("http://{address}")))
 }
 
 #[cfg(any(target_os = "linux", feature = "rustls"))]

@@ -467,6 +467,7 @@ mod linux {
     use socket2::{Domain, Socket, Type};
 
     use super::*;
+    use crate::support::BlackHole;
 
     /// Binds a local address. It listens with this backlog, or refuses connections if that is `None`.
     fn bound(backlog: Option<i32>, receive_buffer: Option<usize>) -> (Socket, SocketAddr) {
@@ -487,28 +488,6 @@ mod linux {
     }
 
     // Addresses that do not respond.
-
-    /// An address that does not respond: its queue of connections is full, so Linux drops further ones.
-    struct BlackHole {
-        address: SocketAddr,
-        _listener: Socket,
-        _queue: Vec<TcpStream>,
-    }
-
-    impl BlackHole {
-        fn new() -> Self {
-            let (listener, address) = bound(Some(0), None);
-            let mut queue = Vec::new();
-            while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-                queue.push(stream);
-            }
-            BlackHole { address, _listener: listener, _queue: queue }
-        }
-
-        fn client_builder(&self) -> ClientBuilder {
-            client_builder(format!("http://{}", self.address))
-        }
-    }
 
     const LONG: Duration = Duration::from_secs(10);
 

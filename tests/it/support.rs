@@ -142,6 +142,36 @@ pub fn example(name: &str) -> Command {
     command
 }
 
+/// An address that does not respond: its queue of connections is full, so Linux drops further ones.
+#[cfg(target_os = "linux")]
+#[allow(dead_code)] // The tests of the examples do not use this.
+pub struct BlackHole {
+    address: SocketAddr,
+    _listener: socket2::Socket,
+    _queue: Vec<TcpStream>,
+}
+
+#[cfg(target_os = "linux")]
+#[allow(dead_code)]
+impl BlackHole {
+    pub fn new() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            queue.push(stream);
+        }
+        BlackHole { address, _listener: listener, _queue: queue }
+    }
+
+    pub fn client_builder(&self) -> ClientBuilder {
+        let pause = Duration::from_millis(1);
+        Client::builder().api_key(KEY).base_url(format!("http://{}", self.address)).retry_pause(pause, pause)
+    }
+}
+
 /// Waits until a condition is true that depends on another thread or process.
 #[track_caller]
 pub fn until(mut condition: impl FnMut() -> bool) {
