@@ -216,7 +216,7 @@ fn tls(evidence: &Evidence) -> Finding {
         (Some(_), _) if is_plain => tolerated("plain http"),
         (Some(_), _) => as_assumed(),
         (None, Err(error)) if error.to_string().contains("no secure connection") => {
-            different("a secure connection", "none; see ClientBuilder::add_root_certificates", None)
+            different("a secure connection", "none; see ClientBuilder::root_certificates", None)
         }
         (None, _) => not_checked("no response"),
     }

@@ -118,7 +118,7 @@ fn find(arguments: &Arguments, client: &Client) -> Result<Vec<JobSummary>> {
     let limit = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(arguments.older_than));
     let spinner = ProgressBar::new_spinner().with_message("jobs checked");
     let mut old = Vec::new();
-    for job in client.iter_jobs().previews(false).prefetch(true) {
+    for job in client.iter_jobs() {
         let job = job?;
         spinner.inc(1);
         // A job whose time cannot be read is kept, because its age is unknown.

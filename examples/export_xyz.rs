@@ -39,7 +39,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let (mut written, mut there, mut without) = (0, 0, 0);
     let spinner = ProgressBar::new_spinner().with_message("jobs read");
-    for job in client.iter_jobs().max_jobs(arguments.max_jobs.unwrap_or(usize::MAX)).prefetch(true) {
+    for job in client.iter_jobs().max_jobs(arguments.max_jobs.unwrap_or(usize::MAX)) {
         let job = job?;
         spinner.inc(1);
         let Some(preview) = &job.molecule_preview else {

@@ -96,8 +96,7 @@ fn run(command: Command, client: &Client) -> Result<ExitCode> {
     match command {
         Command::List { state, name, since, until, max_jobs, json } => {
             let state = state.map(|state| JobState::from(state.as_str()));
-            // Only JSON shows the molecule.
-            let mut jobs = client.iter_jobs().previews(json);
+            let mut jobs = client.iter_jobs();
             if let Some(max_jobs) = max_jobs {
                 jobs = jobs.max_jobs(max_jobs);
             }

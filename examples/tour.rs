@@ -33,7 +33,7 @@ fn read(client: &Client) -> Result<(), Box<dyn Error>> {
     page.jobs.iter().for_each(show);
     if let Some(cursor) = page.next_cursor.as_deref().filter(|_| page.has_more) {
         println!("  next_cursor: {}", shortened(cursor, 60));
-        client.list_jobs().limit(4).cursor(cursor).send()?.jobs.iter().for_each(show);
+        client.list_jobs().limit(4).cursor(Some(&cursor)).send()?.jobs.iter().for_each(show);
     }
 
     heading("Iterate over at most 100 jobs, 40 per page");

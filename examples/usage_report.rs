@@ -78,7 +78,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
 fn collect(client: &Client, since: Option<Date>) -> Result<BTreeMap<Key, Usage>> {
     let spinner = ProgressBar::new_spinner().with_message("jobs counted");
     let mut usage: BTreeMap<Key, Usage> = BTreeMap::new();
-    for job in client.iter_jobs().previews(false).prefetch(true) {
+    for job in client.iter_jobs() {
         let job: JobSummary = job?;
         spinner.inc(1);
         let day = job.created_at.to_jiff().map(|moment| TimeZone::UTC.to_datetime(moment).date());

@@ -13,20 +13,16 @@ use crate::confirm::{self, Objection};
 use crate::error::{
     CANCEL_JOB, Context, DELETE_JOB, Error, ErrorKind, HTML_PAGE, Idempotency, Result, sanitize,
 };
+use crate::jobs::pages::Page;
 use crate::raw::{RawRequest, RawResponse, encode, is_html, is_json, without_bom};
-use crate::types::{
-    BatchEntry, BatchSubmission, JobId, JobState, JobSummary, Preview, ReceivedPage, SubmissionStatus,
-    Submitted,
-};
+use crate::types::{BatchEntry, BatchSubmission, JobId, JobState, JobSummary, ReceivedPage, Submitted};
 
 /// The default base URL.
 pub(crate) const BASE_URL: &str = "https://atomiverse.com";
 /// The default path of the API below the base URL.
 pub(crate) const API_PATH: &str = "/api/v1";
-/// The default number of jobs on a page, and on the first page of an iteration.
+/// The default number of jobs on a page: the one number that the service documents.
 pub(crate) const PAGE_SIZE: u32 = 50;
-/// The largest number of jobs that an iteration requests for a page unless the caller sets a limit.
-pub(crate) const MAX_PAGE_SIZE: u32 = 1000;
 
 pub(crate) fn list(limit: u32, cursor: Option<&str>) -> RawRequest {
     let request = RawRequest::typed("list jobs", "GET", "/jobs".to_owned(), Idempotency::Safe);
@@ -110,16 +106,6 @@ impl RawResponse {
         Some(self.secrets.hide(&message))
     }
 
-    /// Returns the path that the server redirects to without changing the method, on any host.
-    pub(crate) fn redirect_path(&self) -> Option<&str> {
-        let location = self.header("location").filter(|_| matches!(self.status, 307 | 308))?;
-        let location = location.split(['?', '#']).next()?;
-        match location.split_once("://") {
-            Some((_, rest)) => Some(&rest[rest.find('/')?..]),
-            None => Some(location),
-        }
-    }
-
     /// Describes a status that is not a success. `reason` is its standard name.
     pub(crate) fn error(&self, reason: &'static str, now: SystemTime) -> ErrorKind {
         let status = self.status;
@@ -167,43 +153,33 @@ impl Response {
     }
 
     /// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. `is_first` says whether
-    /// this is the first page, which must say whether there are more. Without `previews`, the previews of the jobs are
-    /// left out.
-    pub(crate) fn page(&self, is_first: bool, previews: bool) -> Result<Page> {
+    /// this is the first page, which must say whether there are more.
+    pub(crate) fn into_page(self, is_first: bool) -> Result<Page> {
         const EXPECTED: &str = "a page of jobs";
         let body = &self.raw.body;
-        let unreadable = |error: serde_json::Error| self.unreadable(EXPECTED, &error.to_string());
-        let decoded = if previews { received_page::<true>(body) } else { received_page::<false>(body) };
-        let (next, jobs) = match decoded {
-            Ok(page) => page,
+        let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(body) {
+            Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
             Err(error) => {
                 let Ok(page) = from_json::<ReceivedPage<&RawValue>>(body) else {
-                    return Err(unreadable(error));
+                    return Err(self.unreadable(EXPECTED, &error.to_string()));
                 };
-                (
-                    page.next(),
-                    page.jobs
-                        .into_iter()
-                        .enumerate()
-                        .map(|(n, job)| self.entry(n + 1, job, previews))
-                        .collect(),
-                )
+                let entries = page.jobs.iter().enumerate();
+                (page.next(), entries.map(|(n, job)| self.entry(n + 1, job)).collect())
             }
         };
-        match next {
-            Some((has_more, next_cursor)) => Ok(Page { jobs, has_more, next_cursor }),
-            None if !is_first => Ok(Page { jobs, has_more: false, next_cursor: None }),
-            None => Err(self.unreadable(EXPECTED, "it has neither `has_more` nor `next_cursor`")),
-        }
+        let (has_more, next_cursor) = match next {
+            Some(next) => next,
+            None if is_first => {
+                return Err(self.unreadable(EXPECTED, "it has neither `has_more` nor `next_cursor`"));
+            }
+            None => (false, None),
+        };
+        Ok(Page { jobs, has_more, next_cursor, context: self.context })
     }
 
     /// Decodes one job of a page on which some job cannot be read.
-    fn entry(&self, position: usize, job: &RawValue, previews: bool) -> Result<JobSummary> {
-        let decoded = serde_json::from_str(job.get()).map(|job: JobSummary| JobSummary {
-            molecule_preview: job.molecule_preview.filter(|_| previews),
-            ..job
-        });
-        decoded.map_err(|error| {
+    fn entry(&self, position: usize, job: &RawValue) -> Result<JobSummary> {
+        serde_json::from_str(job.get()).map_err(|error| {
             let job: Value = serde_json::from_str(job.get()).unwrap_or_default();
             let field = |name: &str| job.get(name).cloned().unwrap_or_default();
             let reason = match JobSummary::unreadable_field(&job) {
@@ -236,68 +212,19 @@ impl Response {
     }
 
     pub(crate) fn submitted(&self) -> Result<Submitted> {
-        let submitted = Submitted::from_json(without_bom(&self.raw.body)).map_err(|error| {
-            self.unreadable("a submitted job", &format!("{error}{}", self.mentioned_job()))
-        })?;
         self.confirm(None)?;
-        match problem_of_id(submitted.job_id.as_str()) {
-            None => Ok(submitted),
-            Some(problem) => Err(self.unreadable("a submitted job", &format!("its job id {problem}"))),
-        }
-    }
-
-    /// Where else the response to a submission names a job. The caller pays for it.
-    fn mentioned_job(&self) -> String {
-        fn find(value: &Value, depth: u8) -> Option<&Value> {
-            let inner: Vec<&Value> = match value {
-                Value::Object(fields) => match fields.get("job_id") {
-                    Some(id) if !id.is_object() => return Some(id),
-                    _ => fields.values().collect(),
-                },
-                Value::Array(entries) => entries.iter().collect(),
-                _ => return None,
-            };
-            (depth > 0).then(|| inner.into_iter().find_map(|value| find(value, depth - 1)))?
-        }
-        let body = from_json::<Value>(&self.raw.body).unwrap_or_default();
-        let id = find(&body, 4).map(|id| format!("; it mentions the job_id {id}"));
-        let location = self.raw.header("location").map(|location| format!("; its Location is {location}"));
-        id.or(location).unwrap_or_default()
+        Submitted::from_json(without_bom(&self.raw.body))
+            .map_err(|error| self.unreadable("a submitted job", &error.to_string()))
     }
 
     pub(crate) fn batch(&self) -> Result<BatchSubmission> {
         self.decode("the response to a batch")
     }
 
-    /// Checks that each job has an id, and that nothing in the entries contradicts the assumed order.
+    /// Checks that each job that was submitted has an id.
     pub(crate) fn check_entries(&self, batch: &BatchSubmission) -> Result<()> {
-        let problem = |n: usize, text: &str| {
-            Err(self.unreadable("the response to a batch", &format!("entry {n} {text}")))
-        };
-        let is_a_job = |status: &SubmissionStatus| {
-            matches!(status, SubmissionStatus::Submitted | SubmissionStatus::CacheHit)
-        };
-        if let Some(n) = batch.jobs.iter().position(|entry| is_a_job(&entry.status) && entry.job_id.is_none())
-        {
-            return problem(n, "has no job_id");
-        }
-        let bad_id = |entry: &BatchEntry| problem_of_id(entry.job_id.as_ref()?.as_str());
-        if let Some((n, text)) =
-            batch.jobs.iter().enumerate().find_map(|(n, entry)| Some((n, bad_id(entry)?)))
-        {
-            return problem(n, &format!("has a job_id that {text}"));
-        }
-        let body = self.batch_entries();
-        let indices: Vec<Option<&Value>> =
-            body.iter().map(|entry| entry.get("index").filter(|index| !index.is_null())).collect();
-        // Indices may count from 1 if every entry has one.
-        let counts_from_one = indices.iter().all(Option::is_some)
-            && indices.first().is_some_and(|first| first.and_then(as_count) == Some(1));
-        let is_wrong = |(n, index): (usize, &Option<&Value>)| {
-            index.is_some_and(|index| as_count(index) != Some(n as u64 + u64::from(counts_from_one)))
-        };
-        match indices.iter().enumerate().position(is_wrong) {
-            Some(n) => problem(n, "has an index that is not its position"),
+        match batch.jobs.iter().position(BatchEntry::lacks_id) {
+            Some(n) => Err(self.unreadable("the response to a batch", &format!("entry {n} has no job_id"))),
             None => Ok(()),
         }
     }
@@ -381,25 +308,6 @@ impl Response {
     }
 }
 
-/// A whole number, also as a string or with a fraction of zero.
-fn as_count(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        value => value
-            .as_f64()
-            .filter(|number| number.fract() == 0.0 && *number >= 0.0)
-            .map(|number| number as u64),
-    }
-}
-
-type Decoded = (Option<(bool, Option<String>)>, Vec<Result<JobSummary>>);
-
-/// Decodes a page on which each job can be read.
-fn received_page<const PREVIEWS: bool>(body: &[u8]) -> serde_json::Result<Decoded> {
-    let page = from_json::<ReceivedPage<Preview<PREVIEWS>>>(body)?;
-    Ok((page.next(), page.jobs.into_iter().map(|Preview(job)| Ok(job)).collect()))
-}
-
 /// Decodes JSON. Checking the encoding of the whole body once is cheaper than checking each string in it.
 fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
     let body = without_bom(body);
@@ -408,15 +316,6 @@ fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
         // This fails with an error that names the position.
         Err(_) => serde_json::from_slice(body),
     }
-}
-
-/// A page of jobs.
-#[derive(Debug)]
-pub(crate) struct Page {
-    /// The jobs. One that cannot be read is an error in its place.
-    pub(crate) jobs: Vec<Result<JobSummary>>,
-    pub(crate) has_more: bool,
-    pub(crate) next_cursor: Option<String>,
 }
 
 fn excerpt(body: &[u8], max: usize) -> String {

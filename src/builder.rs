@@ -129,28 +129,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the maximum duration of one attempt of a call. Defaults to 30 seconds.
-    ///
-    /// If less than that is left of the [`timeout`](ClientBuilder::timeout), the attempt gets the time that is left.
-    ///
-    /// The setting does not apply to submissions. A submission that was sent is not retried after a timeout, so its
-    /// attempt gets all the remaining time.
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.attempt_timeout = timeout;
-        self
-    }
-
     /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
     ///
-    /// Looking up the server's host name is not included. The [`attempt_timeout`](ClientBuilder::attempt_timeout)
-    /// bounds the lookup, or for submissions the [`timeout`](ClientBuilder::timeout).
+    /// Looking up the server's host name is not included. The [`timeout`](ClientBuilder::timeout) bounds it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
     }
 
     /// Sets how many times a request is retried after a transient failure. Defaults to 2. With 0 there is only one
-    /// attempt. The [`retry_budget`](ClientBuilder::retry_budget) limits the retries of all calls together.
+    /// attempt. The pauses between the attempts are 0.5 and 1 second, or what the server asks for (`Retry-After`).
     ///
     /// - Calls that only read are retried if the connection fails or breaks, if an attempt times out, or if the server
     ///   responds with 408, 425, 429, 500, 502, 503 or 504.
@@ -161,41 +149,6 @@ impl ClientBuilder {
     /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.retry_policy.max_retries = max_retries;
-        self
-    }
-
-    /// Sets the pause before the first retry and the longest pause. Defaults to 0.5 seconds and 8 seconds.
-    ///
-    /// Each pause is twice the previous one, and is shortened by up to a quarter at random.
-    pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.retry_policy.first_pause = first;
-        self.settings.retry_policy.max_pause = longest;
-        self
-    }
-
-    /// Sets how many retries this client and its views may spend on a service that does not recover. Defaults to 10.
-    /// With 0 nothing is retried.
-    ///
-    /// The budget keeps clients from making an outage worse. A retry that fails is spent, one that succeeds is given
-    /// back, and ten calls that need no retry earn one more. The part of the budget that exceeds its initial value
-    /// halves every ten seconds. A retry after 429 with `Retry-After` costs nothing.
-    #[doc = include_str!("retry/fleet.md")]
-    pub fn retry_budget(mut self, retries: u32) -> Self {
-        self.settings.retry_budget = retries;
-        self
-    }
-
-    /// Sets the longest pause that the server may request with `Retry-After`. Defaults to 30 seconds.
-    ///
-    /// Up to half of the pause is added at random. Other calls of the client wait as well, until a request succeeds. A
-    /// call that has less time left than the pause takes returns an error at once.
-    ///
-    /// If the server requests a longer pause, the request is not retried and other calls do not wait. The error says
-    /// how long the server [asked to wait](Error::retry_after).
-    ///
-    /// 0 and a date in the past count as no `Retry-After`: the usual [pause](ClientBuilder::retry_pause) applies.
-    pub fn max_retry_after(mut self, longest: Duration) -> Self {
-        self.settings.retry_policy.max_retry_after = longest;
         self
     }
 
@@ -257,25 +210,32 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds certificates of trusted authorities, in PEM format. Can be called more than once.
+    /// Sets the certificates of the trusted authorities, in PEM format. They replace the built-in ones, because a client
+    /// talks to one host. Can be called more than once.
     ///
-    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. The authorities are
-    /// trusted in addition to Mozilla's, with `rustls` and with `native-tls`. Neither of these features trusts the
-    /// authorities of the operating system.
-    ///
-    /// This cannot be combined with the feature `platform-verifier`, with which the operating system decides which
-    /// authorities are trusted.
+    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. Defaults to Mozilla's
+    /// authorities, with `rustls` and with `native-tls`.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// let client = atomiverse::ClientBuilder::from_env()?
-    ///     .add_root_certificates(std::fs::read("our-authority.pem")?)
+    ///     .root_certificates(std::fs::read("our-authority.pem")?)
     ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.settings.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Sets whether to trust the authorities that the operating system trusts, in place of Mozilla's. Disabled by
+    /// default. Requires the feature `platform-verifier`, and cannot be combined with
+    /// [`root_certificates`](ClientBuilder::root_certificates).
+    #[cfg(feature = "platform-verifier")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "platform-verifier")))]
+    pub fn platform_certificates(mut self, platform_certificates: bool) -> Self {
+        self.settings.platform_certificates = platform_certificates;
         self
     }
 
@@ -283,7 +243,7 @@ impl ClientBuilder {
     ///
     /// The function is also called for attempts that failed to connect, timed out or were stopped. It runs on the
     /// thread that sends the request, which waits for it. It is not called for a call that ended before its first
-    /// attempt, for example because the server had asked another call to wait.
+    /// attempt.
     ///
     /// # Examples
     ///
@@ -398,7 +358,7 @@ impl ClientBuilder {
     /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine;
     /// - the URL of the API is `https://` and the crate was built without TLS;
     /// - the proxy cannot be used, or a header cannot be sent;
-    /// - the added certificates are not valid PEM, or the feature `platform-verifier` is enabled in addition;
+    /// - the certificates are not valid PEM, or the platform's certificates are to be used in addition;
     /// - a timeout or the maximum size of a response is zero, or the user agent is not printable ASCII.
     ///
     /// # Examples

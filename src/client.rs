@@ -9,7 +9,7 @@ use crate::bulk::Bulk;
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::job::Job;
-use crate::listing::{JobsIter, ListJobs};
+use crate::jobs::list::{JobsIter, ListJobs};
 use crate::raw::{RawRequest, RawResponse};
 use crate::stop::StopToken;
 use crate::types::{BatchSubmission, JobSummary};
@@ -77,14 +77,6 @@ impl Client {
         Client { http }
     }
 
-    /// Returns a client with another [maximum number of retries](crate::ClientBuilder::max_retries) for each request.
-    #[must_use = "the client itself keeps its number of retries"]
-    pub fn with_max_retries(&self, max_retries: u32) -> Self {
-        let mut http = self.http.clone();
-        http.retry_policy.max_retries = max_retries;
-        Client { http }
-    }
-
     /// Returns a client whose calls end when the token is stopped.
     ///
     /// A call then returns an error within 100 milliseconds, whether or not the server responds: it ends its pause,
@@ -118,10 +110,6 @@ impl Client {
     /// Returns a client with its own API key.
     ///
     /// Calling [`set_api_key`](Client::set_api_key) on the original client does not change this key.
-    ///
-    /// Like every view, it shares the [retry budget](crate::ClientBuilder::retry_budget) of the original client and
-    /// the pauses that the server [requests](crate::ClientBuilder::max_retry_after). If one user's rate limit must not
-    /// delay the calls of another user, build a client for each of them.
     ///
     /// # Errors
     ///

@@ -48,7 +48,6 @@ pub(crate) struct Settings {
     pub(crate) api_url: Option<Setting>,
     pub(crate) allow_insecure_http: bool,
     pub(crate) timeout: Duration,
-    pub(crate) attempt_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_response_bytes: u64,
     pub(crate) user_agent: String,
@@ -59,10 +58,10 @@ pub(crate) struct Settings {
     pub(crate) headers: Vec<(String, String)>,
     /// The header whose value is the key alone, in place of `Authorization: Bearer`.
     pub(crate) api_key_header: Option<String>,
-    /// Certificates as PEM.
+    /// Certificates as PEM, which replace the built-in ones.
     pub(crate) root_certificates: Vec<Vec<u8>>,
+    pub(crate) platform_certificates: bool,
     pub(crate) retry_policy: RetryPolicy,
-    pub(crate) retry_budget: u32,
     pub(crate) hooks: Hooks,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -75,7 +74,6 @@ impl Default for Settings {
             api_url: None,
             allow_insecure_http: false,
             timeout: Duration::from_secs(60),
-            attempt_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: 64 * 1024 * 1024,
             user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -84,8 +82,8 @@ impl Default for Settings {
             headers: Vec::new(),
             api_key_header: None,
             root_certificates: Vec::new(),
+            platform_certificates: false,
             retry_policy: RetryPolicy::default(),
-            retry_budget: 10,
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock),
         }
@@ -137,11 +135,7 @@ impl Settings {
         if self.max_response_bytes == 0 {
             return Err(Error::input("max_response_bytes is zero: no call could succeed"));
         }
-        for (name, timeout) in [
-            ("timeout", self.timeout),
-            ("attempt_timeout", self.attempt_timeout),
-            ("connect_timeout", self.connect_timeout),
-        ] {
+        for (name, timeout) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
             if timeout.is_zero() {
                 return Err(Error::input(format!("{name} is zero: no call could succeed")));
             }

@@ -236,8 +236,6 @@ impl Error {
     }
 
     /// Returns how long the server asked to wait before another attempt (`Retry-After`).
-    ///
-    /// If the call was not tried because the server asked another call to wait, this is the rest of that time.
     pub fn retry_after(&self) -> Option<Duration> {
         self.kind().retry_after()
     }
@@ -299,8 +297,7 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call,
-    /// the server asked other calls to wait for longer than this one could, or it responded with 408, 425, 429, 500,
-    /// 502, 503 or 504.
+    /// or the server responded with 408, 425, 429, 500, 502, 503 or 504.
     ///
     /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
     /// change, check [`may_have_been_processed`](Error::may_have_been_processed) too.
@@ -459,7 +456,7 @@ impl Error {
             ErrorKind::Timeout { .. } if self.idempotency() == Some(Idempotency::NonIdempotent) => {
                 "raise timeout if the server needs longer"
             }
-            ErrorKind::Timeout { .. } => "raise attempt_timeout or timeout if the server needs longer",
+            ErrorKind::Timeout { .. } => "raise timeout if the server needs longer",
             ErrorKind::OutOfTime => "raise the timeout",
             ErrorKind::Decode { expected, .. } if *expected == REQUESTED_TYPE => {
                 "the type that was passed to RawResponse::json may not fit the response"
@@ -610,7 +607,7 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
-        if matches!(self.kind(), ErrorKind::OutOfTime | ErrorKind::Held { .. }) && self.attempts() == 0 {
+        if matches!(self.kind(), ErrorKind::OutOfTime) && self.attempts() == 0 {
             f.write_str("not tried: ")?;
         }
         self.kind().fmt(f)?;

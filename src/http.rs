@@ -4,24 +4,24 @@
 #![allow(clippy::result_large_err)]
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use std::{fmt, mem, process};
+use std::{fmt, process};
 
 use crate::api::Response;
 use crate::clock::{Clock, saturating_add};
 use crate::config::{ApiKey, Config, Setting, Settings};
 use crate::error::{Context, Earlier, Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::hooks::{Attempt, Hooks};
-use crate::pages::PageSizes;
 use crate::raw::{RawRequest, RawResponse, looks_like_html};
-use crate::retry::{Hold, RetryBudget, RetryPolicy};
 use crate::stop::StopToken;
 use crate::sync::lock;
 use crate::transport::{self, AttemptError, Transport};
+
+/// The longest time that one attempt of a call may take, unless it is a submission.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A view: the core that a client shares with everything made by it, and the settings in which views differ. Cheap to
 /// clone.
@@ -31,12 +31,9 @@ pub(crate) struct Http {
     /// Shared by the views that have no key of their own.
     api_key: Arc<Mutex<ApiKey>>,
     pub(crate) timeout: Duration,
-    pub(crate) retry_policy: RetryPolicy,
     pub(crate) stop: Option<StopToken>,
     /// A child of `stop` that also ends pauses and forbids new attempts, and lets an attempt in flight complete.
     last_attempt: Option<StopToken>,
-    /// Memory for the body of the next response, kept from page to page of an iteration.
-    pub(crate) buffer: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 struct Core {
@@ -48,11 +45,6 @@ struct Core {
     address_verified: AtomicBool,
     /// Whether there was any JSON with a success status.
     has_responded: AtomicBool,
-    /// The routes whose paths the server wants with a slash at their end.
-    slashed: Mutex<HashSet<String>>,
-    retry_budget: Mutex<RetryBudget>,
-    hold: Mutex<Hold>,
-    page_sizes: Arc<PageSizes>,
     random: RandomState,
     random_count: AtomicU64,
 }
@@ -62,14 +54,11 @@ impl Http {
         let config = settings.check()?;
         let transport = Transport::new(&config)?;
         let Config { settings, base_url, api_url, api_key, .. } = config;
-        let retry_budget = RetryBudget::new(settings.retry_budget, settings.clock.now());
         Ok(Http {
             api_key: Arc::new(Mutex::new(api_key)),
             timeout: settings.timeout,
-            retry_policy: settings.retry_policy.clone(),
             stop: None,
             last_attempt: None,
-            buffer: None,
             core: Arc::new(Core {
                 transport,
                 settings,
@@ -77,10 +66,6 @@ impl Http {
                 api_url,
                 address_verified: AtomicBool::new(false),
                 has_responded: AtomicBool::new(false),
-                slashed: Mutex::default(),
-                retry_budget: Mutex::new(retry_budget),
-                hold: Mutex::default(),
-                page_sizes: Arc::default(),
                 random: RandomState::new(),
                 random_count: AtomicU64::new(0),
             }),
@@ -93,11 +78,6 @@ impl Http {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.core.settings.clock
-    }
-
-    /// What is known of the pages of the server.
-    pub(crate) fn page_sizes(&self) -> &Arc<PageSizes> {
-        &self.core.page_sizes
     }
 
     /// Returns the time by which a call that begins now must end.
@@ -171,18 +151,6 @@ impl Http {
         self.core.transport.distrust_idle_connections();
     }
 
-    /// The same view with memory of its own for bodies.
-    pub(crate) fn with_buffer(self) -> Self {
-        Http { buffer: Some(Arc::default()), ..self }
-    }
-
-    /// Takes the memory of a body back that has been decoded.
-    pub(crate) fn keep_buffer(&self, body: Vec<u8>) {
-        if let Some(buffer) = &self.buffer {
-            *lock(buffer) = body;
-        }
-    }
-
     /// Records that a response could be read as one of the service.
     pub(crate) fn address_is_right(&self) {
         self.core.address_verified.store(true, Ordering::Relaxed);
@@ -219,35 +187,17 @@ struct Call<'a> {
     started: Instant,
     attempts: u32,
     earlier: Earlier,
-    /// The cost of the last retry.
-    spent: u32,
-    /// The last pause that the server requested in response to this call, and when.
-    told: Option<(Instant, Duration)>,
 }
 
 impl<'a> Call<'a> {
     fn new(http: &'a Http, request: &'a RawRequest, deadline: Instant) -> Self {
         let (started, earlier) = (http.clock().now(), Earlier::default());
-        Call { http, request, deadline, started, attempts: 0, earlier, spent: 0, told: None }
+        Call { http, request, deadline, started, attempts: 0, earlier }
     }
 
-    /// Waits if the server has asked another call of the client to come back later.
-    fn wait_for_turn(&self) -> Result<(), ErrorKind> {
-        loop {
-            let left = self.check_time()?;
-            let (now, jitter) = (self.http.clock().now(), self.http.jitter());
-            let delay = lock(&self.http.core.hold).delay(now, left, jitter, self.told);
-            match delay {
-                None => return Ok(()),
-                Some(delay) if delay >= left => return Err(ErrorKind::Held { retry_after: delay }),
-                Some(delay) => self.http.sleep(delay),
-            }
-        }
-    }
-
-    /// Waits for the turn of the call, and returns the request as the hooks want it.
+    /// Returns the request as the hooks want it.
     fn prepare(&self) -> Result<Cow<'a, RawRequest>, ErrorKind> {
-        self.wait_for_turn()?;
+        self.check_time()?;
         let adapted = self.http.hooks().adapt_request(self.request).map_err(|problem| {
             let sent = if self.attempts == 0 { "; nothing was sent" } else { "" };
             ErrorKind::Input(format!("{problem}{sent}"))
@@ -278,33 +228,15 @@ impl<'a> Call<'a> {
         let began = self.http.clock().now();
         let outcome = self.http.attempt(request, self.left());
         let elapsed = self.http.clock().now().saturating_duration_since(began);
-        let retry_in = self.conclude(outcome.as_ref().err().map(|error| &error.kind), began);
+        let retry_in = outcome.as_ref().err().and_then(|error| self.retry_delay(&error.kind));
         self.report(request, &outcome, elapsed, retry_in);
         outcome.map_err(|error| (error, retry_in))
     }
 
-    /// Records what the other calls of the client can learn from this attempt. If it failed and is to be retried,
-    /// returns the delay before the next one.
-    fn conclude(&mut self, failure: Option<&ErrorKind>, began: Instant) -> Option<Duration> {
-        let Core { hold, retry_budget, .. } = &*self.http.core;
-        let now = self.http.clock().now();
-        let Some(kind) = failure.filter(|kind| kind.is_transient()) else {
-            if !matches!(failure, Some(ErrorKind::Stopped { .. })) {
-                lock(retry_budget).succeeded(self.spent, now);
-                lock(hold).accepted(began);
-            }
-            return None;
-        };
-        let policy = &self.http.retry_policy;
-        let asked = kind.retry_after().filter(|asked| *asked <= policy.max_retry_after);
-        if let Some(asked) = asked {
-            lock(hold).extend(now, asked);
-        }
-        self.told = asked.map(|asked| (now, asked));
-        let (left, jitter) = (self.left(), self.http.jitter());
-        let delay = policy.delay(self.request.idempotency(), kind, self.attempts, left, jitter)?;
-        self.spent = lock(retry_budget).try_spend(kind, now)?;
-        Some(delay)
+    /// Returns the delay before the next attempt, or `None` if there is to be none.
+    fn retry_delay(&self, failure: &ErrorKind) -> Option<Duration> {
+        let policy = &self.http.core.settings.retry_policy;
+        policy.delay(self.request.idempotency(), failure, self.attempts, self.left(), self.http.jitter())
     }
 
     /// Logs the attempt, and passes it to the hooks of the caller.
@@ -372,10 +304,12 @@ impl Http {
     fn attempt(&self, request: &RawRequest, left: Duration) -> Result<RawResponse, AttemptError> {
         // A submission that was sent is not retried after a timeout, so its attempt gets all the remaining time.
         let is_submission = request.idempotency() == Idempotency::NonIdempotent;
-        let within = if is_submission { left } else { left.min(self.core.settings.attempt_timeout) };
+        let within = if is_submission { left } else { left.min(ATTEMPT_TIMEOUT) };
         let mut api_key = lock(&self.api_key).clone();
         api_key.secrets = request.secrets(api_key.secrets);
-        let mut response = self.exchange(request, &api_key, within)?;
+        let url = format!("{}{}", self.core.api_url, request.path);
+        let mut response =
+            self.core.transport.attempt(request, &url, &api_key, within, self.stop.as_ref())?;
         self.hooks().adapt_response(request, &mut response);
         if !response.is_success() {
             let kind = response.error(transport::reason_of(response.status), self.clock().system_time());
@@ -387,59 +321,6 @@ impl Http {
         }
         Ok(response)
     }
-
-    /// Sends the request, and sends it once more if the server redirects to the same path with a trailing slash. It is
-    /// sent to the configured address both times, because a server behind a proxy may name another one.
-    fn exchange(
-        &self,
-        request: &RawRequest,
-        api_key: &ApiKey,
-        within: Duration,
-    ) -> Result<RawResponse, AttemptError> {
-        let Core { transport, api_url, slashed, .. } = &*self.core;
-        let send = |path: &str, within| {
-            let url = format!("{api_url}{path}");
-            let buffer = self.buffer.as_ref().map(|buffer| mem::take(&mut *lock(buffer)));
-            transport.attempt(request, &url, api_key, within, self.stop.as_ref(), buffer.unwrap_or_default())
-        };
-        let started = self.clock().now();
-        let wants_slash = {
-            let slashed = lock(slashed);
-            !slashed.is_empty() && slashed.contains(&request.route())
-        };
-        if wants_slash {
-            return send(&request.path_with_slash(), within);
-        }
-        let asks_for_slash = |response: &RawResponse| {
-            let path = response.redirect_path().and_then(|path| path.strip_suffix('/'));
-            path.and_then(|path| path.strip_prefix(path_of(api_url))) == Some(request.path_only())
-        };
-        let response = send(&request.path, within)?;
-        if !asks_for_slash(&response) {
-            return Ok(response);
-        }
-        let took = self.clock().now().saturating_duration_since(started);
-        let left = within.saturating_sub(took).max(Duration::from_millis(1));
-        let response = send(&request.path_with_slash(), left)?;
-        if !asks_for_slash(&response) {
-            let mut slashed = lock(slashed);
-            // Only job ids are replaced in the remembered paths, so other identifiers could make the set grow for ever.
-            if slashed.len() >= MAX_SLASHED {
-                slashed.clear();
-            }
-            slashed.insert(request.route());
-        }
-        Ok(response)
-    }
-}
-
-/// The maximum number of routes with a trailing slash that are remembered.
-const MAX_SLASHED: usize = 100;
-
-/// Returns the path of a URL that was checked.
-fn path_of(url: &str) -> &str {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    url[after_scheme..].find('/').map_or("", |at| &url[after_scheme + at..])
 }
 
 impl fmt::Debug for Http {

@@ -74,7 +74,7 @@
 //! use std::time::{Duration, SystemTime};
 //!
 //! let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
-//! for job in client.iter_jobs().previews(false) {
+//! for job in client.iter_jobs() {
 //!     let job = job?;
 //!     let is_new = job.created_at.to_system_time().is_some_and(|created| created >= yesterday);
 //!     if is_new && job.state == JobState::Failed {
@@ -87,7 +87,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With `previews(false)` the molecules are not decoded, which saves time. The loop reads the whole history, because it
+//! The loop reads the whole history, because it
 //! is only an assumption that the newest jobs come first. If you rely on that order, `break` at the first job that is
 //! too old.
 //!
@@ -111,7 +111,7 @@
 //! let today = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
 //! let first = today.first_of_month()?.start_of_day()?.timestamp();
 //! let mut billed: BTreeMap<String, f64> = BTreeMap::new();
-//! for job in client.iter_jobs().previews(false) {
+//! for job in client.iter_jobs() {
 //!     let job = job?;
 //!     if job.created_at.to_jiff().is_some_and(|created| created >= first) {
 //!         *billed.entry(job.job_type).or_default() += job.billed_core_seconds.unwrap_or(0.0);
@@ -139,7 +139,7 @@
 //! fn clean_up(client: &Client, dry_run: bool) -> atomiverse::Result<()> {
 //!     let limit = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
 //!     let mut old: Vec<JobId> = Vec::new();
-//!     for job in client.iter_jobs().previews(false) {
+//!     for job in client.iter_jobs() {
 //!         let job = job?;
 //!         let is_old = job.created_at.to_system_time().is_some_and(|created| created < limit);
 //!         if is_old && job.state == JobState::Cancelled {
@@ -195,7 +195,7 @@
 //! # simulator.add_job(SimulatedJob::new("opt"));
 //! # let client = simulator.client()?;
 //! let mut renames = Vec::new();
-//! for job in client.iter_jobs().previews(false) {
+//! for job in client.iter_jobs() {
 //!     let job = job?;
 //!     if let Some(rest) = job.name.as_deref().and_then(|name| name.strip_prefix("test-")) {
 //!         renames.push((job.job_id, format!("benchmark-{rest}")));
@@ -228,7 +228,7 @@
 //! use atomiverse::{JobId, JobState};
 //!
 //! let mut pending: Vec<JobId> = Vec::new();
-//! for job in client.iter_jobs().previews(false) {
+//! for job in client.iter_jobs() {
 //!     let job = job?;
 //!     if job.state == JobState::Pending {
 //!         pending.push(job.job_id);
@@ -266,7 +266,7 @@
 //! # #[cfg(any())]
 //! let pause = Duration::from_secs(60);
 //! let mut attempts_left = 10;
-//! let mut jobs = client.iter_jobs().previews(false);
+//! let mut jobs = client.iter_jobs();
 //! while let Some(job) = jobs.next() {
 //!     match job {
 //!         Ok(job) => println!("{}", job.job_id),
@@ -407,13 +407,12 @@
 //!
 //! The first of the environment variables `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set names the proxy,
 //! unless `NO_PROXY` exempts the host. [`ClientBuilder::proxy`] overrides these variables. A proxy that inspects TLS
-//! has a certificate authority of its own. If the operating system trusts this authority, enable the feature
-//! `platform-verifier`. Otherwise add its certificate:
+//! has a certificate authority of its own:
 //!
 //! ```no_run
 //! let client = atomiverse::ClientBuilder::from_env()?
 //!     .proxy("http://proxy.example:3128")
-//!     .add_root_certificates(std::fs::read("our-authority.pem")?)
+//!     .root_certificates(std::fs::read("our-authority.pem")?)
 //!     .build()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -446,8 +445,7 @@
 //! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call of a client made by
 //!   [`Client::with_stop`] returns within 100 milliseconds.
 //! - **Views** are clients that differ from another client in one setting and share its connections. They are as cheap
-//!   as a clone. [`Client::with_timeout`], [`Client::with_max_retries`], [`Client::with_stop`] and
-//!   [`Client::with_api_key`] return them.
+//!   as a clone. [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return them.
 //! - **Key rotation**: [`Client::set_api_key`] replaces the key, also in waits that are running.
 //! - **Metrics**: [`ClientBuilder::on_attempt`] adds a function that is called after each HTTP attempt.
 //! - **Other requests**: [`Client::send`] sends a [`RawRequest`], for example for the result of a job, with the same
@@ -536,12 +534,11 @@
 //!
 //! | feature | default | effect |
 //! |---|---|---|
-//! | `rustls` | yes | TLS by rustls. Trusts Mozilla's root certificates and those of [`add_root_certificates`](ClientBuilder::add_root_certificates). |
+//! | `rustls` | yes | TLS by rustls. Trusts Mozilla's root certificates, or those of [`root_certificates`](ClientBuilder::root_certificates). |
 //! | `gzip` | yes | Requests compressed responses. |
 //! | `browser` | yes | [`visualize`](Job::visualize) opens the browser. Without it, `visualize` prints the link. |
-//! | `dns-cache` | yes | Caches the addresses of the host for 30 seconds, and replaces the TCP connections of `ureq` with its own. Requires `ureq` below 3.6; see [below](#without-dns-cache). |
 //! | `native-tls` | no | TLS by the system's library, with the same root certificates as `rustls`. If both are enabled, rustls is used. |
-//! | `platform-verifier` | no | Trusts what the operating system trusts. Enables `rustls`, and refuses `add_root_certificates`. |
+//! | `platform-verifier` | no | Adds `ClientBuilder::platform_certificates`, with which the client trusts what the operating system trusts. Enables `rustls`. |
 //! | `jiff` | no | Adds `Timestamp::to_jiff`, which returns a `jiff::Timestamp` of jiff 1. |
 //! | `simulator` | no | Adds the module [`simulator`]. |
 //!
@@ -549,23 +546,6 @@
 //! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to one on another machine. The default address is
 //! `https://`, so such a build needs an `http://` address, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
-//!
-//! ## Without `dns-cache`
-//!
-//! The feature `dns-cache` uses a part of `ureq` that may change in a minor version, so it restricts the whole
-//! dependency tree to a `ureq` below 3.6. Without it, any `ureq` 3 from 3.5.2 on is accepted. Stop tokens, time limits,
-//! and trying the other addresses of a host also work without it, with these exceptions:
-//!
-//! - Each request looks up the host name on a new thread. The call panics if that thread cannot be started.
-//! - The address that worked last is not tried first, so an address that does not respond delays each new connection.
-//! - TLS is set up anew for each connection, and sessions are not resumed.
-//! - A proxy that sends its response byte by byte can hold a call beyond its time limit.
-//! - If the server responds before it has read a long submission, the response (such as 401 or 413) can be lost. The
-//!   call then reports a broken connection.
-//! - A cancellation or deletion that was not sent because no connection was made can be reported as one that may have
-//!   been processed. Submissions and renames are reported as not sent.
-//! - With a [`StopToken`], each attempt runs on a new thread. If the call is stopped before the connection is made, a
-//!   cancellation or deletion may still be sent after the call has returned. A submission or rename is not.
 //!
 //! # Logging
 //!
@@ -579,8 +559,6 @@
 #![cfg_attr(not(feature = "simulator"), doc = "[`simulator`]: #features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-extern crate ureq_3 as ureq;
-
 mod api;
 mod builder;
 mod bulk;
@@ -588,8 +566,6 @@ mod client;
 mod clock;
 mod config;
 mod confirm;
-#[cfg(feature = "dns-cache")]
-mod connector;
 mod dashboard;
 mod error;
 #[cfg(any(doc, doctest))]
@@ -597,20 +573,14 @@ pub mod guide;
 mod hooks;
 mod http;
 mod job;
-mod listing;
+mod jobs;
 mod not_connected;
 mod operations;
-mod pages;
 mod raw;
-#[cfg(feature = "dns-cache")]
-mod resolver;
 mod retry;
-#[cfg(any(feature = "rustls", feature = "native-tls"))]
-mod roots;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
-#[cfg(not(feature = "dns-cache"))]
 mod stock;
 mod stop;
 mod submit;
@@ -626,7 +596,7 @@ pub use dashboard::VisualizeMode;
 pub use error::{Error, Result};
 pub use hooks::Attempt;
 pub use job::Job;
-pub use listing::{JobsIter, ListJobs};
+pub use jobs::list::{JobsIter, ListJobs};
 pub use raw::{RawRequest, RawResponse};
 pub use stop::StopToken;
 pub use types::{
@@ -649,7 +619,7 @@ struct Http;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::pages::fuzzing::scan;
+    pub use crate::jobs::pages::fuzzing::scan;
 
     pub fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
         crate::api::error_message(content_type, body)

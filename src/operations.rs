@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::{self, Response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
-use crate::listing;
+use crate::jobs::list;
 use crate::types::{JobId, JobState, JobSummary};
 
 pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
@@ -118,7 +118,7 @@ fn verified(http: &Http, not_found: Error, deadline: Instant) -> Result<Error> {
     if not_found.address_verified() {
         return Ok(not_found);
     }
-    match listing::fetch(http, 1, None, false, deadline) {
+    match list::fetch(http, api::PAGE_SIZE, None, deadline) {
         Ok(_) => Ok(not_found),
         Err(stopped) if stopped.is_stopped() => Err(not_found.stopped()),
         Err(error) => Err(not_found.unverified(&error)),

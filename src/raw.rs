@@ -181,22 +181,6 @@ impl RawRequest {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// Returns the path with a trailing slash, and the query.
-    pub(crate) fn path_with_slash(&self) -> String {
-        let path = self.path_only();
-        format!("{path}/{}", &self.path[path.len()..])
-    }
-
-    /// Returns what requests of the same kind have in common: the method, and the path without the id of the job.
-    pub(crate) fn route(&self) -> String {
-        let path = self.path_only();
-        let path = match &self.job_id {
-            Some(id) => path.replace(&format!("/{}", encode(id.as_str())), "/{job_id}"),
-            None => path.to_owned(),
-        };
-        format!("{} {path}", self.method)
-    }
-
     /// Adds the values of the headers that the caller set to the secrets.
     pub(crate) fn secrets(&self, secrets: Secrets) -> Secrets {
         let is_own = |name: &str| ["Content-Type", "Idempotency-Key"].contains(&name);

@@ -1,57 +1,32 @@
-//! What stands in for `connector` and `resolver` without the feature `dns-cache`, by what ureq promises to keep.
+//! Whether a request may have been sent, by what ureq promises to keep.
 //!
 //! It promises little about errors, so what is not certain is taken to have been sent.
 
 use std::io::{self, Read};
-use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ureq::config::Config;
 use ureq::http::{self, header};
-use ureq::{Agent, Body, Error, SendBody, Timeout};
+use ureq::{Body, Error, SendBody, Timeout};
 
-use crate::clock::Clock;
 use crate::not_connected::NotConnected;
 use crate::stop;
 use crate::sync::lock;
 
-pub(crate) fn agent(config: Config, _: Arc<dyn Clock>, _: PoolHealth) -> Agent {
-    Agent::new_with_config(config)
-}
-
-/// Which idle connections may be used: those that were used after the last time-out or loss, and in this
-/// process.
-#[derive(Debug, Clone)]
-pub(crate) struct PoolHealth(Arc<Mutex<Used>>);
-
-#[derive(Debug)]
-struct Used {
-    distrusted: Option<Instant>,
-    /// A connection that was made before a fork belongs to the parent.
-    process: u32,
-}
-
-impl Default for PoolHealth {
-    fn default() -> Self {
-        PoolHealth(Arc::new(Mutex::new(Used { distrusted: None, process: process::id() })))
-    }
-}
+/// When idle connections were distrusted last: only those that were used later are used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolHealth(Arc<Mutex<Option<Instant>>>);
 
 impl PoolHealth {
     /// No connection that is idle now is used again.
     pub(crate) fn distrust_idle_connections(&self) {
-        lock(&self.0).distrusted = Some(Instant::now());
+        *lock(&self.0) = Some(Instant::now());
     }
 
     /// How long a connection may have been idle to be used now.
     pub(crate) fn limit(&self, max_idle: Duration) -> Duration {
-        let mut used = lock(&self.0);
-        if used.process != process::id() {
-            *used = Used { distrusted: Some(Instant::now()), process: process::id() };
-        }
-        used.distrusted.map_or(max_idle, |distrusted| distrusted.elapsed().min(max_idle))
+        lock(&self.0).map_or(max_idle, |distrusted| distrusted.elapsed().min(max_idle))
     }
 }
 
@@ -170,13 +145,6 @@ mod tests {
         pool_health.distrust_idle_connections();
         assert!(pool_health.limit(minute) < Duration::from_secs(10));
         assert_eq!(pool_health.limit(Duration::ZERO), Duration::ZERO);
-    }
-
-    #[test]
-    fn connections_that_were_made_before_a_fork_are_not_used() {
-        let pool_health = PoolHealth::default();
-        lock(&pool_health.0).process += 1;
-        assert!(pool_health.limit(Duration::MAX) < Duration::from_secs(10));
     }
 
     #[test]

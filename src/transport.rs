@@ -1,7 +1,7 @@
 //! Makes exactly one attempt: sends a request, and returns what was received or what failed.
 //!
-//! This is the only file that sends requests with ureq. `connector` and `resolver`, or `stock`, extend ureq, and `config`
-//! and `raw` use its types for URLs and headers.
+//! This is the only file that sends requests with ureq. `stock` extends it, and `config` and `raw` use its types for
+//! URLs and headers.
 
 // `AttemptError` is large, but it is short-lived.
 #![allow(clippy::result_large_err)]
@@ -13,14 +13,11 @@ use ureq::http::{self, HeaderName, HeaderValue};
 use ureq::{Agent, AsSendBody, Body, Timeout};
 
 use crate::clock::DECADES;
-use crate::config::{ApiKey, Config, Proxy};
-#[cfg(feature = "dns-cache")]
-use crate::connector::{self, PoolHealth};
+use crate::config::{ApiKey, Config, Proxy, Settings};
 use crate::error::{Error, ErrorKind, Idempotency, Result, sanitize};
 use crate::not_connected::NotConnected;
 use crate::raw::{RawRequest, RawResponse};
-#[cfg(not(feature = "dns-cache"))]
-use crate::stock::{self, self as connector, PoolHealth};
+use crate::stock::{self, PoolHealth};
 use crate::stop::{self, StopToken};
 
 /// How many bytes of the body of an error response are kept.
@@ -41,7 +38,6 @@ const MAX_IDLE_CONNECTIONS: usize = 16;
 pub(crate) struct Transport {
     agent: Agent,
     pool_health: PoolHealth,
-    #[cfg(not(feature = "dns-cache"))]
     attempt: stock::Attempt,
     headers: Vec<(HeaderName, HeaderValue)>,
     connect_timeout: Duration,
@@ -78,12 +74,11 @@ impl Transport {
             .max_idle_connections(MAX_IDLE_CONNECTIONS)
             .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .max_idle_age(MAX_IDLE);
-        let agent = with_tls(agent, &settings.root_certificates)?.build();
+        let agent = with_tls(agent, settings)?.build();
         let pool_health = PoolHealth::default();
         Ok(Transport {
-            agent: connector::agent(agent, settings.clock.clone(), pool_health.clone()),
+            agent: Agent::new_with_config(agent),
             pool_health,
-            #[cfg(not(feature = "dns-cache"))]
             attempt: Default::default(),
             headers: config.headers.clone(),
             connect_timeout,
@@ -92,8 +87,7 @@ impl Transport {
         })
     }
 
-    /// Sends the request once and receives the whole response, whatever its status. Its body is read into
-    /// `buffer`, whose contents are overwritten.
+    /// Sends the request once and receives the whole response, whatever its status.
     pub(crate) fn attempt(
         &self,
         request: &RawRequest,
@@ -101,16 +95,12 @@ impl Transport {
         api_key: &ApiKey,
         within: Duration,
         stop: Option<&StopToken>,
-        buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         if stop.is_some_and(StopToken::is_stopped) {
             return Err(AttemptError { kind: ErrorKind::Stopped { is_in_flight: false }, request_id: None });
         }
         let within = within.min(DECADES);
-        #[cfg(feature = "dns-cache")]
-        let outcome = stop::during(stop, || self.exchange(request, url, api_key, within, buffer));
-        #[cfg(not(feature = "dns-cache"))]
-        let outcome = self.exchange_stoppable(request, url, api_key, within, stop, buffer);
+        let outcome = self.exchange_stoppable(request, url, api_key, within, stop);
         if let Err(AttemptError { kind: ErrorKind::Timeout { .. } | ErrorKind::ConnectionLost(_), .. }) =
             outcome
         {
@@ -132,7 +122,6 @@ impl Transport {
 
     /// Makes an attempt that can be stopped on a thread of its own, because nothing interrupts ureq. After a
     /// stop the thread is left to its time limits.
-    #[cfg(not(feature = "dns-cache"))]
     fn exchange_stoppable(
         &self,
         request: &RawRequest,
@@ -140,15 +129,13 @@ impl Transport {
         api_key: &ApiKey,
         within: Duration,
         stop: Option<&StopToken>,
-        buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         let attempt = self.attempt.next();
         let transport = Transport { attempt: attempt.clone(), ..self.clone() };
-        let Some(stop) = stop else { return transport.exchange(request, url, api_key, within, buffer) };
+        let Some(stop) = stop else { return transport.exchange(request, url, api_key, within) };
         let (request, url, api_key, token) = (request.clone(), url.to_owned(), api_key.clone(), stop.clone());
-        let exchange = move || {
-            stop::during(Some(&token), || transport.exchange(&request, &url, &api_key, within, buffer))
-        };
+        let exchange =
+            move || stop::during(Some(&token), || transport.exchange(&request, &url, &api_key, within));
         stop.run_abandonable(&attempt.abandoned, move || Ok(exchange())).unwrap_or_else(|error| {
             let reason = error.to_string();
             let kind = if attempt.may_be_sent() {
@@ -166,7 +153,6 @@ impl Transport {
         url: &str,
         api_key: &ApiKey,
         within: Duration,
-        buffer: Vec<u8>,
     ) -> Result<RawResponse, AttemptError> {
         let mut received = self.send(request, url, api_key, within).map_err(|error| AttemptError {
             kind: self.error_kind(error, within, NOT_HTTP),
@@ -179,7 +165,6 @@ impl Transport {
         if matches!(response.status, 204 | 205) || request.method == "HEAD" {
             // There is no body, even if a header says that it is compressed.
         } else if response.is_success() {
-            response.body = buffer;
             read(&mut received, self.max_response_bytes, &mut response.body).map_err(|error| {
                 AttemptError {
                     kind: self.error_kind(error, within, "the body of the response is broken"),
@@ -223,18 +208,12 @@ impl Transport {
             None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => Some(&[][..]),
             body => body,
         };
-        #[cfg(feature = "dns-cache")]
-        return match body {
-            Some(body) => self.run(builder.body(body)?, within, max_idle),
-            None => self.run(builder.body(())?, within, max_idle),
-        };
-        #[cfg(not(feature = "dns-cache"))]
-        return stock::run(
+        stock::run(
             builder.body(body)?,
             request.idempotency() == Idempotency::Safe,
             &self.attempt,
             |request| self.run(request, within, self.pool_health.limit(max_idle)),
-        );
+        )
     }
 
     fn run(
@@ -327,13 +306,8 @@ impl Transport {
 
 const NOT_HTTP: &str = "the response is not valid HTTP";
 
-const PRIVATE_AUTHORITY: &str = if cfg!(feature = "platform-verifier") {
-    "; if the server's certificate comes from a private certificate authority, add the authority's certificate to \
-     those that the operating system trusts"
-} else {
-    "; if the server's certificate comes from a private certificate authority, pass the authority's certificate to \
-     add_root_certificates or enable the feature platform-verifier"
-};
+const PRIVATE_AUTHORITY: &str = "; if the server's certificate comes from a private certificate authority, pass the \
+                                 authority's certificate to root_certificates";
 
 /// Returns whether the authority of a certificate is not trusted, in the words of rustls, OpenSSL and others.
 fn is_about_trust(reason: &str) -> bool {
@@ -432,51 +406,45 @@ pub(crate) fn reason_of(status: u16) -> &'static str {
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
-fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
-    if !root_certificates.is_empty() {
+fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
+    if !settings.root_certificates.is_empty() {
         return Err(Error::input(
-            "add_root_certificates needs TLS, which this build leaves out: enable the feature rustls or native-tls",
+            "root_certificates needs TLS, which this build leaves out: enable the feature rustls or native-tls",
         ));
     }
     Ok(config)
 }
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
-fn with_tls(config: AgentConfig, root_certificates: &[Vec<u8>]) -> Result<AgentConfig> {
+fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
     use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
     // ureq panics if the provider that is set here is not part of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
-    let mut added: Vec<Certificate<'static>> = Vec::new();
-    for pem in root_certificates {
-        let before = added.len();
+    let mut roots: Vec<Certificate<'static>> = Vec::new();
+    for pem in &settings.root_certificates {
+        let before = roots.len();
         for item in parse_pem(pem) {
             match item {
-                Ok(PemItem::Certificate(certificate)) => added.push(certificate),
+                Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
                 Ok(_) => {}
-                Err(_) => return Err(Error::input("add_root_certificates: not valid PEM")),
+                Err(_) => return Err(Error::input("root_certificates: not valid PEM")),
             }
         }
-        if added.len() == before {
-            return Err(Error::input(
-                "add_root_certificates: no certificate found; expected one in PEM format",
-            ));
+        if roots.len() == before {
+            return Err(Error::input("root_certificates: no certificate found; expected one in PEM format"));
         }
     }
-    let roots = if cfg!(feature = "platform-verifier") {
-        // The verifier accepts no further roots, and a list in its place would exclude those of the system.
-        if !added.is_empty() {
+    let roots = match (settings.platform_certificates, roots.is_empty()) {
+        (true, false) => {
             return Err(Error::input(
-                "add_root_certificates cannot be combined with the feature platform-verifier: add the \
-                 certificate to those that the operating system trusts, or disable the feature",
+                "root_certificates cannot be combined with platform_certificates: add the certificate to those \
+                 that the operating system trusts",
             ));
         }
-        RootCerts::PlatformVerifier
-    } else if added.is_empty() {
-        RootCerts::WebPki
-    } else {
-        added.extend(crate::roots::mozilla());
-        RootCerts::Specific(std::sync::Arc::new(added))
+        (true, true) => RootCerts::PlatformVerifier,
+        (false, true) => RootCerts::WebPki,
+        (false, false) => RootCerts::Specific(std::sync::Arc::new(roots)),
     };
     Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
 }

@@ -11,10 +11,11 @@ use crate::bulk::Bulk;
 use crate::clock::{DECADES, saturating_add};
 use crate::error::{Error, ErrorKind, FailedCancellation, Result, seconds};
 use crate::http::Http;
-use crate::pages::Pages;
+use crate::jobs::list;
+use crate::jobs::pages::Pages;
+use crate::operations;
 use crate::stop;
 use crate::types::{JobId, JobState, JobSummary};
-use crate::{listing, operations};
 
 /// How many jobs are loaded by id before those that have ended are yielded.
 const CHUNK: usize = 16;
@@ -346,7 +347,7 @@ impl<'a> WaitForJobs<'a> {
             by_id.extend(self.ids.iter().cloned());
         }
         Round {
-            pages: use_listing.then(|| Pages::for_many(self.ids.len(), http.page_sizes())),
+            pages: use_listing.then(|| Pages::starting_at(None)),
             unseen,
             pages_asked: 0,
             fruitless: 0,
@@ -366,9 +367,7 @@ impl<'a> WaitForJobs<'a> {
     fn poll_page(&mut self, round: &mut Round, mut pages: Pages) -> Option<Pages> {
         self.pace(round, 1);
         let deadline = earlier(self.http.deadline(), round.listing_until);
-        let jobs = match pages
-            .next_page(|limit, cursor| listing::fetch(&self.http, limit, cursor, true, deadline))
-        {
+        let jobs = match pages.next_page(|cursor| list::fetch(&self.http, api::PAGE_SIZE, cursor, deadline)) {
             Ok(Some(jobs)) => jobs,
             Ok(None) => {
                 self.listing = Listing::Useful;

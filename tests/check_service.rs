@@ -521,7 +521,7 @@ fn without_a_response_the_report_is_inconclusive() {
         }
     });
     let plain = run(&mut command(&url, KEY));
-    plain.has("TLS", "DIFFERENT    ", "add_root_certificates");
+    plain.has("TLS", "DIFFERENT    ", "root_certificates");
     assert_eq!(plain.code, 1);
     assert!(plain.err.contains("no secure connection"), "{}", plain.err);
 }
@@ -530,7 +530,7 @@ fn without_a_response_the_report_is_inconclusive() {
 fn only_bonds_of_hydrogen_are_evidence_of_bohr() {
     let simulator = Simulator::start().unwrap();
     let preview = |text: &str| serde_json::from_str::<MoleculePreview>(text).unwrap();
-    let salt = r#"{"formula":"NaCl","symbols":["Na","Cl"],"positions":[[0,0,0],[0,0,2.36]]}"#;
+    let salt = r#"{"formula":"NaCl","atoms":[{"element":"Na","position":[0,0,0]},{"element":"Cl","position":[0,0,2.36]}]}"#;
     simulator.add_job(SimulatedJob::new("opt").molecule_preview(preview(salt)));
     check(&simulator, &[]).has("positions", "not checked  ", "no molecule with hydrogen");
 }

@@ -230,7 +230,7 @@ fn the_usage_report_adds_up_and_can_be_csv() {
 fn export_xyz_uses_safe_names_and_keeps_existing_files() {
     let simulator = Simulator::start().unwrap();
     let preview: atomiverse::MoleculePreview =
-        serde_json::from_str(r#"{"formula":"H2","symbols":["H","H"],"positions":[[0,0,0],[0,0,0.74]]}"#)
+        serde_json::from_str(r#"{"formula":"H2","atoms":[{"element":"H","position":[0,0,0]},{"element":"H","position":[0,0,0.74]}]}"#)
             .unwrap();
     simulator.add_job(SimulatedJob::new("opt").name("../../etc/h2").molecule_preview(preview));
     simulator.add_job(SimulatedJob::new("opt"));

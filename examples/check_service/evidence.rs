@@ -240,7 +240,8 @@ impl<'a> Evidence<'a> {
             let id = seen.jobs().first().and_then(|job| id_of(job));
             let page = first.result.as_ref().ok().filter(|page| page.has_more);
             if let Some(cursor) = page.and_then(|page| page.next_cursor.clone()) {
-                second = Some(session.call(|client| client.list_jobs().limit(1).cursor(cursor).send()));
+                second =
+                    Some(session.call(|client| client.list_jobs().limit(1).cursor(Some(&cursor)).send()));
             }
             many = Some(session.call(|client| client.list_jobs().limit(50).send()));
             one = id.as_ref().map(|id| session.call(|client| client.get_job(id)));

@@ -61,10 +61,6 @@ pub(crate) enum ErrorKind {
     /// The deadline had passed before the request could be sent.
     #[error("no time was left to send the request")]
     OutOfTime,
-    /// Another call of the client was told to come back later, and there is no time for that.
-    #[error("the server asked this client to wait another {} (Retry-After), and the call has less time left",
-            seconds(*retry_after))]
-    Held { retry_after: Duration },
     /// A stop token ended the call. Whatever was in flight then was abandoned.
     #[error("stopped{}", if *is_in_flight { " before the response came" } else { "; no request was in flight" })]
     Stopped { is_in_flight: bool },
@@ -187,10 +183,7 @@ impl ErrorKind {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             ErrorKind::NotConnected { retryable, .. } => *retryable,
-            ErrorKind::ConnectionLost(_)
-            | ErrorKind::Timeout { .. }
-            | ErrorKind::OutOfTime
-            | ErrorKind::Held { .. } => true,
+            ErrorKind::ConnectionLost(_) | ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => true,
             ErrorKind::UnverifiedNotFound { is_transient, .. } => *is_transient,
             ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
@@ -215,7 +208,6 @@ impl ErrorKind {
             | ErrorKind::NotConnected { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::OutOfTime
-            | ErrorKind::Held { .. }
             | ErrorKind::WaitStopped { .. }
             | ErrorKind::WrongState { .. }
             | ErrorKind::NoSuchRequest { .. }
@@ -275,7 +267,6 @@ impl ErrorKind {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             ErrorKind::Status { retry_after, .. } => *retry_after,
-            ErrorKind::Held { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

@@ -66,7 +66,7 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::sync::lock;
-use crate::types::{JobId, JobState, MoleculePreview};
+use crate::types::{Atom, JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
 use service::{Fits, OnSubmit, Service, UserFunction};
@@ -620,8 +620,8 @@ impl SimulatedJob {
 
     /// Creates the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
     fn sample(n: u32, count: u32) -> Self {
-        let molecules = [("water", WATER), ("hydrogen", HYDROGEN), ("methane", METHANE)];
-        let (name, preview) = molecules[n as usize % molecules.len()];
+        let (name, formula, atoms) = MOLECULES[n as usize % MOLECULES.len()];
+        let atoms = atoms.iter().map(|(element, position)| Atom::new(*element, *position));
         let job = SimulatedJob::new(if n % 4 == 3 { "opt" } else { "single_point_energy" })
             .name(format!("{name}-{:03}", n + 1))
             .age(Duration::from_secs(u64::from(count - n) * 3600))
@@ -631,17 +631,31 @@ impl SimulatedJob {
             9 => job.state(JobState::Cancelled),
             _ => job,
         };
-        SimulatedJob { molecule_preview: serde_json::from_str(preview).ok(), ..job }
+        job.molecule_preview(MoleculePreview::new(formula, atoms))
     }
 }
 
-const WATER: &str = r#"{"formula": "H2O", "symbols": ["O", "H", "H"],
-    "positions": [[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]]}"#;
-const HYDROGEN: &str =
-    r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.3707], [0, 0, 0.3707]]}"#;
-const METHANE: &str = r#"{"formula": "CH4", "symbols": ["C", "H", "H", "H", "H"],
-    "positions": [[0, 0, 0], [0.6276, 0.6276, 0.6276], [-0.6276, -0.6276, 0.6276],
-                  [-0.6276, 0.6276, -0.6276], [0.6276, -0.6276, -0.6276]]}"#;
+type Atoms = &'static [(&'static str, [f64; 3])];
+
+const MOLECULES: [(&str, &str, Atoms); 3] = [
+    (
+        "water",
+        "H2O",
+        &[("O", [0.0, 0.0, 0.1173]), ("H", [0.0, 0.7572, -0.4692]), ("H", [0.0, -0.7572, -0.4692])],
+    ),
+    ("hydrogen", "H2", &[("H", [0.0, 0.0, -0.3707]), ("H", [0.0, 0.0, 0.3707])]),
+    (
+        "methane",
+        "CH4",
+        &[
+            ("C", [0.0, 0.0, 0.0]),
+            ("H", [0.6276, 0.6276, 0.6276]),
+            ("H", [-0.6276, -0.6276, 0.6276]),
+            ("H", [-0.6276, 0.6276, -0.6276]),
+            ("H", [0.6276, -0.6276, -0.6276]),
+        ],
+    ),
+];
 
 /// A failure of a request, for [`Simulator::fail_next`], [`Simulator::fail_times`] and [`Simulator::fail_when`].
 ///

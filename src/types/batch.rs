@@ -72,7 +72,6 @@ pub struct BatchEntry {
 #[derive(Deserialize)]
 struct ReceivedEntry {
     job_id: Option<JobId>,
-    id: Option<JobId>,
     state: Option<JobState>,
     status: SubmissionStatus,
     #[serde(default, deserialize_with = "words")]
@@ -80,18 +79,24 @@ struct ReceivedEntry {
 }
 
 impl From<ReceivedEntry> for BatchEntry {
-    fn from(ReceivedEntry { job_id, id, state, status, error }: ReceivedEntry) -> Self {
+    fn from(ReceivedEntry { job_id, state, status, error }: ReceivedEntry) -> Self {
         // An empty id counts as missing.
-        let job_id = job_id.or(id).filter(|id| !id.as_str().is_empty());
+        let job_id = job_id.filter(|id| !id.as_str().is_empty());
         BatchEntry { job_id, state, status, error }
     }
 }
 
 impl BatchEntry {
+    /// Returns whether the entry of a job that was submitted has no id.
+    pub(crate) fn lacks_id(&self) -> bool {
+        matches!(self.status, SubmissionStatus::Submitted | SubmissionStatus::CacheHit)
+            && self.job_id.is_none()
+    }
+
     /// Reads as much of an entry as can be read.
     pub(crate) fn from_json(entry: &Value) -> Self {
         BatchEntry::deserialize(entry).unwrap_or_else(|_| BatchEntry {
-            job_id: ["job_id", "id"].iter().find_map(|name| JobId::deserialize(entry.get(*name)?).ok()),
+            job_id: entry.get("job_id").and_then(|id| JobId::deserialize(id).ok()),
             state: entry.get("state").and_then(|state| JobState::deserialize(state).ok()),
             status: SubmissionStatus::Unknown(String::new()),
             error: entry.get("error").cloned().and_then(words_of),

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -174,20 +174,11 @@ impl JobSummary {
     }
 }
 
+// Written by hand, because serde would buffer the whole job to find the fields that it does not know.
 impl<'de> Deserialize<'de> for JobSummary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Preview::<true>::deserialize(deserializer).map(|Preview(job)| job)
-    }
-}
-
-/// A summary whose preview is decoded, or skipped and left out.
-pub(crate) struct Preview<const DECODED: bool>(pub(crate) JobSummary);
-
-// Written by hand, because serde would buffer the whole job to find the fields that it does not know.
-impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Summary<const DECODED: bool>;
-        impl<'de, const DECODED: bool> Visitor<'de> for Summary<DECODED> {
+        struct Summary;
+        impl<'de> Visitor<'de> for Summary {
             type Value = JobSummary;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a job")
@@ -204,10 +195,7 @@ impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
                         Field::JobType => read(&mut map, "job_type", &mut job_type)?,
                         Field::CreatedAt => read(&mut map, "created_at", &mut created_at)?,
                         Field::BilledCoreSeconds => read(&mut map, "billed_core_seconds", &mut billed)?,
-                        Field::MoleculePreview if DECODED => {
-                            read(&mut map, "molecule_preview", &mut preview)?
-                        }
-                        Field::MoleculePreview => drop(map.next_value::<IgnoredAny>()?),
+                        Field::MoleculePreview => read(&mut map, "molecule_preview", &mut preview)?,
                         Field::Extra(key) => drop(extra.insert(key, map.next_value()?)),
                     }
                 }
@@ -224,7 +212,7 @@ impl<'de, const DECODED: bool> Deserialize<'de> for Preview<DECODED> {
                 })
             }
         }
-        deserializer.deserialize_map(Summary::<DECODED>).map(Preview)
+        deserializer.deserialize_map(Summary)
     }
 }
 
@@ -264,61 +252,22 @@ pub(crate) struct Submitted {
 }
 
 impl Submitted {
-    /// Reads a summary, an object with `job_id` or `id`, or the identifier alone.
+    /// Reads the response to a submission: the job, or an object with at least its id.
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
-        if let Ok(summary) = serde_json::from_slice::<JobSummary>(body) {
-            let (job_id, state) = (summary.job_id.clone(), Some(summary.state.clone()));
-            return Ok(Submitted { job_id, state, summary: Some(summary) });
-        }
         #[derive(Deserialize)]
         struct Partial {
-            job_id: Option<JobId>,
-            id: Option<JobId>,
+            job_id: JobId,
             #[serde(default, deserialize_with = "Lenient::option")]
             state: Option<JobState>,
         }
-        let (job_id, state) = match serde_json::from_slice(body)? {
-            id @ (Value::String(_) | Value::Number(_)) => (bare_id(&id)?, None),
-            object => {
-                // An `id` next to an object with an id of its own is the id of the request.
-                let has_id = |value: &Value| value.get("job_id").or(value.get("id")).is_some();
-                let holds_id = |value: &Value| match value {
-                    Value::Object(fields) => has_id(value) || fields.values().any(has_id),
-                    Value::Array(entries) => entries.iter().any(has_id),
-                    _ => false,
-                };
-                let is_envelope = object.as_object().is_some_and(|fields| {
-                    fields.values().any(holds_id)
-                        || ["jsonrpc", "result", "job", "job_ids"]
-                            .iter()
-                            .any(|name| fields.contains_key(*name))
-                });
-                let Partial { job_id, id, state } = serde_json::from_value(object)?;
-                (
-                    job_id
-                        .or(id.filter(|_| !is_envelope))
-                        .ok_or_else(|| serde_json::Error::missing_field("job_id"))?,
-                    state,
-                )
-            }
-        };
-        Ok(Submitted { job_id, state, summary: None })
+        let Partial { job_id, state } = serde_json::from_slice(body)?;
+        Ok(Submitted { job_id, state, summary: serde_json::from_slice(body).ok() })
     }
-}
-
-/// The identifier of a new job that is the whole response. A sentence is none.
-fn bare_id(value: &Value) -> Result<JobId, serde_json::Error> {
-    let is_sentence = |text: &str| text.contains(|c: char| c.is_whitespace() || c == ':') || text == "error";
-    if value.as_str().is_some_and(is_sentence) || value.as_f64().is_some_and(|number| number <= 0.0) {
-        return Err(serde_json::Error::custom("it is neither a job nor the id of one"));
-    }
-    JobId::deserialize(value)
 }
 
 /// The state of a job.
 ///
-/// It is read in upper or lower case (`done` or `DONE`), with the name of an enum before it (`JobState.DONE`), and in
-/// the spelling `canceled`. It is written in lower case. A state that this version does not know is kept as
+/// It is read in upper or lower case (`done` or `DONE`), and in the spelling `canceled`. It is written in lower case. A state that this version does not know is kept as
 /// [`Unknown`](JobState::Unknown) and is not [terminal](JobState::is_terminal).
 ///
 /// # Examples
@@ -373,21 +322,12 @@ impl JobState {
 impl From<&str> for JobState {
     fn from(text: &str) -> Self {
         use JobState::*;
-        // `JobState.DONE` or `app.JobStatus.DONE`, but not `stage1.done`.
-        let is_enum = |prefix: &str| {
-            let prefix = prefix.to_ascii_lowercase();
-            prefix.ends_with("state") || prefix.ends_with("status")
-        };
-        let word = match text.rsplit_once('.') {
-            Some((prefix, word)) if is_enum(prefix) => word,
-            _ => text,
-        };
-        if word.eq_ignore_ascii_case("canceled") {
+        if text.eq_ignore_ascii_case("canceled") {
             return Cancelled;
         }
         [Pending, Running, Done, Failed, Cancelled]
             .into_iter()
-            .find(|state| state.as_str().eq_ignore_ascii_case(word))
+            .find(|state| state.as_str().eq_ignore_ascii_case(text))
             .unwrap_or_else(|| Unknown(text.to_owned()))
     }
 }

@@ -7,16 +7,14 @@ use super::lenient::{FromAny, Lenient, deserialize_strictly};
 
 /// A molecule for display: its formula and the positions of its atoms.
 ///
-/// It is read from a list of atoms or from the two lists `symbols` and `positions`, and written as a list of atoms.
-///
 /// # Examples
 ///
 /// ```
 /// use atomiverse::MoleculePreview;
 ///
-/// let h2: MoleculePreview = serde_json::from_str(
-///     r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]}"#)?;
-/// assert_eq!(h2.atoms[1].position, [0.0, 0.0, 0.37]);
+/// let helium: MoleculePreview =
+///     serde_json::from_str(r#"{"formula": "He", "atoms": [{"element": "He", "position": [0, 0, 0.5]}]}"#)?;
+/// assert_eq!(helium.atoms[0].position, [0.0, 0.0, 0.5]);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,15 +52,14 @@ impl MoleculePreview {
     /// # Examples
     ///
     /// ```
-    /// let h2: atomiverse::MoleculePreview = serde_json::from_str(
-    ///     r#"{"formula": "H2", "symbols": ["H", "H"], "positions": [[0, 0, -0.37], [0, 0, 0.37]]}"#)?;
-    /// assert_eq!(h2.to_xyz(), "\
-    /// 2
-    /// H2
-    /// H       0.00000000     0.00000000    -0.37000000
-    /// H       0.00000000     0.00000000     0.37000000
+    /// use atomiverse::{Atom, MoleculePreview};
+    ///
+    /// let helium = MoleculePreview::new("He", [Atom::new("He", [0.0, 0.0, -0.5])]);
+    /// assert_eq!(helium.to_xyz(), "\
+    /// 1
+    /// He
+    /// He      0.00000000      0.00000000     -0.50000000
     /// ");
-    /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn to_xyz(&self) -> String {
         let comment: String = self.formula.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -72,7 +69,7 @@ impl MoleculePreview {
             let symbol = element.as_str();
             let is_word = !symbol.is_empty() && symbol.chars().all(char::is_alphanumeric);
             let symbol = if is_word { symbol } else { "X" };
-            xyz += &format!("{symbol:<2} {x:>15.8}{y:>15.8}{z:>15.8}\n");
+            xyz += &format!("{symbol:<2} {x:>15.8} {y:>15.8} {z:>15.8}\n");
         }
         xyz
     }
@@ -184,6 +181,7 @@ const fn letters(symbol: &[u8]) -> Option<(usize, usize)> {
 
 impl From<&str> for Element {
     fn from(text: &str) -> Self {
+        let text = text.trim();
         let place = letters(text.as_bytes()).map_or(0, |(first, second)| PLACES[first][second]);
         Element(match place.checked_sub(1) {
             Some(index) => Symbol::Known(index),
@@ -234,10 +232,6 @@ impl FromAny for Atom {
 enum PreviewField {
     Formula,
     Atoms,
-    Symbols,
-    Positions,
-    #[serde(alias = "unit")]
-    Units,
     #[serde(other)]
     Other,
 }
@@ -247,33 +241,14 @@ impl FromAny for MoleculePreview {
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut formula: Option<String> = None;
         let mut atoms: Option<Vec<Atom>> = None;
-        let mut symbols: Option<Vec<Element>> = None;
-        let mut positions: Option<Vec<[f64; 3]>> = None;
-        let mut is_in_angstrom = true;
         while let Some(field) = map.next_key()? {
             match field {
                 PreviewField::Formula => formula = map.next_value::<Lenient<_>>()?.0,
                 PreviewField::Atoms => atoms = map.next_value::<Lenient<_>>()?.0,
-                PreviewField::Symbols => symbols = map.next_value::<Lenient<_>>()?.0,
-                PreviewField::Positions => positions = map.next_value::<Lenient<_>>()?.0,
-                PreviewField::Units => {
-                    let units: Option<String> = map.next_value::<Lenient<_>>()?.0;
-                    is_in_angstrom = units.is_none_or(|units| {
-                        ["angstrom", "angstroms", "ang", "å"].contains(&units.to_lowercase().as_str())
-                    });
-                }
                 PreviewField::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        let atoms = atoms.or_else(|| {
-            let pairs =
-                symbols.zip(positions).filter(|(symbols, positions)| symbols.len() == positions.len());
-            pairs.map(|(symbols, positions)| {
-                let pairs = symbols.into_iter().zip(positions);
-                pairs.map(|(element, position)| Atom { element, position }).collect()
-            })
-        });
-        let preview = formula.zip(atoms).filter(|_| is_in_angstrom);
+        let preview = formula.zip(atoms);
         Ok(preview.map(|(formula, atoms)| MoleculePreview { formula, atoms }))
     }
 }

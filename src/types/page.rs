@@ -56,9 +56,7 @@ impl<J> ReceivedPage<J> {
     pub(crate) fn next(&self) -> Option<(bool, Option<String>)> {
         let cursor = self.next_cursor.as_ref();
         let cursor = cursor.map(|cursor| cursor.as_ref().map(|OpaqueString(cursor)| cursor));
-        let has_cursor = cursor.map(|cursor| {
-            cursor.is_some_and(|cursor| !["", "0", "-1", "null", "None"].contains(&cursor.as_str()))
-        });
+        let has_cursor = cursor.map(|cursor| cursor.is_some_and(|cursor| !cursor.is_empty()));
         Some((self.has_more.or(has_cursor)?, cursor.flatten().cloned()))
     }
 }

@@ -82,12 +82,10 @@ impl Timestamp {
 
 fn unix_number(text: &str) -> Option<(i64, u32)> {
     let number: f64 = text.parse().ok()?;
-    // As seconds, 1e11 is the year 5138. Each smaller unit begins where the previous one passes that year.
+    // As seconds, 1e11 is the year 5138. Larger numbers are milliseconds, up to the same year.
     let units_per_second = match number.abs() {
         size if size < 1e11 => 1.0,
         size if size < 1e14 => 1e3,
-        size if size < 1e17 => 1e6,
-        size if size < 1e20 => 1e9,
         _ => return None,
     };
     let seconds = (number / units_per_second).floor();

@@ -65,7 +65,7 @@ impl Method {
 
     /// Sets a timeout that also bounds submissions, which ignore `attempt_timeout`.
     fn impatient(self, builder: ClientBuilder) -> ClientBuilder {
-        if self.is_submission() { builder.timeout(PATIENCE) } else { builder.attempt_timeout(PATIENCE) }
+        builder.timeout(PATIENCE)
     }
 
     fn success(self) -> Answer {
@@ -382,13 +382,8 @@ fn call_unreachable_at_first(method: Method, server: &RawServer) -> Option<Repor
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let behind: SocketAddr = server.url().trim_start_matches("http://").parse().unwrap();
-    let client = server
-        .client_builder()
-        .base_url(format!("http://{address}"))
-        .retry_pause(pause, pause)
-        .max_retries(5)
-        .build()
-        .unwrap();
+    let client =
+        server.client_builder().base_url(format!("http://{address}")).max_retries(5).build().unwrap();
     let started = Instant::now();
     thread::spawn(move || {
         // A refused connection cannot be observed here, so a short time is given for it.
@@ -424,40 +419,7 @@ fn holds_for(method: Method) {
     assert!(wrong.is_empty(), "{} of {} cases are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
 }
 
-#[test]
-fn a_rename_reports_what_happened_after_each_first_failure() {
-    holds_for(Rename);
-}
-
 // Without `dns-cache`, nothing shows whether a request without a body was sent.
-#[cfg(feature = "dns-cache")]
-#[test]
-fn a_cancel_reports_what_happened_after_each_first_failure() {
-    holds_for(Cancel);
-}
-
-#[cfg(feature = "dns-cache")]
-#[test]
-fn a_delete_reports_what_happened_after_each_first_failure() {
-    holds_for(Delete);
-}
-
-#[cfg(feature = "dns-cache")]
-#[test]
-fn a_delete_if_exists_reports_what_happened_after_each_first_failure() {
-    holds_for(DeleteIfExists);
-}
-
-#[test]
-fn a_submission_reports_what_happened_after_each_first_failure() {
-    holds_for(Submit);
-}
-
-#[test]
-fn a_batch_reports_what_happened_after_each_first_failure() {
-    holds_for(SubmitBatch);
-}
-
 /// Makes the call with a single attempt, on a server that always sends this response.
 fn single_attempt(method: Method, response: Answer) -> (RawServer, Reported) {
     let server = RawServer::script(vec![response]);
@@ -500,16 +462,6 @@ fn an_error_of_a_change_says_if_it_may_have_been_processed() {
         }
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-#[test]
-fn a_change_that_reached_no_server_has_not_been_processed() {
-    // Without `dns-cache`, nothing shows whether a request without a body was sent.
-    let is_traced = |method| cfg!(feature = "dns-cache") || matches!(method, Rename | Submit | SubmitBatch);
-    for method in METHODS.into_iter().filter(|method| is_traced(*method)) {
-        let error = method.call(&client_of_nobody()).unwrap_err();
-        assert!(!error.may_have_been_processed() && !error.may_have_been_submitted(), "{method:?}: {error}");
-    }
 }
 
 #[cfg(target_os = "linux")]
@@ -698,24 +650,6 @@ fn a_response_that_does_not_deny_the_change_is_a_success() {
     }
 }
 
-#[test]
-fn a_response_that_denies_the_change_is_an_error_that_quotes_it() {
-    for (body, methods) in [
-        (r#"{"success":false,"reason":"quota used up"}"#, &WITH_BODY[..]),
-        (r#"{"ok":false,"error":"quota used up"}"#, &WITH_BODY),
-        // In the response to another change, this only says that the job still exists.
-        (r#"{"deleted":false,"detail":"quota used up"}"#, &[Delete]),
-    ] {
-        for &method in methods {
-            let (_server, reported) = single_attempt(method, answer(200, &[JSON], body));
-            let Err(error) = reported else { panic!("{method:?} {body}: reported as done") };
-            assert!(error.to_string().contains("quota used up"), "{method:?} {body}: {error}");
-        }
-        let (_server, reported) = single_attempt(DeleteIfExists, answer(200, &[JSON], body));
-        assert!(reported.is_err(), "{body}");
-    }
-}
-
 /// Returns the outcome of a rename to `name` whose response shows the name `answered`.
 fn rename_answered_with(name: &str, answered: &str) -> Result<(), Error> {
     let server = RawServer::script(vec![ok_json(&job("a").replace("null", &format!("{answered:?}")))]);
@@ -852,18 +786,6 @@ fn only_submissions_carry_an_idempotency_key() {
 }
 
 #[test]
-fn no_job_is_reported_as_gone_at_a_wrong_base_url() {
-    let server = RawServer::script(vec![answer(404, &[JSON], r#"{"detail":"Not Found"}"#)]);
-    let client = server.client();
-    for _ in 0..2 {
-        let reported = client.delete_job_if_exists("a");
-        assert!(reported.is_err(), "reported as {reported:?}");
-    }
-    let lines = server.lines();
-    assert!(lines.contains(&"GET /api/v1/jobs?limit=1".to_owned()), "{lines:?}");
-}
-
-#[test]
 fn no_job_is_reported_as_gone_if_the_base_url_cannot_be_verified() {
     for (name, verification) in [
         ("401", answer(401, &[JSON], "{}")),
@@ -881,28 +803,6 @@ fn no_job_is_reported_as_gone_if_the_base_url_cannot_be_verified() {
         let reported = server.client().delete_job_if_exists("a");
         assert!(reported.is_err(), "{name}: reported as {reported:?}");
     }
-}
-
-#[test]
-fn the_base_url_is_verified_once() {
-    let server = RawServer::start(|_, request| match request.line.as_str() {
-        "GET /api/v1/jobs?limit=1" => ok_json(&page(&["b"], true, Some("next"))),
-        _ => answer(404, &[JSON], NOT_FOUND),
-    });
-    let client = server.client();
-    for _ in 0..2 {
-        assert!(!client.delete_job_if_exists("a").unwrap());
-    }
-    assert_eq!(
-        server.lines(),
-        [
-            "DELETE /api/v1/jobs/a",
-            "GET /api/v1/jobs/a",
-            "GET /api/v1/jobs?limit=1",
-            "DELETE /api/v1/jobs/a",
-            "GET /api/v1/jobs/a"
-        ]
-    );
 }
 
 #[test]
@@ -1023,33 +923,6 @@ fn a_change_is_not_retried_after_a_gateway_timeout() {
 }
 
 #[test]
-fn a_change_whose_response_is_an_error_or_another_job_is_an_error() {
-    for (body, words) in [
-        (r#"{"error":"not allowed"}"#, "does not confirm success"),
-        (r#"{"error":{"code":7}}"#, "does not confirm success"),
-        ("false", "does not confirm success"),
-        (r#"{"job_id":"zzz","name":"new"}"#, "another job, zzz"),
-        (r#"{"job_id":17}"#, "another job, 17"),
-    ] {
-        let server = RawServer::script(vec![answer(200, &[JSON], body)]);
-        let client = server.client();
-        for outcome in [client.rename_job("a", "new"), client.cancel_job("a"), client.delete_job("a")] {
-            let error = outcome.unwrap_err();
-            assert!(error.to_string().contains(words), "{body}: {error}");
-        }
-    }
-    // A failed job may have an error of its own.
-    let body = r#"{"job_id":"a","name":"new","error":"did not converge"}"#;
-    let server = RawServer::script(vec![answer(200, &[JSON], body)]);
-    server.client().rename_job("a", "new").unwrap();
-    server.client().cancel_job("a").unwrap();
-    // A response to a submission that names a job and also denies it is an error too.
-    let server = RawServer::script(vec![answer(201, &[JSON], r#"{"job_id":"a","success":false}"#)]);
-    let error = server.client().submit_job(&json!({"job_type": "opt"})).unwrap_err();
-    assert!(error.to_string().contains("does not confirm success"), "{error}");
-}
-
-#[test]
 fn a_404_that_is_not_json_does_not_mean_that_a_job_is_gone() {
     for body in ["404 page not found", "default backend - 404", "<?xml version='1.0'?><Error/>"] {
         let server = RawServer::start(move |_, request| match request.line.starts_with("GET") {
@@ -1074,7 +947,7 @@ fn an_error_does_not_say_that_nothing_was_sent_after_an_earlier_attempt() {
         read_message(&mut io::BufReader::new(&stream)).unwrap();
     });
     let pause = Duration::from_millis(50);
-    let client = Client::builder().api_key("key").base_url(url).retry_pause(pause, pause).build().unwrap();
+    let client = Client::builder().api_key("key").base_url(url).build().unwrap();
     let error = client.rename_job("a", "water").unwrap_err();
     server.join().unwrap();
     let text = error.to_string();
@@ -1085,24 +958,6 @@ fn an_error_does_not_say_that_nothing_was_sent_after_an_earlier_attempt() {
 #[test]
 fn an_error_names_the_identifier_that_was_refused() {
     assert_eq!(client_of_nobody().get_job(" a").unwrap_err().job_id().unwrap(), " a");
-}
-
-#[test]
-fn an_empty_response_is_a_success_whatever_its_headers_say() {
-    for (status, header) in [
-        (204, "content-type: text/html; charset=utf-8"),
-        (200, "content-type: text/html; charset=utf-8"),
-        (204, "content-encoding: gzip"),
-    ] {
-        let head = format!("HTTP/1.1 {status} Fine\r\n{header}\r\n");
-        let head = if status == 204 { head + "\r\n" } else { head + "content-length: 0\r\n\r\n" };
-        let server = RawServer::script(vec![raw(head)]);
-        let client = server.client();
-        client.rename_job("a", "new").unwrap();
-        client.cancel_job("a").unwrap();
-        client.delete_job("a").unwrap();
-        assert_eq!(server.requests().len(), 3, "{status} {header}");
-    }
 }
 
 #[test]

@@ -310,7 +310,7 @@ mod tls {
                 || received.get(),
                 || {
                     let builder = Client::builder().api_key(KEY).base_url(url.as_str());
-                    builder.add_root_certificates(certificate.as_str())
+                    builder.root_certificates(certificate.as_str())
                 },
             );
         }
@@ -451,69 +451,9 @@ mod linux {
             });
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-
-    #[test]
-    fn the_thread_of_a_prefetch_ends_with_its_request() {
-        let output =
-            in_own_process("control::linux::the_thread_of_a_prefetch_ends_with_its_request", &[], || {
-                let server =
-                    RawServer::script(vec![json(&page(&["a"], true, Some("two"))), vec![Step::Silence]]);
-                let stop = StopToken::new();
-                let mut jobs = server.client().with_stop(&stop).iter_jobs().prefetch(true);
-                jobs.next().unwrap().unwrap();
-                until(|| server.lines().len() == 2);
-                assert_eq!(threads("atomiverse-pref"), 1);
-                drop(jobs);
-                stop.stop();
-                until(|| threads("atomiverse-pref") == 0);
-            });
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
 }
 
 // Stops: pauses, waits, many requests.
-
-#[test]
-fn a_pause_before_a_retry_can_be_stopped() {
-    for (what, kind, call) in CALLS.into_iter().filter(|(_, kind, _)| *kind != Submission) {
-        assert_prompt(what, |moment| {
-            let server = RawServer::script(vec![answer(503, &[], "")]);
-            let (stop, pauses) = (StopToken::new(), Counter::default());
-            let builder = pauses.pauses_of(server.client_builder().timeout(2 * HOUR));
-            let client = builder.retry_pause(HOUR, HOUR).build().unwrap().with_stop(&stop);
-            let (outcome, took) = stop_during(&stop, || pauses.get() > 0, moment, || call(&client));
-            let error = outcome.unwrap_err();
-            // After the 503 to the first attempt, a change may have been made.
-            assert_stopped(what, kind, &error, true);
-            assert_eq!((error.attempts(), server.lines().len()), (1, 1), "{what}");
-            took
-        });
-    }
-}
-
-#[test]
-fn a_retry_after_pause_can_be_stopped() {
-    assert_prompt("its own", |moment| {
-        let server = RawServer::script(vec![answer(429, &["Retry-After: 20"], "")]);
-        let (stop, pauses) = (StopToken::new(), Counter::default());
-        let client = pauses.pauses_of(server.client_builder()).build().unwrap().with_stop(&stop);
-        let submit = || client.submit_job(&payload());
-        let (outcome, took) = stop_during(&stop, || pauses.get() > 0, moment, submit);
-        assert_stopped("submit", Submission, &outcome.unwrap_err(), false);
-        took
-    });
-    assert_prompt("that of another call", |moment| {
-        let server = RawServer::script(vec![answer(429, &["Retry-After: 20"], "")]);
-        let (stop, client) = (StopToken::new(), server.client());
-        assert!(client.with_max_retries(0).get_job("a").unwrap_err().is_rate_limited());
-        let held = client.with_stop(&stop);
-        let (outcome, took) = stop_during(&stop, || true, moment, || held.rename_job("a", "water"));
-        let error = outcome.unwrap_err();
-        assert_stopped("rename", Change, &error, false);
-        assert_eq!((error.attempts(), server.lines().len()), (0, 1));
-        took
-    });
-}
 
 fn job_in(state: &str, id: &str) -> String {
     job(id).replace(r#""state":"done""#, &format!(r#""state":"{state}""#))
@@ -531,25 +471,6 @@ fn serving_jobs_in(state: &'static str) -> RawServer {
         _ if request.line.contains("jobs?") => json(&page(&[], false, None)),
         _ => json(&job_in(state, id_of(request))),
     })
-}
-
-#[test]
-fn the_pause_between_two_polls_can_be_stopped() {
-    let hourly = WaitOptions::new().timeout(10 * HOUR).min_interval(HOUR).max_interval(HOUR);
-    assert_prompt("wait", |moment| {
-        let server = serving_jobs_in("running");
-        let (stop, updates) = (StopToken::new(), Counter::default());
-        let client = server.client().with_stop(&stop);
-        let options = hourly.clone().on_update(|_| updates.add());
-        let wait = || client.wait_for_job("a", &options);
-        let (outcome, took) = stop_during(&stop, || updates.get() > 0, moment, wait);
-        let error = outcome.unwrap_err();
-        assert_stopped("wait", Read, &error, false);
-        assert_eq!(error.state(), Some(&JobState::Running));
-        assert_eq!(error.job_id().unwrap().as_str(), "a");
-        assert_eq!(server.lines(), ["GET /api/v1/jobs/a"]);
-        took
-    });
 }
 
 #[test]
@@ -735,26 +656,6 @@ fn a_bulk_call_in_progress_can_be_stopped() {
     }
 }
 
-#[test]
-fn a_prefetch_in_progress_can_be_stopped() {
-    assert_prompt("prefetch", |moment| {
-        let server =
-            RawServer::script(vec![json(&page(&["a", "b"], true, Some("two"))), vec![Step::Silence]]);
-        let stop = StopToken::new();
-        let mut jobs = server.client().with_stop(&stop).iter_jobs().prefetch(true);
-        let is_under_way = || server.lines().len() == 2;
-        let (outcomes, took) =
-            stop_during(&stop, is_under_way, moment, || jobs.by_ref().take(10).collect::<Vec<_>>());
-        let [Ok(_), Ok(_), Err(error)] = &outcomes[..] else { panic!("{outcomes:?}") };
-        assert_stopped("prefetch", Read, error, false);
-        jobs.resume();
-        assert!(jobs.next().unwrap().unwrap_err().is_stopped(), "the token stays stopped");
-        assert!(jobs.next().is_none());
-        assert_eq!(server.lines().len(), 2);
-        took
-    });
-}
-
 /// Returns the response to a batch of this many payloads, all of which were submitted.
 fn batch_response(count: usize) -> Answer {
     let entries: Vec<String> = (0..count)
@@ -833,37 +734,6 @@ fn one_token_stops_the_calls_of_many_threads_and_clients() {
 }
 
 #[test]
-fn a_call_on_a_stopped_token_sends_nothing() {
-    let server = doing(vec![Step::Silence]);
-    let (attempts, observed) = (Counter::default(), Counter::default());
-    let builder = attempts.attempts_of(server.client_builder());
-    let stop = StopToken::new();
-    stop.stop();
-    let observer = observed.clone();
-    let client = builder.on_attempt(move |_| observer.add()).build().unwrap().with_stop(&stop);
-    for (what, kind, call) in CALLS {
-        let error = call(&client).unwrap_err();
-        assert_stopped(what, kind, &error, false);
-        assert_eq!(error.attempts(), 0, "{what}");
-    }
-    let batch = client.submit_batch(vec![payload(); 1001]).unwrap_err();
-    assert_stopped("batch", Submission, &batch, false);
-    let partial = batch.partial_batch().unwrap();
-    assert_eq!((&partial.failed, &partial.not_sent), (&(0..0), &(0..1001)), "{batch}");
-    for outcome in client.wait_for_jobs(["a", "b"], &WaitOptions::new()) {
-        assert_stopped("wait", Read, &outcome.unwrap_err(), false);
-    }
-    let outcomes: Vec<_> = client.cancel_jobs(["a", "b", "."]).collect();
-    assert_eq!(outcomes.len(), 3);
-    let refused = outcomes.iter().filter(|(_, outcome)| !outcome.as_ref().unwrap_err().is_stopped());
-    assert_eq!(refused.map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["."]);
-    assert!(client.job("a").unwrap().refresh().unwrap_err().is_stopped());
-    let mut prefetching = client.iter_jobs().prefetch(true);
-    assert!(prefetching.next().unwrap().unwrap_err().is_stopped());
-    assert_eq!((attempts.get(), observed.get(), server.lines().len()), (0, 0, 0));
-}
-
-#[test]
 fn on_attempt_sees_the_attempt_that_was_stopped() {
     let server = doing(vec![Step::Silence]);
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -934,25 +804,6 @@ fn a_later_token_replaces_an_earlier_one_and_the_original_client_has_none() {
 // Views.
 
 #[test]
-fn all_views_use_one_connection_pool() {
-    let (simulator, client) = start();
-    let id = simulator.add_job(SimulatedJob::new("opt"));
-    let key = simulator.api_key();
-    for view in [
-        client.clone(),
-        client.with_timeout(secs(5)),
-        client.with_max_retries(7),
-        client.with_stop(&StopToken::new()),
-        client.with_api_key(key).unwrap(),
-        client.with_api_key(key).unwrap().with_stop(&StopToken::new()).with_timeout(Duration::MAX),
-    ] {
-        view.get_job(&id).unwrap();
-        view.rename_job(&id, "water").unwrap();
-    }
-    assert_eq!(simulator.connections(), 1);
-}
-
-#[test]
 fn with_timeout_bounds_only_the_calls_of_the_view() {
     let server = RawServer::script(vec![json(&job("a")), vec![Step::Silence], json(&job("a"))]);
     let client = server.client_builder().max_retries(0).build().unwrap();
@@ -980,52 +831,10 @@ fn a_view_with_a_timeout_of_zero_sends_nothing() {
     assert_eq!(server.lines().len(), 0);
 }
 
-#[test]
-fn a_view_of_a_view_keeps_the_other_settings() {
-    let server = RawServer::script(vec![answer(503, &[], "")]);
-    let client = server.client_builder().retry_budget(1000).build().unwrap();
-    let attempts = |client: &Client| client.get_job("a").unwrap_err().attempts();
-    assert_eq!(attempts(&client), 3);
-    let once = client.with_max_retries(0);
-    assert_eq!(attempts(&once.with_timeout(secs(20))), 1);
-    assert_eq!(attempts(&once.with_stop(&StopToken::new())), 1);
-    assert_eq!(attempts(&once.with_api_key("other").unwrap()), 1);
-    assert_eq!(attempts(&once.with_timeout(secs(20)).with_max_retries(4)), 5);
-    let never = client.with_timeout(Duration::ZERO);
-    assert_eq!(attempts(&never.with_max_retries(9).with_api_key("other").unwrap()), 0);
-    let stop = StopToken::new();
-    let stopped = client.with_stop(&stop).with_timeout(secs(20)).with_max_retries(1);
-    stop.stop();
-    assert!(stopped.with_api_key("other").unwrap().get_job("a").unwrap_err().is_stopped());
-    assert_eq!(attempts(&client), 3, "the original client is unchanged");
-}
-
 /// Returns the keys of the requests so far.
 fn keys(server: &RawServer) -> Vec<String> {
     let requests = server.requests();
     requests.iter().map(|request| request.header("authorization").replace("Bearer ", "")).collect()
-}
-
-#[test]
-fn set_api_key_affects_clones_and_views_except_those_with_their_own_key() {
-    let server = RawServer::script(vec![json(&job("a"))]);
-    let client = server.client();
-    let (clone, patient) = (client.clone(), client.with_timeout(secs(20)));
-    let mut handle = client.job("a").unwrap();
-    let own = client.with_api_key("own").unwrap();
-    let own_view = own.with_max_retries(1);
-    client.set_api_key("new").unwrap();
-    for client in [&client, &clone, &patient, &own, &own_view] {
-        client.get_job("a").unwrap();
-    }
-    handle.refresh().unwrap();
-    assert_eq!(keys(&server), ["new", "new", "new", "own", "own", "new"]);
-    own_view.set_api_key("own-2").unwrap();
-    patient.set_api_key("newer").unwrap();
-    for client in [&client, &own, &clone] {
-        client.get_job("a").unwrap();
-    }
-    assert_eq!(keys(&server)[6..], ["newer", "own-2", "newer"]);
 }
 
 #[test]
@@ -1495,47 +1304,6 @@ fn a_bulk_call_can_be_sent_to_another_thread() {
 // Resuming an iteration.
 
 #[test]
-fn an_iteration_can_be_resumed_at_the_page_that_failed() {
-    for prefetch in [false, true] {
-        let simulator = Service::start();
-        simulator.add_sample_jobs(130);
-        let client = simulator.client_builder().max_retries(0).build().unwrap();
-        let mut jobs = client.iter_jobs().limit(50).max_jobs(120).prefetch(prefetch);
-        let (mut ids, mut errors) = (Vec::new(), 0);
-        loop {
-            match jobs.next() {
-                Some(Ok(job)) => {
-                    ids.push(job.job_id);
-                    let fails = if prefetch { ids.len() == 50 } else { [1, 51].contains(&ids.len()) };
-                    if fails {
-                        // With `prefetch`, the second page has been fetched by then.
-                        until(|| !prefetch || simulator.requests().len() == 2);
-                        simulator.fail_times(2, Fault::status(503));
-                    }
-                }
-                Some(Err(error)) => {
-                    assert!(error.is_transient(), "{error}");
-                    errors += 1;
-                    assert!(jobs.next().is_none() && jobs.next().is_none());
-                    jobs.resume();
-                    jobs.resume();
-                }
-                None => break,
-            }
-        }
-        assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (120, 120), "prefetch: {prefetch}");
-        let limits: Vec<String> = lines(&simulator).iter().map(|line| line[23..25].to_owned()).collect();
-        if prefetch {
-            assert_eq!((errors, limits.join(" ").as_str()), (2, "50 50 20 20 20"));
-        } else {
-            assert_eq!((errors, limits.join(" ").as_str()), (4, "50 50 50 50 20 20 20"));
-        }
-        jobs.resume();
-        assert!(jobs.next().is_none(), "the iteration is complete");
-    }
-}
-
-#[test]
 fn resuming_without_a_failed_request_has_no_effect() {
     let server = RawServer::script(vec![
         json(&page(&["a"], true, Some("two"))),
@@ -1574,88 +1342,6 @@ fn simulated(simulator: &Service, call: impl FnOnce()) -> Duration {
 }
 
 #[test]
-fn a_retry_after_also_delays_other_calls() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let views = [
-        client.clone(),
-        client.with_timeout(secs(60)),
-        client.with_stop(&StopToken::new()),
-        client.with_api_key(simulator.api_key()).unwrap(),
-    ];
-    for view in views {
-        for status in [429, 503] {
-            let took = simulated(&simulator, || {
-                simulator.fail_next(Fault::status(status).header("Retry-After", "10"));
-                let error = client.with_max_retries(0).list_jobs().send().unwrap_err();
-                assert_eq!((error.status(), error.attempts()), (Some(status), 1));
-                view.list_jobs().send().unwrap();
-            });
-            assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
-            let took = simulated(&simulator, || view.list_jobs().send().map(drop).unwrap());
-            assert_eq!(took, Duration::ZERO, "the pause is over");
-        }
-    }
-}
-
-#[test]
-fn a_call_whose_timeout_is_shorter_than_a_shared_pause_fails_at_once() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    simulator.fail_next(Fault::status(429).header("Retry-After", "10"));
-    assert!(client.with_max_retries(0).list_jobs().send().unwrap_err().is_rate_limited());
-    let before = simulator.requests().len();
-    let hasty = client.with_timeout(secs(9));
-    for (what, _, call) in CALLS {
-        let error = call(&hasty).unwrap_err();
-        assert!(error.is_transient() && !error.may_have_been_processed(), "{what}: {error}");
-        assert_eq!((error.attempts(), error.retry_after()), (0, Some(secs(10))), "{what}: {error}");
-    }
-    for (id, outcome) in hasty.delete_jobs(["a", "b"]) {
-        assert_eq!(outcome.unwrap_err().job_id(), Some(&id));
-    }
-    assert_eq!(simulator.requests().len(), before, "nothing was sent");
-    let took = simulated(&simulator, || client.list_jobs().send().map(drop).unwrap());
-    // `simulated` uses a client of its own, to which the pause does not apply.
-    assert!((secs(10)..=secs(15)).contains(&took), "{took:?}");
-}
-
-#[test]
-fn a_later_and_longer_retry_after_of_another_call_also_delays_a_retry() {
-    let simulator = Service::start();
-    let other: Arc<OnceLock<Client>> = Arc::default();
-    let in_hook = other.clone();
-    let builder = simulator.client_builder().on_attempt(move |attempt| {
-        // The first call was told to wait for one second. Before it does, another call is told to wait for ten.
-        if attempt.retry_in.is_some() {
-            let error = in_hook.get().unwrap().list_jobs().send().unwrap_err();
-            assert_eq!(error.retry_after(), Some(secs(10)));
-        }
-    });
-    let client = builder.build().unwrap();
-    other.set(client.with_max_retries(0)).unwrap();
-    let took = simulated(&simulator, || {
-        for seconds in ["1", "10"] {
-            simulator.fail_next(Fault::status(429).header("Retry-After", seconds));
-        }
-        client.list_jobs().send().unwrap();
-    });
-    assert!((secs(11)..=secs(18)).contains(&took), "{took:?}");
-}
-
-#[test]
-fn a_retry_after_above_the_maximum_delays_no_other_call() {
-    let simulator = Service::start();
-    let client = simulator.client_builder().max_retry_after(secs(9)).build().unwrap();
-    let took = simulated(&simulator, || {
-        simulator.fail_next(Fault::status(429).header("Retry-After", "10"));
-        assert_eq!(client.list_jobs().send().unwrap_err().retry_after(), Some(secs(10)));
-        client.list_jobs().send().unwrap();
-    });
-    assert_eq!(took, Duration::ZERO);
-}
-
-#[test]
 fn a_retry_after_of_zero_or_in_the_past_leaves_the_usual_pause() {
     let simulator = Service::start();
     let client = simulator.client().unwrap();
@@ -1668,64 +1354,6 @@ fn a_retry_after_of_zero_or_in_the_past_leaves_the_usual_pause() {
     }
 }
 
-#[test]
-fn threads_that_share_a_pause_resume_at_different_times() {
-    const THREADS: usize = 16;
-    let arrivals = Arc::new(Mutex::new(Vec::new()));
-    let sink = arrivals.clone();
-    let server = RawServer::start(move |n, _| {
-        lock(&sink).push(Instant::now());
-        if n == 0 { answer(429, &["Retry-After: 1"], "") } else { json(&page(&[], false, None)) }
-    });
-    let client = server.client();
-    assert!(client.with_max_retries(0).list_jobs().send().unwrap_err().is_rate_limited());
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| client.list_jobs().send().unwrap());
-        }
-    });
-    let arrivals = lock(&arrivals);
-    let (first, others) = arrivals.split_first().unwrap();
-    assert_eq!(others.len(), THREADS);
-    let after: Vec<Duration> = others.iter().map(|at| *at - *first).collect();
-    assert!(after.iter().all(|after| *after >= secs(1)), "{after:?}");
-    let spread = *after.iter().max().unwrap() - *after.iter().min().unwrap();
-    assert!(spread > millis(100), "{after:?}");
-}
-
-/// In the simulation of the retry policy, 355 of 362 calls succeed in 20 seconds. This test checks for a fifth of that
-/// time that real threads and sockets behave similarly.
-#[test]
-fn many_threads_under_a_rate_limit_share_it() {
-    const THREADS: usize = 16;
-    const PER_SECOND: f64 = 20.0;
-    let mut tokens = PER_SECOND;
-    let mut filled = Instant::now();
-    let server = RawServer::start(move |_, _| {
-        tokens = (tokens + filled.elapsed().as_secs_f64() * PER_SECOND).min(PER_SECOND);
-        filled = Instant::now();
-        if tokens < 1.0 {
-            return answer(429, &["Retry-After: 1"], "");
-        }
-        tokens -= 1.0;
-        json(&page(&[], false, None))
-    });
-    let client = server.client();
-    let (succeeded, failed) = (Counter::default(), Counter::default());
-    let end = Instant::now() + secs(4);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                while Instant::now() < end {
-                    if client.list_jobs().send().is_ok() { succeeded.add() } else { failed.add() }
-                }
-            });
-        }
-    });
-    let (succeeded, failed) = (succeeded.get(), failed.get());
-    assert!(failed * 5 < succeeded, "{succeeded} succeeded, {failed} failed");
-}
-
 // The retry budget.
 
 fn attempts(client: &Client) -> u32 {
@@ -1733,55 +1361,6 @@ fn attempts(client: &Client) -> u32 {
         Ok(_) => 0,
         Err(error) => error.attempts(),
     }
-}
-
-#[test]
-fn a_lasting_failure_uses_up_the_retry_budget() {
-    let server = RawServer::script(vec![answer(503, &[], "")]);
-    let client = server.client_builder().retry_budget(3).build().unwrap();
-    assert_eq!([0; 4].map(|_| attempts(&client)), [3, 2, 1, 1]);
-    assert_eq!(attempts(&client.with_max_retries(10)), 1, "views share the budget");
-    assert_eq!(attempts(&client.with_api_key("other").unwrap()), 1);
-    let sent = server.lines().len();
-    assert_eq!(server.client().delete_jobs(numbered(30)).filter(|(_, outcome)| outcome.is_err()).count(), 30);
-    assert_eq!(server.lines().len() - sent, 40, "the default is 10");
-}
-
-#[test]
-fn a_budget_of_zero_allows_no_retry() {
-    let server = RawServer::script(vec![answer(429, &["Retry-After: 0.001"], "")]);
-    let client = server.client_builder().retry_budget(0).build().unwrap();
-    assert_eq!([0; 3].map(|_| attempts(&client)), [1, 1, 1]);
-}
-
-#[test]
-fn successful_retries_are_returned_to_the_budget() {
-    let server = RawServer::start(|n, _| if n % 2 == 0 { answer(503, &[], "") } else { json(&job("a")) });
-    let client = server.client_builder().retry_budget(1).build().unwrap();
-    assert_eq!([0; 20].map(|_| attempts(&client)), [0; 20]);
-}
-
-#[test]
-fn ten_calls_without_a_retry_earn_one_retry() {
-    let server = RawServer::start(|n, _| match n {
-        0..2 | 12.. => answer(503, &[], ""),
-        _ => json(&job("a")),
-    });
-    let client = server.client_builder().retry_budget(1).build().unwrap();
-    assert_eq!(attempts(&client), 2);
-    assert_eq!([0; 10].map(|_| attempts(&client)), [0; 10]);
-    assert_eq!([0; 2].map(|_| attempts(&client)), [2, 1]);
-}
-
-#[test]
-fn a_retry_after_a_rate_limit_costs_nothing() {
-    let server = RawServer::start(|n, _| match n {
-        0..60 => answer(429, &["Retry-After: 0.001"], ""),
-        _ => answer(503, &[], ""),
-    });
-    let client = server.client_builder().retry_budget(1).build().unwrap();
-    assert_eq!([0; 20].map(|_| attempts(&client)), [3; 20]);
-    assert_eq!([0; 2].map(|_| attempts(&client)), [2, 1]);
 }
 
 // Jitter.
@@ -1816,28 +1395,6 @@ fn pauses_before_retries_are_shortened_by_up_to_a_quarter_at_random() {
         })
     });
     assert_spread(&pauses, millis(500), 0.75, 1.0);
-}
-
-#[test]
-fn retry_after_pauses_are_lengthened_by_up_to_half_at_random() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let fault = || Fault::status(429).header("Retry-After", "10");
-    let own = [0; SAMPLES].map(|_| {
-        simulated(&simulator, || {
-            simulator.fail_next(fault());
-            client.list_jobs().send().unwrap();
-        })
-    });
-    assert_spread(&own, secs(10), 1.0, 1.5);
-    let of_another = [0; SAMPLES].map(|_| {
-        simulated(&simulator, || {
-            simulator.fail_next(fault());
-            client.with_max_retries(0).list_jobs().send().unwrap_err();
-            client.list_jobs().send().unwrap();
-        })
-    });
-    assert_spread(&of_another, secs(10), 1.0, 1.5);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn settings_that_need_tls_are_refused_in_a_build_without_it() {
     assert!(builder.clone().build().is_ok());
     let error = builder.clone().base_url("https://localhost").build().unwrap_err();
     assert!(error.to_string().contains("needs TLS, which this build leaves out"), "{error}");
-    let error = builder.add_root_certificates("-----BEGIN CERTIFICATE-----").build().unwrap_err();
+    let error = builder.root_certificates("-----BEGIN CERTIFICATE-----").build().unwrap_err();
     assert!(error.to_string().contains("which this build leaves out"), "{error}");
 }
 
@@ -247,47 +247,4 @@ fn a_refused_connection_is_reported() {
 fn a_response_that_is_not_http_is_reported() {
     let error = get(&RawServer::script(vec![raw("SSH-2.0-OpenSSH_9.7\r\n\r\n")]));
     assert!(error.to_string().contains("the response is not valid HTTP"), "{error}");
-}
-
-#[test]
-fn invalid_settings_are_refused_when_the_client_is_built() {
-    type Change = fn(ClientBuilder) -> ClientBuilder;
-    let build = |change: Change| {
-        change(Client::builder().api_key("key")).build().map(drop).map_err(|error| error.to_string())
-    };
-    let refused: [(Change, &str); 14] = [
-        (|b| b.base_url(""), "not a URL"),
-        (|b| b.base_url("atomiverse.com"), "it has no scheme; expected a URL such as https://"),
-        (|b| b.base_url("ftp://atomiverse.com"), "unsupported scheme"),
-        (|b| b.base_url("https://"), "not a URL"),
-        (|b| b.base_url("https://user:pw@atomiverse.com"), "leave out the user name and password"),
-        (|b| b.base_url("https://atomiverse.com/?x=1"), "leave out the query"),
-        (|b| b.base_url("http://atomiverse.com"), "plain http would show the API key"),
-        (|b| b.base_url("http://127.0.0.1.example.com"), "plain http would show the API key"),
-        (|b| b.api_url("http://10.0.0.1/api"), "plain http would show the API key"),
-        (|b| b.user_agent("a\nb"), "user_agent"),
-        (|b| b.user_agent(""), "user_agent"),
-        (|b| b.timeout(Duration::ZERO), "timeout is zero"),
-        (|b| b.attempt_timeout(Duration::ZERO), "attempt_timeout is zero"),
-        (|b| b.connect_timeout(Duration::ZERO), "connect_timeout is zero"),
-    ];
-    for (change, words) in refused {
-        let error = build(change).expect_err(words);
-        assert!(error.contains(words), "{error}");
-        assert!(!error.contains("pw@"), "{error}");
-    }
-    let taken: [Change; 4] = [
-        |b| b.base_url("http://localhost:8080/"),
-        |b| b.base_url("http://[::1]:8080"),
-        |b| b.base_url("http://gateway.example").allow_insecure_http(true),
-        |b| b.timeout(Duration::MAX),
-    ];
-    build(|b| b.base_url("http://localhost")).unwrap();
-    for change in taken {
-        // The default URL needs TLS, which a build without default features does not have.
-        if cfg!(any(feature = "rustls", feature = "native-tls")) {
-            build(change).unwrap();
-        }
-    }
-    assert!(Client::builder().build().unwrap_err().to_string().contains("no API key"));
 }

@@ -350,7 +350,7 @@ fn server(fault: Fault, on: &'static str, times: usize) -> RawServer {
 }
 
 fn builder(server: &RawServer) -> ClientBuilder {
-    server.client_builder().attempt_timeout(ATTEMPT).max_response_bytes(100_000).proxy_from_env(false)
+    server.client_builder().timeout(ATTEMPT).max_response_bytes(100_000).proxy_from_env(false)
 }
 
 /// Checks every row of the table, several at a time.
@@ -378,120 +378,6 @@ fn for_each_fault(check: impl Fn(&str, Fault, Then) + Send + Sync) {
 }
 
 #[test]
-fn a_single_fault_is_retried_or_reported() {
-    for_each_fault(|name, fault, then| {
-        let server = server(fault, "GET", 1);
-        let outcome = builder(&server).build().unwrap().get_job("a");
-        let requests = server.requests().len();
-        match then {
-            Good => {
-                assert_eq!(outcome.unwrap().job_id, "a", "{name}");
-                assert_eq!(requests, 1, "{name}");
-            }
-            Retried(_) | RetriedIfRead(_) => match outcome {
-                Ok(_) => assert_eq!(requests, 2, "{name}"),
-                Err(error) => panic!("{name}: {error}"),
-            },
-            Error(text) => {
-                let error = outcome.expect_err(name).to_string();
-                assert!(error.contains(text), "{name}: {error}");
-                assert_eq!(requests, 1, "{name}: {error}");
-            }
-        }
-    });
-}
-
-#[test]
-fn a_lasting_fault_is_an_error_after_up_to_three_attempts() {
-    for_each_fault(|name, fault, then| {
-        let server = server(fault, "GET", usize::MAX);
-        let outcome = builder(&server).build().unwrap().get_job("a");
-        let (text, attempts) = match then {
-            Good => return assert!(outcome.is_ok(), "{name}"),
-            Retried(text) | RetriedIfRead(text) => (text, 3),
-            Error(text) => (text, 1),
-        };
-        let error = outcome.expect_err(name);
-        assert!(error.to_string().contains(text), "{name}: {error}");
-        assert_eq!(error.attempts(), attempts, "{name}: {error}");
-        // An attempt may time out before a busy server has read its request.
-        until(|| server.requests().len() >= attempts as usize);
-        assert_eq!(server.requests().len(), attempts as usize, "{name}: {error}");
-        assert_eq!(error.to_string().contains("tried 3 times"), attempts == 3, "{name}: {error}");
-    });
-}
-
-#[test]
-fn a_change_is_retried_only_if_that_is_safe() {
-    for_each_fault(|name, fault, then| {
-        let server = server(fault, "PATCH", 1);
-        let outcome = builder(&server).build().unwrap().rename_job("a", "water");
-        let requests = server.requests().len();
-        match (then, outcome) {
-            (Good, outcome) => assert_eq!((outcome.is_ok(), requests), (true, 1), "{name}"),
-            // After these two timeouts the server may still be processing the request.
-            (Retried(_), outcome) if ["408", "504"].contains(&name) => {
-                assert_eq!((outcome.is_err(), requests), (true, 1), "{name}");
-            }
-            (Retried(_), outcome) => assert_eq!((outcome.is_ok(), requests), (true, 2), "{name}"),
-            (RetriedIfRead(text), outcome) => {
-                let error = outcome.expect_err(name);
-                assert!(error.to_string().contains(text), "{name}: {error}");
-                assert_eq!(requests, 1, "{name}");
-            }
-            (Error(text), Err(error)) => {
-                let text_of_change = "does not confirm success";
-                let words = error.to_string();
-                assert!(words.contains(text) || words.contains(text_of_change), "{name}: {error}");
-                assert_eq!(requests, 1, "{name}");
-            }
-            // The response to a change need not have a readable body.
-            (Error(text), Ok(())) => {
-                assert!(["cannot be read as", "the body is empty"].contains(&text), "{name}: {text}");
-                assert_eq!(requests, 1, "{name}");
-            }
-        }
-    });
-}
-
-#[test]
-fn a_listing_with_a_fault_loses_and_repeats_no_job() {
-    for_each_fault(|name, fault, then| {
-        let server = server(fault, "cursor=c1", 1);
-        let client = builder(&server).build().unwrap();
-        let mut jobs = client.iter_jobs();
-        let mut seen: Vec<String> = Vec::new();
-        let mut failure = None;
-        for outcome in &mut jobs {
-            match outcome {
-                Ok(job) => seen.push(job.job_id.into()),
-                Err(error) => failure = Some(error),
-            }
-        }
-        match then {
-            Good | Retried(_) | RetriedIfRead(_) => assert!(failure.is_none(), "{name}: {failure:?}"),
-            // Some faults in a job are not faults in a page.
-            Error(_) if failure.is_none() => {}
-            // Only the jobs of this page have the fault.
-            Error(_) if failure.as_ref().is_some_and(atomiverse::Error::is_unreadable_job) => {
-                assert_eq!(seen, ["a", "b", "e"], "{name}");
-                return;
-            }
-            Error(_) => {
-                assert_eq!(seen, ["a", "b"], "{name}");
-                assert_eq!(jobs.cursor(), Some("c1"), "{name}");
-                for job in client.iter_jobs().resume_from("c1") {
-                    seen.push(job.unwrap_or_else(|error| panic!("{name}: {error}")).job_id.into());
-                }
-            }
-        }
-        if name != "{\"jobs\":[]} as body" {
-            assert_eq!(seen, PAGES.concat(), "{name}: {failure:?}");
-        }
-    });
-}
-
-#[test]
 fn a_connection_that_was_closed_between_two_requests_is_replaced() {
     for end in [Step::Close, Step::Reset] {
         let server = RawServer::start(move |_, request| {
@@ -515,46 +401,4 @@ fn a_client_without_retries_makes_one_attempt() {
         assert_eq!(outcome.is_ok(), then == Good, "{name}");
         assert_eq!(server.requests().len(), 1, "{name}");
     });
-}
-
-#[test]
-fn the_timeout_bounds_a_call_including_its_retries() {
-    let server = RawServer::script(vec![vec![Step::Silence]]);
-    let client = server
-        .client_builder()
-        .attempt_timeout(Duration::from_millis(100))
-        .timeout(Duration::from_millis(350))
-        .max_retries(1000)
-        .build()
-        .unwrap();
-    let started = Instant::now();
-    let error = client.list_jobs().send().unwrap_err();
-    assert!(error.is_timeout(), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!((2..=4).contains(&error.attempts()), "{error}");
-}
-
-#[test]
-fn sixteen_threads_can_share_a_client_despite_faults() {
-    let server = RawServer::start(|n, request| match n % 7 {
-        3 => vec![Step::Close],
-        5 => answer(503, &["retry-after: 0"], ""),
-        _ => {
-            let id = request.line.rsplit('/').next().unwrap_or_default();
-            answer(200, &[], &job(id))
-        }
-    });
-    let client = server.client_builder().max_retries(20).retry_budget(1000).build().unwrap();
-    thread::scope(|scope| {
-        for t in 0..16 {
-            let client = client.clone();
-            scope.spawn(move || {
-                for n in 0..25 {
-                    let id = format!("{t}-{n}");
-                    assert_eq!(client.get_job(&id).unwrap().job_id, id.as_str());
-                }
-            });
-        }
-    });
-    assert!(server.most_open() <= 16 + 3, "{} connections at a time", server.most_open());
 }

@@ -107,49 +107,6 @@ fn a_header_added_by_a_hook_replaces_that_of_the_client() {
     }
 }
 
-#[test]
-fn a_hook_sees_the_action_of_a_typed_request_but_not_the_key() {
-    let server = RawServer::start(|_, request| match request.line.as_str() {
-        "POST /api/v1/jobs/batch" => json_answer(
-            r#"{"total":1,"submitted":1,"failed":0,"cache_hits":0,"jobs":[{"job_id":"a","state":"done","status":"submitted"}]}"#,
-        ),
-        line if line.contains("limit=") => json_answer(&page(&["a"], false, None)),
-        line if line.starts_with("DELETE") => answer(204, &[], ""),
-        _ => json_answer(&job("a")),
-    });
-    let seen: Seen<String> = Seen::default();
-    let kept = seen.clone();
-    let client = server.client_builder().on_request(move |request| {
-        let RawRequest { action, job_id, method, headers, body, .. } = request;
-        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        let body = body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        let id = job_id.as_ref().map_or("-", JobId::as_str);
-        lock(&kept).push(format!("{action} {id} {method} {} {body}", names.join(",")));
-        assert!(headers.iter().all(|(_, value)| !value.contains(KEY)));
-    });
-    let client = client.build().unwrap();
-    let payload = json!({"job_type": "opt"});
-    client.list_jobs().send().unwrap();
-    client.get_job("a").unwrap();
-    client.rename_job("a", "b").unwrap_err();
-    client.cancel_job("a").unwrap();
-    client.delete_job("a").unwrap();
-    client.submit_job(&payload).unwrap();
-    client.submit_batch([&payload]).unwrap();
-    assert_eq!(
-        *lock(&seen),
-        [
-            "list jobs - GET  ",
-            "get job a GET  ",
-            r#"rename job a PATCH Content-Type {"name":"b"}"#,
-            "cancel job a POST  ",
-            "delete job a DELETE  ",
-            r#"submit job - POST Content-Type,Idempotency-Key {"job_type":"opt"}"#,
-            r#"submit batch - POST Content-Type,Idempotency-Key {"jobs":[{"job_type":"opt"}]}"#,
-        ]
-    );
-}
-
 /// Must not appear in any output.
 const SECRET: &str = "signature-that-must-not-leak";
 
@@ -240,63 +197,8 @@ fn a_header_value_added_by_a_hook_is_hidden_in_the_content_type_of_an_error() {
 /// Changes a request.
 type Edit = fn(&mut RawRequest);
 
-#[test]
-fn a_request_that_a_hook_makes_invalid_is_refused_and_not_sent() {
-    let edits: [(&str, Edit); 14] = [
-        ("path `/../x` has a segment `.` or `..`", |request| request.path = "/../x".to_owned()),
-        ("has a segment `.` or `..`", |request| request.path += "/../../../x"),
-        ("has a segment `.` or `..`", |request| request.path += "/%2e%2E/x"),
-        ("has a segment `.` or `..`", |request| request.path += "/%2E;a"),
-        ("does not begin with a slash", |request| request.path = "jobs/a".to_owned()),
-        ("does not begin with a slash", |request| request.path = "http://elsewhere.example/".to_owned()),
-        ("does not begin with a slash", |request| request.path = "@elsewhere.example/".to_owned()),
-        ("does not begin with a slash", |request| request.path.clear()),
-        ("must be percent-encoded", |request| request.path += "#x"),
-        ("must be percent-encoded", |request| request.path += " HTTP/1.1\r\nx: y"),
-        ("unsupported method `get`; expected GET,", |request| request.method = "get".to_owned()),
-        ("unsupported method `GET /x HTTP/1.1 y: z`", |request| {
-            request.method = "GET /x HTTP/1.1\r\ny: z".to_owned()
-        }),
-        ("the header \"content-length\": the client sets this header itself", |request| {
-            add(request, "content-length")
-        }),
-        ("the header \"Host\": the client sets this header", |request| add(request, "Host")),
-    ];
-    for (words, edit) in edits {
-        let server = script(vec![json_answer(&job("a"))]);
-        let attempts = Arc::new(AtomicUsize::new(0));
-        let counter = attempts.clone();
-        let builder = server.client_builder().on_request(edit);
-        let client =
-            builder.on_attempt(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).build().unwrap();
-        let errors = [
-            client.get_job("a").unwrap_err(),
-            client.cancel_job("a").unwrap_err(),
-            client.submit_job(&json!({})).unwrap_err(),
-            client.send(RawRequest::new("PUT", ["x"])).unwrap_err(),
-        ];
-        for error in errors {
-            let text = error.to_string();
-            assert!(text.contains("on_request made a request that cannot be sent"), "{text}");
-            assert!(text.contains(words) && text.contains("; nothing was sent"), "{words}: {text}");
-            assert_eq!((error.attempts(), error.status()), (0, None), "{text}");
-            assert!(!error.is_transient() && !error.may_have_been_processed(), "{text}");
-        }
-        assert_eq!((server.lines().len(), attempts.load(Ordering::Relaxed)), (0, 0), "{words}");
-    }
-}
-
 fn add(request: &mut RawRequest, name: &str) {
     request.headers.push((name.to_owned(), "0".to_owned()));
-}
-
-#[test]
-fn a_slash_in_an_identifier_stays_part_of_its_segment() {
-    let server = script(vec![json_answer(&job("a/../b"))]);
-    let client = server.client_builder().on_request(|_| {}).build().unwrap();
-    client.get_job("a/../b").unwrap();
-    client.send(RawRequest::new("GET", ["jobs", "a/../b"])).unwrap();
-    assert_eq!(server.lines(), ["GET /api/v1/jobs/a%2F..%2Fb", "GET /api/v1/jobs/a%2F..%2Fb"]);
 }
 
 #[test]
@@ -313,47 +215,6 @@ fn a_header_added_by_a_hook_replaces_that_of_the_request() {
         let sent: Vec<&String> = request.headers.iter().filter(|header| header.starts_with(name)).collect();
         assert_eq!(sent, [&format!("{name}: replaced/by-the-hook")]);
     }
-}
-
-#[test]
-fn a_deletion_by_post_that_is_denied_is_an_error() {
-    let server = script(vec![json_answer(r#"{"deleted":false}"#)]);
-    let builder = server.client_builder().on_request(|request| request.method = "POST".to_owned());
-    let error = builder.build().unwrap().delete_job("a").unwrap_err();
-    assert!(error.to_string().contains("does not confirm success"), "{error}");
-}
-
-/// The body that a hook leaves becomes the buffer of the next page.
-#[test]
-fn pages_whose_bodies_a_hook_replaces_are_read_in_full() {
-    for prefetch in [false, true] {
-        let server = RawServer::start(|n, _| {
-            let ids: Vec<String> = (0..100).map(|k| format!("job-{n}-{k}")).collect();
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let body = format!(r#"{{"data":{}}}"#, page(&ids, n < 4, Some(&format!("c{n}"))));
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked";
-            raw(format!("{head}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()))
-        });
-        let builder = server.client_builder().on_response(|_, response| {
-            // As large as it has to be, and no larger.
-            response.body = response.body[8..response.body.len() - 1].to_vec();
-        });
-        let jobs = builder.build().unwrap().iter_jobs().limit(100).prefetch(prefetch);
-        assert_eq!(jobs.map(Result::unwrap).count(), 500);
-    }
-}
-
-#[test]
-fn a_panic_in_a_hook_during_a_prefetch_reaches_the_caller() {
-    let server = jobs_server(true);
-    let bomb = Arc::new(AtomicUsize::new(0));
-    let builder = server.client_builder().on_request(move |_| {
-        assert!(bomb.fetch_add(1, Ordering::SeqCst) != 1, "on purpose");
-    });
-    let mut jobs = builder.build().unwrap().iter_jobs().limit(4).prefetch(true);
-    let mut count = 0;
-    assert_eq!(panic_of(|| jobs.by_ref().for_each(|_| count += 1)), "on purpose");
-    assert_eq!(count + jobs.count(), 8, "the page that was not fetched follows after the panic");
 }
 
 #[test]
@@ -444,41 +305,6 @@ fn jobs_server(has_listing: bool) -> ManuallyDrop<RawServer> {
 const IDS: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
 
 #[test]
-fn a_panic_in_a_hook_reaches_the_caller_and_the_client_still_works() {
-    type Add = fn(ClientBuilder, Arc<Bomb>) -> ClientBuilder;
-    let hooks: [Add; 3] = [
-        |builder, bomb| builder.on_request(move |_| bomb.call()),
-        |builder, bomb| builder.on_response(move |_, _| bomb.call()),
-        |builder, bomb| builder.on_attempt(move |_| bomb.call()),
-    ];
-    // The number of the first request that panics, whether listings work, and the call.
-    type Call = (usize, bool, fn(&Client));
-    let calls: [Call; 8] = [
-        (0, true, |client| drop(client.get_job("0"))),
-        (0, true, |client| drop(client.send(RawRequest::new("GET", ["jobs", "0"])))),
-        (1, true, |client| client.iter_jobs().limit(4).for_each(drop)),
-        (1, true, |client| client.iter_jobs().limit(4).prefetch(true).for_each(drop)),
-        (3, true, |client| client.delete_jobs(IDS).for_each(drop)),
-        (3, true, |client| client.delete_jobs(IDS).parallel(1).for_each(drop)),
-        (0, true, |client| client.wait_for_jobs(IDS, &WaitOptions::new()).for_each(drop)),
-        (3, false, |client| client.wait_for_jobs(IDS, &WaitOptions::new()).for_each(drop)),
-    ];
-    for add in hooks {
-        for (from, has_listing, call) in calls {
-            let server = jobs_server(has_listing);
-            let bomb = Arc::new(Bomb::default());
-            let client = add(server.client_builder(), bomb.clone()).build().unwrap();
-            bomb.set(from);
-            assert_eq!(panic_of(|| call(&client)), "on purpose");
-            bomb.set(usize::MAX);
-            client.get_job("1").unwrap();
-            call(&client);
-            assert!(bomb.calls.load(Ordering::SeqCst) > from);
-        }
-    }
-}
-
-#[test]
 fn after_a_panic_in_a_bulk_call_each_other_job_has_its_outcome() {
     let server = jobs_server(true);
     let builder = server.client_builder().on_response(|request, _| {
@@ -521,16 +347,6 @@ fn on_response_sees_error_statuses_and_can_change_them() {
     });
     builder.build().unwrap().get_job("a").unwrap();
     assert_eq!(server.lines().len(), 2);
-}
-
-#[test]
-fn a_retry_after_added_by_on_response_is_honoured() {
-    let server = script(vec![answer(429, &[], "")]);
-    let builder = server.client_builder().max_retry_after(secs(1)).on_response(|_, response| {
-        response.headers.push(("retry-after".to_owned(), "7".to_owned()));
-    });
-    let error = builder.build().unwrap().get_job("a").unwrap_err();
-    assert_eq!(error.retry_after(), Some(secs(7)));
 }
 
 /// An attempt, without what differs between runs.
@@ -580,63 +396,14 @@ fn attempts_of(builder: ClientBuilder, call: impl FnOnce(Client)) -> (Vec<Noted>
 }
 
 #[test]
-fn on_attempt_sees_a_success_and_failures_that_are_retried() {
-    let call = |client: Client| drop(client.get_job("a"));
-    let server = RawServer::script(vec![json_answer(&job("a"))]);
-    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 200, "", false)]);
-
-    let server = RawServer::script(vec![answer(418, &[], ""), json_answer(&job("a"))]);
-    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 418, "418 I'm a teapot", false)]);
-
-    let server = RawServer::script(vec![answer(599, &[], ""), answer(511, &[], "")]);
-    assert_eq!(attempts_of(server.client_builder(), call).0.len(), 1);
-
-    let server = RawServer::script(vec![answer(425, &[], ""), json_answer(&job("a"))]);
-    let wanted = [noted(1, 425, "425 Too Early", true), noted(2, 200, "", false)];
-    assert_eq!(attempts_of(server.client_builder(), call).0, wanted);
-
-    // A redirect takes two requests, but they are one attempt.
-    let redirect = answer(307, &["location: /api/v1/jobs/a/"], "");
-    let server = RawServer::script(vec![redirect, json_answer(&job("a"))]);
-    assert_eq!(attempts_of(server.client_builder(), call).0, [noted(1, 200, "", false)]);
-    assert_eq!(server.lines().len(), 2);
-}
-
-#[test]
-fn on_attempt_sees_the_length_of_the_pause() {
-    let server = RawServer::script(vec![unavailable(), json_answer(&job("a"))]);
-    let pauses: Seen<Option<Duration>> = Seen::default();
-    let kept = pauses.clone();
-    let first = Duration::from_millis(8);
-    let builder = server.client_builder().retry_pause(first, first);
-    let client = builder.on_attempt(move |attempt| lock(&kept).push(attempt.retry_in)).build().unwrap();
-    client.get_job("a").unwrap();
-    let pauses = lock(&pauses);
-    assert!(pauses[0].is_some_and(|pause| (first * 3 / 4..=first).contains(&pause)), "{pauses:?}");
-    assert_eq!(pauses[1..], [None]);
-}
-
-#[test]
 fn on_attempt_sees_that_no_connection_was_made() {
     // The port is free again when the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let pause = Duration::from_millis(1);
-    let builder =
-        Client::builder().api_key(KEY).base_url(format!("http://{address}")).retry_pause(pause, pause);
+    let builder = Client::builder().api_key(KEY).base_url(format!("http://{address}"));
     let (seen, _) = attempts_of(builder, |client| drop(client.get_job("a").unwrap_err()));
     let failure = |number, is_retried| noted(number, None, "no connection", is_retried);
     assert_eq!(seen, [failure(1, true), failure(2, true), failure(3, false)]);
-}
-
-#[test]
-fn on_attempt_sees_a_timeout() {
-    let server = RawServer::script(vec![vec![Step::Silence]]);
-    let timeout = Duration::from_millis(60);
-    let builder = server.client_builder().attempt_timeout(timeout).max_retries(1);
-    let (seen, elapsed) = attempts_of(builder, |client| drop(client.get_job("a").unwrap_err()));
-    let failure = |number, is_retried| noted(number, None, "no response within", is_retried);
-    assert_eq!(seen, [failure(1, true), failure(2, false)]);
-    assert!(elapsed.iter().all(|elapsed| *elapsed >= timeout), "{elapsed:?}");
 }
 
 #[test]
@@ -694,41 +461,6 @@ fn an_error_of_a_raw_request_names_its_action() {
         assert!(!text.contains("secret"), "{text}");
         assert_eq!((error.status(), error.server_message()), (Some(status), Some("no result yet")));
         assert_eq!(error.job_id().map(JobId::as_str), Some("a"));
-    }
-}
-
-#[test]
-fn raw_requests_are_retried_by_their_method_unless_they_say_otherwise() {
-    const MANY: usize = 3;
-    // The numbers are the attempts after 503, after a timeout, and after 429.
-    for (method, idempotent, after_503, after_timeout, after_429) in [
-        ("GET", None, MANY, MANY, MANY),
-        ("HEAD", None, MANY, MANY, MANY),
-        ("OPTIONS", None, MANY, MANY, MANY),
-        ("PUT", None, MANY, 1, MANY),
-        ("DELETE", None, MANY, 1, MANY),
-        ("POST", None, 1, 1, MANY),
-        ("PATCH", None, 1, 1, MANY),
-        ("POST", Some(true), MANY, 1, MANY),
-        ("PATCH", Some(true), MANY, 1, MANY),
-        ("GET", Some(false), 1, 1, MANY),
-        ("DELETE", Some(false), 1, 1, MANY),
-    ] {
-        let answers = [answer(503, &[], ""), vec![Step::Silence], answer(429, &[], "")];
-        for (failure, wanted) in answers.into_iter().zip([after_503, after_timeout, after_429]) {
-            let server = script(vec![failure.clone()]);
-            let timeout = Duration::from_millis(100);
-            // An attempt that is not idempotent may use the time of the whole call.
-            let timeout_of_call = if wanted == 1 { timeout } else { secs(60) };
-            let builder = server.client_builder().attempt_timeout(timeout).timeout(timeout_of_call);
-            let request = RawRequest::new(method, ["x"]);
-            let request = idempotent.map_or(request.clone(), |idempotent| request.idempotent(idempotent));
-            let error = builder.build().unwrap().send(request).unwrap_err();
-            assert_eq!(error.attempts() as usize, wanted, "{method} {idempotent:?} {failure:?}: {error}");
-            // An attempt may time out before a busy server has read its request.
-            until(|| server.lines().len() >= wanted);
-            assert_eq!(server.lines().len(), wanted, "{method} {idempotent:?} {failure:?}: {error}");
-        }
     }
 }
 
@@ -842,56 +574,4 @@ fn the_query_of_a_raw_request_is_encoded_and_its_segments_stay_segments() {
         server.lines(),
         ["GET /api/v1/jobs/a%2Fb%3Fc%23d/%252e%252e/%C3%A9%20%C3%BC/..a?a%20b=c%26d%3D%C3%A9%2F%3F%23&n=7&=",]
     );
-}
-
-#[test]
-fn invalid_raw_requests_are_refused_before_any_request() {
-    let server = script(vec![json_answer("{}")]);
-    let nameless = std::collections::HashMap::from([((1, 2), 3)]);
-    let mut smuggled = RawRequest::new("POST", ["x"]);
-    smuggled.headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
-    for (request, words) in [
-        (RawRequest::new("GET", ["jobs", ""]), r#"the path segment "" is not allowed"#),
-        (RawRequest::new("GET", ["jobs", ".", "x"]), r#"the path segment "." is not allowed"#),
-        (RawRequest::new("GET", ["..", "x"]), r#"the path segment ".." is not allowed"#),
-        (RawRequest::new("GET", [""; 0]), "does not begin with a slash"),
-        (RawRequest::new("TRACE", ["x"]), "unsupported method `TRACE`"),
-        (RawRequest::new("POST", ["x"]).json(&nameless), "its body cannot be written as JSON"),
-        (smuggled, "the header \"Transfer-Encoding\""),
-    ] {
-        let error = server.client().send(request).unwrap_err();
-        let text = error.to_string();
-        assert!(text.starts_with("request: ") && text.contains(words), "{words}: {text}");
-        assert!(text.ends_with("nothing was sent"), "{text}");
-        assert_eq!(error.attempts(), 0);
-    }
-    assert!(server.lines().is_empty());
-}
-
-#[test]
-fn a_raw_request_follows_a_redirect_to_the_same_path_with_a_slash_and_remembers_it() {
-    for (status, method) in [(307, "POST"), (308, "PUT"), (307, "GET")] {
-        let server = start(move |_, request| {
-            let (path, query) = request.line.split_once('?').unwrap();
-            let path = path.split_once(' ').unwrap().1;
-            if path.ends_with('/') {
-                return json_answer("{}");
-            }
-            // A server behind a proxy may redirect to an internal address.
-            answer(status, &[&format!("location: https://elsewhere.example{path}/?{query}")], "")
-        });
-        let client = server.client();
-        for _ in 0..2 {
-            let request = RawRequest::new(method, ["x"]).query("n", 7);
-            client.send(if method == "GET" { request } else { request.json(&[1]) }).unwrap();
-        }
-        let slashed = format!("{method} /api/v1/x/?n=7");
-        assert_eq!(server.lines(), [format!("{method} /api/v1/x?n=7"), slashed.clone(), slashed]);
-        let body: &[u8] = if method == "GET" { b"" } else { b"[1]" };
-        assert!(server.requests().iter().all(|request| request.body == body), "{method}");
-    }
-    let server = script(vec![answer(307, &["location: /api/v1/y/"], "")]);
-    let error = server.client().send(RawRequest::new("GET", ["x"])).unwrap_err();
-    assert!(error.to_string().contains("redirects to /api/v1/y/, which is not followed"), "{error}");
-    assert_eq!(server.lines().len(), 1);
 }

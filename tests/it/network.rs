@@ -21,7 +21,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const ATTEMPT: Duration = Duration::from_millis(200);
 
 fn client_builder(base_url: impl Into<String>) -> ClientBuilder {
-    Client::builder().api_key(KEY).base_url(base_url).retry_pause(MOMENT, MOMENT)
+    Client::builder().api_key(KEY).base_url(base_url)
 }
 
 fn payload() -> Value {
@@ -149,7 +149,7 @@ impl MortalServer {
     }
 
     fn client_builder(&self) -> ClientBuilder {
-        client_builder(format!("http://{}", self.address)).attempt_timeout(ATTEMPT)
+        client_builder(format!("http://{}", self.address)).timeout(ATTEMPT)
     }
 
     /// Opens several connections of the client, which become idle and then die.
@@ -169,31 +169,6 @@ impl MortalServer {
         let seen = lock(&self.seen);
         (seen.requests, seen.requests_on_dead_connections)
     }
-}
-
-#[test]
-fn a_read_on_a_dead_connection_succeeds_at_the_second_attempt() {
-    for (what, read) in READS {
-        let server = MortalServer::start();
-        let client = server.client_builder().max_retries(1).build().unwrap();
-        server.kill_idle_connections_of(&client);
-        read(&client).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let (requests, dead) = server.requests();
-        assert!(dead <= 1 && requests == dead + 1, "{what}: {requests} requests, {dead} of them unanswered");
-    }
-}
-
-#[test]
-fn a_listing_continues_if_all_idle_connections_die_between_two_pages() {
-    let server = MortalServer::start();
-    let client = server.client_builder().max_retries(1).build().unwrap();
-    let mut jobs = client.iter_jobs().limit(2);
-    let mut ids: Vec<String> = Vec::new();
-    ids.extend(jobs.by_ref().take(2).map(|job| job.unwrap().job_id.to_string()));
-    server.kill_idle_connections_of(&client);
-    ids.extend(jobs.map(|job| job.unwrap().job_id.to_string()));
-    assert_eq!(ids, ["a", "b", "c", "d", "e"]);
-    assert!(server.requests().1 <= 1, "{} requests went unanswered", server.requests().1);
 }
 
 #[test]
@@ -247,22 +222,6 @@ fn a_clone_in_another_thread_learns_that_the_connections_are_dead() {
     let job = thread::spawn(move || clone.get_job("b")).join().unwrap();
     assert_eq!(job.unwrap().job_id.as_str(), "b");
     assert!(server.requests().1 <= 1, "{} requests went unanswered", server.requests().1);
-}
-
-#[test]
-fn clones_on_dead_connections_each_succeed_at_the_second_attempt() {
-    let server = MortalServer::start();
-    let client = server.client_builder().max_retries(1).build().unwrap();
-    server.kill_idle_connections_of(&client);
-    thread::scope(|scope| {
-        let clones = [client.clone(), client.clone()];
-        let calls = clones.map(|client| scope.spawn(move || client.get_job("a")));
-        for call in calls {
-            call.join().unwrap().unwrap_or_else(|error| panic!("{error}"));
-        }
-    });
-    let (requests, dead) = server.requests();
-    assert_eq!(requests, dead + 2, "{requests} requests, {dead} of them unanswered");
 }
 
 /// The pause takes real time, because ureq measures the age of a connection with its own clock.
@@ -431,32 +390,6 @@ fn a_silent_proxy_means_that_no_connection_was_made() {
     assert_passed(&output);
 }
 
-/// A byte that arrives must not restart the timeout, as it does with ureq's own connections.
-#[cfg(feature = "dns-cache")]
-#[test]
-fn connect_timeout_bounds_a_proxy_that_responds_slowly() {
-    let endless = format!("HTTP/1.1 200 OK\r\nx-padding: {}", "x".repeat(40));
-    let server = failing_proxy(Step::Trickle(endless.into_bytes(), Duration::from_millis(100)));
-    let output = in_own_process(
-        "network::connect_timeout_bounds_a_proxy_that_responds_slowly",
-        &[(PROXIED.0, &server.url())],
-        || {
-            for_each_in_parallel(SUBMISSIONS, |(what, submit)| {
-                let builder = client_builder(PROXIED.1).allow_insecure_http(true).max_retries(0);
-                let client =
-                    builder.timeout(Duration::from_secs(1)).connect_timeout(Duration::from_millis(500));
-                let started = Instant::now();
-                let error = submit(&client.build().unwrap()).unwrap_err();
-                let took = started.elapsed();
-                assert!(took < Duration::from_secs(3), "{what}: {took:?}: {error}");
-                assert_nothing_was_sent(what, &error);
-                assert!(error.is_timeout(), "{what}: {error}");
-            });
-        },
-    );
-    assert_passed(&output);
-}
-
 /// Tests that depend on how Linux treats sockets, or on its tools.
 #[cfg(target_os = "linux")]
 mod linux {
@@ -495,7 +428,7 @@ mod linux {
     fn connect_timeout_bounds_an_address_that_does_not_respond() {
         let hole = BlackHole::new();
         for_each_in_parallel(calls(), |(what, call)| {
-            let builder = hole.client_builder().timeout(3 * LONG).attempt_timeout(3 * LONG);
+            let builder = hole.client_builder().timeout(3 * LONG).timeout(3 * LONG);
             let client = builder.connect_timeout(ATTEMPT).max_retries(1).build().unwrap();
             let started = Instant::now();
             let error = call(&client).unwrap_err();
@@ -526,19 +459,6 @@ mod linux {
             assert_nothing_was_sent(what, &error);
             assert!(error.is_timeout(), "{what}: {error}");
             assert!(took < Duration::from_secs(3), "{what}: {took:?}");
-        });
-    }
-
-    /// A change is not retried after a timeout in general, but this one cannot have reached the server.
-    #[test]
-    fn a_change_is_retried_after_an_attempt_that_ended_before_it_was_connected() {
-        let hole = BlackHole::new();
-        let cases = traced(CHANGES).flat_map(|call| short_timeouts().map(move |timeout| (call, timeout)));
-        for_each_in_parallel(cases, |((what, change), timeout)| {
-            let builder = hole.client_builder().attempt_timeout(timeout).connect_timeout(LONG);
-            let error = change(&builder.max_retries(1).build().unwrap()).unwrap_err();
-            assert_nothing_was_sent(what, &error);
-            assert_eq!(error.attempts(), 2, "{what}: {error}");
         });
     }
 
@@ -708,7 +628,7 @@ mod linux {
                 }
             });
             let limit = Duration::from_secs(1);
-            let builder = client_builder(format!("http://{address}")).timeout(limit).attempt_timeout(limit);
+            let builder = client_builder(format!("http://{address}")).timeout(limit).timeout(limit);
             let client = builder.build().unwrap();
             let started = Instant::now();
             let error = client.submit_batch(large_batch()).unwrap_err();

@@ -33,37 +33,6 @@ fn a_lasting_failure_is_an_error_with_the_number_of_attempts() {
 }
 
 #[test]
-fn retry_after_is_honoured_up_to_a_maximum() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let job = SimulatedJob::new("opt").pending_for(Duration::from_secs(29));
-    let job = simulator.add_job(job.running_for(Duration::from_secs(17)));
-    simulator.fail_next(Fault::status(429).header("Retry-After", "30"));
-    assert_eq!(
-        client.get_job(&job).unwrap().state.as_str(),
-        "running",
-        "the pause was between 30 and 45 seconds"
-    );
-
-    simulator.fail_next(Fault::status(429).header("Retry-After", "31"));
-    let error = client.get_job(&job).unwrap_err();
-    assert!(error.is_rate_limited());
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(31)));
-    assert!(error.to_string().contains("asks to wait 31 s"), "{error}");
-    assert_eq!(error.attempts(), 1);
-}
-
-#[test]
-fn pauses_take_real_time_without_a_simulator() {
-    let server = RawServer::script(vec![answer(503, &[], ""), answer(200, &[], &job("a"))]);
-    let pause = Duration::from_millis(40);
-    let client = server.client_builder().retry_pause(pause, pause).build().unwrap();
-    let started = Instant::now();
-    client.get_job("a").unwrap();
-    assert!(started.elapsed() >= Duration::from_millis(30), "the pause is shortened by at most a quarter");
-}
-
-#[test]
 fn no_pause_extends_beyond_the_deadline() {
     let simulator = Service::start();
     let client = simulator.client_builder().timeout(Duration::from_secs(5)).build().unwrap();

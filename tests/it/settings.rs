@@ -37,58 +37,6 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
 }
 
 #[test]
-fn each_setting_accepts_the_longest_duration() {
-    type Change = fn(ClientBuilder) -> ClientBuilder;
-    const MAX: Duration = Duration::MAX;
-    let changes: [(&str, Change); 6] = [
-        ("connect_timeout", |b| b.connect_timeout(MAX)),
-        ("timeout", |b| b.timeout(MAX)),
-        ("attempt_timeout", |b| b.attempt_timeout(MAX)),
-        ("retry_pause", |b| b.retry_pause(MAX, MAX)),
-        ("max_retry_after", |b| b.max_retry_after(MAX)),
-        ("all", |b| {
-            let b = b.connect_timeout(MAX).timeout(MAX).attempt_timeout(MAX);
-            b.retry_pause(MAX, MAX).max_retry_after(MAX)
-        }),
-    ];
-    let mut failures = Vec::new();
-    for (name, change) in changes {
-        let server = RawServer::script(vec![json_answer(&job("a"))]);
-        // A host name is also tested, because it uses the resolver with a time limit of its own.
-        for url in [server.url(), server.url().replace("127.0.0.1", "localhost")] {
-            let client = change(server.client_builder().base_url(&url)).build().unwrap();
-            let calls = || {
-                client.get_job("a").unwrap();
-                client.cancel_job("a").unwrap();
-            };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(calls)) {
-                failures.push(format!("{name}, {url}: {}", panic_text(panic)));
-            }
-        }
-    }
-    assert!(failures.is_empty(), "{failures:#?}");
-}
-
-#[test]
-fn a_pause_longer_than_the_timeout_ends_the_call() {
-    const MAX: Duration = Duration::MAX;
-    let endless = format!("retry-after: {}", u64::MAX);
-    for (name, headers) in [("retry_pause", vec![]), ("Retry-After", vec![endless.as_str()])] {
-        let server = RawServer::script(vec![answer(503, &headers, "")]);
-        let client = server
-            .client_builder()
-            .retry_pause(MAX, MAX)
-            .max_retry_after(MAX)
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(2))
-            .build()
-            .unwrap();
-        let error = client.get_job("a").unwrap_err();
-        assert_eq!((error.status(), error.attempts()), (Some(503), 1), "{name}: {error}");
-    }
-}
-
-#[test]
 fn a_base_url_with_the_path_of_the_api_is_refused() {
     for end in ["/api/v1", "/api/v1/", "/gateway/api/v1"] {
         let url = format!("{LOCAL}{end}");
@@ -248,7 +196,7 @@ mod proxies {
     fn service() -> ClientBuilder {
         let builder = Client::builder().api_key(KEY).base_url("https://service.example");
         let pause = Duration::from_millis(1);
-        builder.retry_pause(pause, pause).timeout(Duration::from_secs(10))
+        builder.timeout(Duration::from_secs(10))
     }
 
     /// Starts a proxy that responds with this status. Returns its URL and the first lines of the requests.

@@ -270,43 +270,6 @@ fn a_submission_without_a_connection_was_not_submitted() {
 }
 
 #[test]
-fn any_other_failure_of_a_submission_says_that_it_may_have_been_submitted() {
-    let cases: Vec<(&str, Answer)> = vec![
-        ("closed before the response", vec![Step::Close]),
-        ("reset before the response", vec![Step::Reset]),
-        ("silence", vec![Step::Silence]),
-        (
-            "a truncated body",
-            [raw("HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\n{"), vec![Step::Close]].concat(),
-        ),
-        ("a body without job_id", answer(201, &[], "{}")),
-        ("a body that is not JSON", answer(200, &[], "<html>")),
-        ("an invalid id", answer(201, &[], r#"{"job_id":".."}"#)),
-        ("a response that is not HTTP", raw("what?\r\n\r\n")),
-        ("500", answer(500, &[], "")),
-        ("502", answer(502, &[], "")),
-        ("504", answer(504, &[], "")),
-        ("408", answer(408, &[], "")),
-        ("303", answer(303, &["location: /jobs/1"], "")),
-    ];
-    for (name, fault) in cases {
-        for batch in [false, true] {
-            let server = RawServer::script(vec![fault.clone()]);
-            let client = server.client_builder().timeout(Duration::from_millis(300)).build().unwrap();
-            let error = match batch {
-                false => client.submit_job(&payload(1)).map(drop).unwrap_err(),
-                true => client.submit_batch([payload(1)]).map(drop).unwrap_err(),
-            };
-            assert!(error.may_have_been_submitted(), "{name}: {error}");
-            let text = error.to_string();
-            assert!(text.contains("may have been submitted"), "{name}: {text}");
-            assert!(text.contains("list_jobs"), "{name}: {text}");
-            assert_eq!(server.requests().len(), 1, "{name}");
-        }
-    }
-}
-
-#[test]
 fn a_refused_submission_was_not_submitted() {
     for status in [400, 401, 403, 404, 409, 413, 422, 425, 307, 308] {
         let server = RawServer::script(vec![answer(status, &[], "")]);

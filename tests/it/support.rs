@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use atomiverse::simulator::Simulator;
 use atomiverse::{Client, ClientBuilder};
 
 pub const KEY: &str = "av_key-that-must-not-leak";
@@ -101,17 +102,16 @@ pub fn in_own_process_with(test: &str, variables: &[(&str, &OsStr)], body: impl 
         .unwrap()
 }
 
-/// Returns a client whose server refuses connections, with short pauses between attempts.
+/// Returns a client whose server refuses connections.
 pub fn client_of_nobody() -> Client {
     // The port is free again when the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let pause = Duration::from_millis(1);
-    Client::builder()
-        .api_key(KEY)
-        .base_url(format!("http://{address}"))
-        .retry_pause(pause, pause)
-        .build()
-        .unwrap()
+    client_builder(format!("http://{address}")).build().unwrap()
+}
+
+/// Returns a builder of clients that pause in simulated time.
+pub fn client_builder(base_url: String) -> ClientBuilder {
+    Simulator::start().unwrap().client_builder().api_key(KEY).base_url(base_url)
 }
 
 pub struct RawServer {
@@ -167,8 +167,7 @@ impl BlackHole {
     }
 
     pub fn client_builder(&self) -> ClientBuilder {
-        let pause = Duration::from_millis(1);
-        Client::builder().api_key(KEY).base_url(format!("http://{}", self.address)).retry_pause(pause, pause)
+        client_builder(format!("http://{}", self.address))
     }
 }
 
@@ -222,12 +221,9 @@ impl RawServer {
         format!("http://{}", self.address)
     }
 
-    /// Returns a builder of clients with short pauses between attempts.
+    /// Returns a builder of clients that pause in simulated time.
     pub fn client_builder(&self) -> ClientBuilder {
-        Client::builder()
-            .api_key(KEY)
-            .base_url(self.url())
-            .retry_pause(Duration::from_millis(1), Duration::from_millis(1))
+        client_builder(self.url())
     }
 
     pub fn client(&self) -> Client {

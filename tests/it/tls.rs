@@ -82,7 +82,7 @@ pub fn builder(address: SocketAddr) -> ClientBuilder {
 fn a_server_of_an_added_authority_is_trusted() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
-    let client = builder(address).add_root_certificates(authority.pem.as_bytes()).build().unwrap();
+    let client = builder(address).root_certificates(authority.pem.as_bytes()).build().unwrap();
     for _ in 0..3 {
         assert_eq!(
             client.get_job("a").unwrap().name.unwrap(),
@@ -91,8 +91,8 @@ fn a_server_of_an_added_authority_is_trusted() {
         );
     }
     let both = builder(address)
-        .add_root_certificates(authority_named("another").pem)
-        .add_root_certificates(authority.pem)
+        .root_certificates(authority_named("another").pem)
+        .root_certificates(authority.pem)
         .build()
         .unwrap();
     assert_eq!(both.get_job("a").unwrap().name.unwrap(), "connection 1");
@@ -113,7 +113,7 @@ fn assert_refused(builder: ClientBuilder) {
 fn a_server_of_an_unknown_authority_is_refused() {
     let address = server(&authority(), "127.0.0.1", false);
     assert_refused(builder(address));
-    assert_refused(builder(address).add_root_certificates(authority().pem));
+    assert_refused(builder(address).root_certificates(authority().pem));
 }
 
 #[cfg(not(feature = "platform-verifier"))]
@@ -121,7 +121,7 @@ fn a_server_of_an_unknown_authority_is_refused() {
 fn a_server_with_another_host_name_is_refused() {
     let authority = authority();
     let address = server(&authority, "atomiverse.example", false);
-    assert_refused(builder(address).add_root_certificates(authority.pem));
+    assert_refused(builder(address).root_certificates(authority.pem));
 }
 
 #[cfg(not(feature = "platform-verifier"))]
@@ -129,7 +129,7 @@ fn a_server_with_another_host_name_is_refused() {
 fn a_server_whose_certificate_has_expired_is_refused() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", true);
-    assert_refused(builder(address).add_root_certificates(authority.pem));
+    assert_refused(builder(address).root_certificates(authority.pem));
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn a_submission_to_an_untrusted_server_was_not_submitted() {
 fn invalid_root_certificates_are_refused_when_the_client_is_built() {
     let key = KeyPair::generate().unwrap().serialize_pem();
     for pem in ["", "nonsense", &key, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n"] {
-        let error = Client::builder().api_key("av_key").add_root_certificates(pem).build().unwrap_err();
-        assert!(error.to_string().contains("add_root_certificates"), "{error}");
+        let error = Client::builder().api_key("av_key").root_certificates(pem).build().unwrap_err();
+        assert!(error.to_string().contains("root_certificates"), "{error}");
     }
 }
 
@@ -156,6 +156,6 @@ fn root_certificates_are_refused_if_the_operating_system_decides_what_is_trusted
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
     assert_refused(builder(address));
-    let error = builder(address).add_root_certificates(authority.pem).build().unwrap_err();
+    let error = builder(address).root_certificates(authority.pem).build().unwrap_err();
     assert!(error.to_string().contains("platform-verifier"), "{error}");
 }

@@ -266,40 +266,6 @@ fn waiting_for_no_jobs_and_an_unused_wait_send_nothing() {
     assert_eq!(simulator.requests().len(), 0);
 }
 
-#[test]
-fn two_hundred_new_jobs_take_one_request_per_poll() {
-    let (simulator, client) = start();
-    let ids: Vec<JobId> = (0..200).map(|_| simulator.add_job(running_for(10))).collect();
-    let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
-    let mut finished: Vec<JobId> =
-        client.wait_for_jobs(&ids, &options).map(|job| job.unwrap().job_id).collect();
-    finished.sort();
-    assert_eq!(finished, ids);
-    let lines = lines(&simulator);
-    assert_eq!(lines, ["GET /api/v1/jobs?limit=200"; 2], "two polls of all jobs");
-}
-
-#[test]
-fn new_jobs_take_a_request_per_thousand_and_old_ones_twenty_requests_per_second() {
-    let (simulator, client) = start();
-    let ids: Vec<JobId> = (0..5_000).map(|_| simulator.add_job(running_for(10))).collect();
-    let options = WaitOptions::new().min_interval(secs(20)).max_interval(secs(20));
-    assert_eq!(client.wait_for_jobs(&ids, &options).filter(Result::is_ok).count(), 5_000);
-    assert_eq!(simulator.requests().len(), 10, "five pages in each of two polls");
-
-    // These jobs are behind so many newer ones that listing is not worthwhile.
-    let (simulator, client) = start();
-    let ids: Vec<JobId> = (0..200).map(|_| simulator.add_job(running_for(3600))).collect();
-    for _ in 0..30_000 {
-        simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
-    }
-    let before = simulator.requests().len();
-    let options = WaitOptions::new().timeout(secs(60));
-    assert_eq!(client.wait_for_jobs(&ids, &options).filter(Result::is_err).count(), 200);
-    let requests = simulator.requests().len() - before;
-    assert!((600..=1_300).contains(&requests), "{requests} requests in a minute");
-}
-
 fn add_newer_jobs(simulator: &Service) {
     for _ in 0..500 {
         simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
