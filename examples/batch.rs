@@ -44,7 +44,7 @@ fn run() -> Result<ExitCode> {
     let mut good = batch.failed == 0;
     let mut is_interrupted = false;
     let mut unfinished = Vec::new();
-    for outcome in client.wait_for_jobs(ids(&batch), &WaitOptions::new()) {
+    for (_, outcome) in client.wait_for_jobs(ids(&batch), WaitOptions::new()) {
         match outcome {
             Ok(job) => {
                 let name = common::printable(job.name.as_deref().unwrap_or("-"));

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         match error.downcast_ref::<atomiverse::Error>() {
             Some(e) if e.is_stopped() => 130,
-            Some(e) if e.is_transient() && !e.may_have_been_submitted() => 75,
+            Some(e) if e.is_transient() && !e.may_have_been_processed() => 75,
             _ => 1,
         }
     }))
@@ -47,7 +47,7 @@ fn run() -> Result<u8> {
     let (mut done, mut unknown, mut failed) = (0, 0, payloads.len() - ids.len());
     let mut ended: Vec<JobId> = Vec::new(); // without a result
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    for outcome in client.wait_for_jobs(ids, &WaitOptions::new().timeout(left).cancel_on_timeout(true)) {
+    for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new().timeout(left).cancel_on_timeout(true)) {
         match outcome.inspect(report).inspect_err(|error| eprintln!("{error}")) {
             Ok(job) if job.state == JobState::Done => done += 1,
             Ok(job) => ended.push(job.job_id),
@@ -80,7 +80,7 @@ fn submit(client: &Client, payloads: &BTreeMap<String, Value>, jobs: &mut Jobs, 
         jobs.extend(chunk.iter().map(|payload| (payload.to_string(), IN_DOUBT.to_owned())));
         save(file, jobs)?;
         let batch = client.submit_batch(chunk.iter().map(|payload| &payloads[*payload]));
-        if !batch.as_ref().is_err_and(atomiverse::Error::may_have_been_submitted) {
+        if !batch.as_ref().is_err_and(atomiverse::Error::may_have_been_processed) {
             jobs.retain(|_, id| id != IN_DOUBT);
         }
         for (payload, entry) in chunk.iter().zip(batch.iter().flat_map(|batch| &batch.jobs)) {

@@ -79,7 +79,7 @@ fn delete(out: &mut impl Write, client: &Client, stop: &StopToken, old: &[JobSum
     let (mut failed, mut uncertain) = (Vec::new(), Vec::new());
     let mut gave_up = false;
     let bar = ProgressBar::new(old.len() as u64);
-    for (_, outcome) in bar.wrap_iter(client.delete_jobs(old.iter().map(|job| &job.job_id))) {
+    for (_, outcome) in bar.wrap_iter(client.delete_jobs(old.iter().map(|job| &job.job_id)).into_iter()) {
         match outcome {
             Ok(true) => deleted += 1,
             Ok(false) => gone += 1,

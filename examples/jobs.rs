@@ -143,7 +143,7 @@ fn run(command: Command, client: &Client) -> Result<ExitCode> {
             let options = WaitOptions::new()
                 .timeout(Duration::from_secs(timeout))
                 .on_update(|job| eprintln!("{} is {}", job.job_id, job.state));
-            for outcome in client.wait_for_jobs(ids, &options) {
+            for (_, outcome) in client.wait_for_jobs(ids, options) {
                 match outcome {
                     Ok(job) => {
                         failed |= job.state != JobState::Done;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use atomiverse::{Client, JobId, RawRequest};
+use atomiverse::{Client, JobId, Request};
 use clap::Parser;
 use serde_json::Value;
 
@@ -44,10 +44,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let id = client.job(&arguments.id)?.id().clone();
     // The path is split before the id is inserted, so a slash in the id stays part of its segment.
     let segments = arguments.path.trim_matches('/').split('/').map(|part| part.replace("{id}", id.as_str()));
-    let mut request = RawRequest::new("GET", segments);
-    request.action = "get result".to_owned();
-    request.job_id = Some(id.clone());
-    let result: Value = client.send(request)?.json()?;
+    let result: Value = client.send(Request::new("GET", segments))?.json()?;
     let text = format!("{result:#}\n");
     let name = arguments.output.clone().unwrap_or_else(|| file_name(&id));
     if name == "-" {

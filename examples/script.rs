@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let ids = entries.iter().filter_map(|entry| entry.job_id.as_ref());
-    for outcome in client.wait_for_jobs(ids, &WaitOptions::new().timeout(Duration::from_secs(24 * 3600))) {
+    for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new().timeout(Duration::from_secs(24 * 3600)))
+    {
         let Ok(job) = outcome.inspect_err(|error| eprintln!("{error}")) else { continue };
         let core_seconds = job.billed_core_seconds.unwrap_or(0.0);
         println!("{}: {}, {core_seconds} core-seconds", job.name.unwrap_or_default(), job.state);

@@ -66,7 +66,7 @@ fn run(arguments: &Arguments) -> common::Result<ExitCode> {
     let counted = metrics.clone();
     let builder = builder.on_attempt(move |attempt| {
         let status = attempt.status.map_or("none".to_owned(), |status| status.to_string());
-        let labels = format!("action=\"{}\",status=\"{status}\"", attempt.action);
+        let labels = format!("action=\"{}\",status=\"{status}\"", attempt.operation.name());
         let mut counted = counted.lock().unwrap();
         let (count, time) = counted.entry(labels).or_default();
         *count += 1;

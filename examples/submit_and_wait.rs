@@ -48,7 +48,7 @@ fn run() -> Result<ExitCode> {
     writeln!(io::stdout(), "submitted {} ({})", job.id(), job.job_dashboard_url())?;
 
     let options = WaitOptions::new().timeout(Duration::from_secs(3600)).on_update(progress());
-    let outcome = client.wait_for_job(job.id(), &options);
+    let outcome = client.wait_for_job(job.id(), options);
     if io::stdout().is_terminal() {
         println!();
     }

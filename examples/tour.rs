@@ -33,7 +33,7 @@ fn read(client: &Client) -> Result<(), Box<dyn Error>> {
     page.jobs.iter().for_each(show);
     if let Some(cursor) = page.next_cursor.as_deref().filter(|_| page.has_more) {
         println!("  next_cursor: {}", shortened(cursor, 60));
-        client.list_jobs().limit(4).cursor(Some(&cursor)).send()?.jobs.iter().for_each(show);
+        client.list_jobs().limit(4).cursor(Some(cursor)).send()?.jobs.iter().for_each(show);
     }
 
     heading("Iterate over at most 100 jobs, 40 per page");
@@ -54,7 +54,7 @@ fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> 
     heading("Submit a job and wait for it");
     let payload = serde_json::json!({"job_type": "single_point_energy", "name": "ammonia"});
     let mut job = client.submit_job(&payload)?;
-    job.wait(&WaitOptions::new().timeout(Duration::from_secs(600)).on_update(show))?;
+    job.wait(WaitOptions::new().timeout(Duration::from_secs(600)).on_update(show))?;
 
     let pending = simulator.add_job(SimulatedJob::new("opt").name("benzene"));
     let running = simulator.add_job(SimulatedJob::new("opt").name("aspirin").age(Duration::from_secs(5)));

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::api;
-use crate::bulk::Bulk;
-use crate::error::{Error, Result};
-use crate::http::Http;
+use crate::config::builder::ClientBuilder;
+use crate::contract::Operation;
+use crate::error::Result;
+use crate::http::call::Http;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::http::stop::StopToken;
 use crate::job::Job;
 use crate::jobs::list::{JobsIter, ListJobs};
-use crate::raw::{RawRequest, RawResponse};
-use crate::stop::StopToken;
-use crate::types::{BatchSubmission, JobSummary};
-use crate::wait::{self, WaitForJobs, WaitOptions};
-use crate::{operations, submit};
+use crate::jobs::wait::{self, WaitForJobs, WaitOptions};
+use crate::jobs::{bulk, change, check_id, submit};
+use crate::types::{BatchSubmission, JobId, JobSummary};
 
 /// A blocking client for the Atomiverse API.
 ///
@@ -60,21 +61,76 @@ pub struct Client {
     http: Http,
 }
 
+/// Constructors.
+impl Client {
+    /// Creates a client from environment variables.
+    ///
+    /// The API key is read from `ATOMIVERSE_API_KEY`. The address of the service is read from `ATOMIVERSE_BASE_URL`,
+    /// and that of the HTTP API from `ATOMIVERSE_API_URL`, if they are set.
+    ///
+    /// A build without the features `rustls` and `native-tls` cannot use the default address, which is `https://`. In
+    /// such a build, set `ATOMIVERSE_BASE_URL` to an `http://` address on the same machine.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set, or if [`ClientBuilder::build`] refuses a value.
+    pub fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// Creates a client with this API key and default settings.
+    ///
+    /// Prefer [`from_env`](Client::from_env), which keeps the key out of source code.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error under the same conditions as [`ClientBuilder::build`], for example if the key is empty or the
+    /// proxy in the environment cannot be used.
+    pub fn new(api_key: impl Into<String>) -> Result<Self> {
+        Client::builder().api_key(api_key).build()
+    }
+
+    /// Returns a builder for a client with custom settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+}
+
+impl ClientBuilder {
+    /// Builds the client. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if
+    ///
+    /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible ASCII (the
+    ///   error does not show the key);
+    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine;
+    /// - the URL of the API is `https://` and the crate was built without TLS;
+    /// - the proxy cannot be used, or a header cannot be sent;
+    /// - the certificates are not valid PEM, or both `root_certificates` and `platform_certificates` are set;
+    /// - a timeout or the maximum size of a response is zero, or the user agent is not printable ASCII.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = atomiverse::Client::builder().api_key("key\n").build().unwrap_err();
+    /// assert!(error.to_string().contains("line break"));
+    /// ```
+    pub fn build(self) -> Result<Client> {
+        Ok(Client { http: Http::new(self.into_settings())? })
+    }
+}
+
 /// Views, which are clients that share the connection pool of this client and differ from it in one setting. A view is
 /// as cheap as a clone.
 impl Client {
-    pub(crate) fn new_with(http: Http) -> Self {
-        Client { http }
-    }
-
     /// Returns a client with another [`timeout`](crate::ClientBuilder::timeout) for its calls.
     ///
     /// With a timeout of zero, calls fail without sending anything.
     #[must_use = "the client itself keeps its timeout"]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        let mut http = self.http.clone();
-        http.timeout = timeout;
-        Client { http }
+        Client { http: self.http.with_timeout(timeout) }
     }
 
     /// Returns a client whose calls end when the token is stopped.
@@ -82,7 +138,7 @@ impl Client {
     /// A call then returns an error within 100 milliseconds, whether or not the server responds: it ends its pause,
     /// starts no new attempt, and abandons an attempt that is in flight. The error says whether a change that was in
     /// flight [may have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client
-    /// watch the token too. If this client already watches a token, the new client watches the new token instead.
+    /// watch the token too. If this client already watches a token, the new client watches both.
     ///
     /// # Examples
     ///
@@ -94,7 +150,7 @@ impl Client {
     /// let stop = StopToken::new();
     /// let client = Client::from_env()?.with_stop(&stop);
     /// ctrlc::set_handler(move || stop.stop())?;
-    /// match client.wait_for_job("9f2c", &WaitOptions::new()) {
+    /// match client.wait_for_job("9f2c", WaitOptions::new()) {
     ///     Err(error) if error.is_stopped() => println!("stopped waiting; the job was not cancelled"),
     ///     outcome => println!("{}", outcome?.state),
     /// }
@@ -102,9 +158,7 @@ impl Client {
     /// ```
     #[must_use = "the client itself does not watch the token"]
     pub fn with_stop(&self, stop: &StopToken) -> Self {
-        let mut http = self.http.clone();
-        http.stop = Some(stop.clone());
-        Client { http }
+        Client { http: self.http.with_stop(stop) }
     }
 
     /// Returns a client with its own API key.
@@ -188,7 +242,7 @@ impl Client {
     /// - there is [no such job](Error::is_not_found);
     /// - the response cannot be read, or describes another job.
     pub fn get_job(&self, id: impl AsRef<str>) -> Result<JobSummary> {
-        operations::get(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
+        change::get(&self.http, &check_id(id.as_ref())?, self.http.deadline())
     }
 
     /// Renames a job.
@@ -202,7 +256,7 @@ impl Client {
     /// shows another name. Otherwise returns the same errors as [`get_job`](Client::get_job).
     /// [`Error::may_have_been_processed`] says whether the job may have been renamed although the call failed.
     pub fn rename_job(&self, id: impl AsRef<str>, name: impl AsRef<str>) -> Result<()> {
-        operations::rename(&self.http, &api::job_id(id.as_ref())?, name.as_ref(), self.http.deadline())
+        change::rename(&self.http, &check_id(id.as_ref())?, name.as_ref(), self.http.deadline())
     }
 
     /// Asks the service to cancel a job.
@@ -217,7 +271,7 @@ impl Client {
     /// job is loaded, and the call fails unless the job turns out to have ended. [`Error::may_have_been_processed`]
     /// says whether the job may have been cancelled although the call failed.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
-        operations::cancel(&self.http, &api::job_id(id.as_ref())?, self.http.deadline()).map(drop)
+        change::cancel(&self.http, &check_id(id.as_ref())?, self.http.deadline()).map(drop)
     }
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.
@@ -234,7 +288,7 @@ impl Client {
     /// - Otherwise returns the same errors as [`get_job`](Client::get_job). [`Error::may_have_been_processed`] says
     ///   whether the job may have been deleted although the call failed.
     pub fn delete_job(&self, id: impl AsRef<str>) -> Result<()> {
-        operations::delete(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
+        change::delete(&self.http, &check_id(id.as_ref())?, false, self.http.deadline())
     }
 
     /// Deletes a job from the history if it exists. Returns `false` if there was no such job.
@@ -264,7 +318,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delete_job_if_exists(&self, id: impl AsRef<str>) -> Result<bool> {
-        operations::delete_if_exists(&self.http, &api::job_id(id.as_ref())?, self.http.deadline())
+        change::delete_if_exists(&self.http, &check_id(id.as_ref())?, false, self.http.deadline())
     }
 
     /// Cancels a job, waits until it has ended, and returns its last summary.
@@ -284,13 +338,17 @@ impl Client {
     ///
     /// let simulator = Simulator::start()?;
     /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(std::time::Duration::MAX));
-    /// let job = simulator.client()?.cancel_and_wait(id, &WaitOptions::new())?;
+    /// let job = simulator.client()?.cancel_and_wait(id, WaitOptions::new())?;
     /// assert_eq!(job.state, JobState::Cancelled);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn cancel_and_wait(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<JobSummary> {
-        wait::cancel_and_wait(&self.http, &api::job_id(id.as_ref())?, options)
+    pub fn cancel_and_wait<'a>(
+        &self,
+        id: impl AsRef<str>,
+        options: impl Into<WaitOptions<'a>>,
+    ) -> Result<JobSummary> {
+        wait::cancel_and_wait(&self.http, &check_id(id.as_ref())?, options.into())
     }
 
     /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such job.
@@ -302,8 +360,12 @@ impl Client {
     ///
     /// Returns the same errors as [`cancel_and_wait`](Client::cancel_and_wait) and
     /// [`delete_job_if_exists`](Client::delete_job_if_exists). If the job does not end in time, it is not deleted.
-    pub fn cancel_and_delete(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<bool> {
-        wait::cancel_and_delete(&self.http, &api::job_id(id.as_ref())?, options)
+    pub fn cancel_and_delete<'a>(
+        &self,
+        id: impl AsRef<str>,
+        options: impl Into<WaitOptions<'a>>,
+    ) -> Result<bool> {
+        wait::cancel_and_delete(&self.http, &check_id(id.as_ref())?, options.into())
     }
 
     /// Returns an iterator that asks the service to cancel many jobs. It cancels four at a time by default; see
@@ -330,8 +392,10 @@ impl Client {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn cancel_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Bulk<()> {
-        Bulk::new(&self.http, ids, |http, id| operations::cancel(http, id, http.deadline()).map(drop))
+    #[must_use = "some of the calls may have failed"]
+    pub fn cancel_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(JobId, Result<()>)> {
+        let http = &self.http;
+        bulk::call_each(http, "cancel job", ids, |id| change::cancel(http, id, http.deadline()).map(drop))
     }
 
     /// Returns an iterator that deletes many jobs from the history. It deletes four at a time by default; see
@@ -367,8 +431,12 @@ impl Client {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn delete_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Bulk<bool> {
-        Bulk::new(&self.http, ids, |http, id| operations::delete_if_exists(http, id, http.deadline()))
+    #[must_use = "some of the calls may have failed"]
+    pub fn delete_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(JobId, Result<bool>)> {
+        let http = &self.http;
+        bulk::call_each(http, "delete job", ids, |id| {
+            change::delete_if_exists(http, id, false, http.deadline())
+        })
     }
 
     /// Sends a request for which this crate has no method, such as one for the result of a job.
@@ -395,11 +463,8 @@ impl Client {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send(&self, request: RawRequest) -> Result<RawResponse> {
-        let refuse =
-            |problem: String| Error::input(format!("{}: {problem}; nothing was sent", request.action));
-        request.check().map_err(refuse)?;
-        Ok(self.http.send(&request, self.http.deadline())?.into_raw())
+    pub fn send(&self, request: Request) -> Result<Response> {
+        self.http.send(Operation::Custom { request: &request }, self.http.deadline())
     }
 
     /// Submits a job and returns a handle to it.
@@ -418,7 +483,7 @@ impl Client {
     /// error](Error::is_validation) if the server refuses the payload.
     ///
     /// A submission is retried only if no connection was made or the server responded with 429. After a failure,
-    /// [`Error::may_have_been_submitted`] says whether the server may have accepted the job.
+    /// [`Error::may_have_been_processed`] says whether the server may have accepted the job.
     ///
     /// # Examples
     ///
@@ -430,12 +495,12 @@ impl Client {
     ///
     /// let payload = serde_json::json!({"job_type": "opt", "name": "water"});
     /// let mut job = client.submit_job(&payload)?;
-    /// assert_eq!(job.wait(&WaitOptions::new())?.state, JobState::Done);
+    /// assert_eq!(job.wait(WaitOptions::new())?.state, JobState::Done);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_job(&self, payload: &(impl Serialize + ?Sized)) -> Result<Job> {
-        Job::from_submission(self, submit::submit(&self.http, payload)?)
+        Ok(Job::from_submission(self, submit::submit(&self.http, payload)?))
     }
 
     /// Submits any number of jobs, in requests of at most 1000.
@@ -505,16 +570,17 @@ impl Client {
     /// use atomiverse::{JobState, WaitOptions};
     ///
     /// let id = simulator.add_job(SimulatedJob::new("opt").fails());
-    /// let job = client.wait_for_job(id, &WaitOptions::new())?;
+    /// let job = client.wait_for_job(id, WaitOptions::new())?;
     /// assert_eq!(job.state, JobState::Failed);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn wait_for_job(&self, id: impl AsRef<str>, options: &WaitOptions<'_>) -> Result<JobSummary> {
-        match self.wait_for_jobs([id], options).next() {
-            Some(outcome) => outcome,
-            None => Err(Error::input("the wait ended without an outcome")),
-        }
+    pub fn wait_for_job<'a>(
+        &self,
+        id: impl AsRef<str>,
+        options: impl Into<WaitOptions<'a>>,
+    ) -> Result<JobSummary> {
+        wait::wait_for_job(&self.http, id.as_ref(), options.into())
     }
 
     /// Waits for several jobs at once. Returns an iterator that yields each job when it has ended.
@@ -555,7 +621,7 @@ impl Client {
     /// use atomiverse::WaitOptions;
     ///
     /// let id = simulator.add_job(SimulatedJob::new("opt"));
-    /// for outcome in client.wait_for_jobs([id.as_str(), "9f2c"], &WaitOptions::new()) {
+    /// for (_, outcome) in client.wait_for_jobs([id.as_str(), "9f2c"], WaitOptions::new()) {
     ///     match outcome {
     ///         Ok(job) => println!("{} is {}", job.job_id, job.state),
     ///         Err(error) => assert!(error.is_not_found()),
@@ -567,9 +633,9 @@ impl Client {
     pub fn wait_for_jobs<'a>(
         &self,
         ids: impl IntoIterator<Item = impl AsRef<str>>,
-        options: &WaitOptions<'a>,
+        options: impl Into<WaitOptions<'a>>,
     ) -> WaitForJobs<'a> {
-        WaitForJobs::new(self.http.clone(), ids, options)
+        WaitForJobs::new(self.http.clone(), ids, options.into())
     }
 
     /// Returns a handle to a job. Sends nothing, and therefore does not check whether the job exists.
@@ -578,7 +644,7 @@ impl Client {
     ///
     /// Returns an error if the `id` is not valid; see [`get_job`](Client::get_job).
     pub fn job(&self, id: impl AsRef<str>) -> Result<Job> {
-        Job::new(self, api::job_id(id.as_ref())?)
+        Ok(Job::new(self, check_id(id.as_ref())?))
     }
 
     /// Returns the link to a job's dashboard. Sends nothing.
@@ -595,7 +661,11 @@ impl Client {
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn job_dashboard_url(&self, id: impl AsRef<str>) -> Result<String> {
-        let id = api::job_id(id.as_ref())?;
-        Ok(format!("{}{}", self.http.base_url(), api::dashboard(&id)))
+        Ok(self.dashboard_url(&check_id(id.as_ref())?))
+    }
+
+    /// The same for an id that the service sent, which is kept as it is.
+    pub(crate) fn dashboard_url(&self, id: &JobId) -> String {
+        self.http.dashboard_url(id)
     }
 }

@@ -1,10 +1,10 @@
 //! A handle to one job.
 
 use crate::client::Client;
-use crate::dashboard::{self, VisualizeMode};
 use crate::error::Result;
+use crate::jobs::dashboard::{self, VisualizeMode};
+use crate::jobs::wait::WaitOptions;
 use crate::types::{JobId, JobState, JobSummary, Submitted};
-use crate::wait::WaitOptions;
 
 /// A handle to one job: its identifier, a client, and the summary that was received last.
 ///
@@ -33,18 +33,19 @@ pub struct Job {
     id: JobId,
     dashboard_url: String,
     state: Option<JobState>,
+    is_cache_hit: bool,
     summary: Option<JobSummary>,
 }
 
 impl Job {
-    pub(crate) fn new(client: &Client, id: JobId) -> Result<Self> {
-        let dashboard_url = client.job_dashboard_url(&id)?;
-        Ok(Job { client: client.clone(), id, dashboard_url, state: None, summary: None })
+    pub(crate) fn new(client: &Client, id: JobId) -> Self {
+        let dashboard_url = client.dashboard_url(&id);
+        Job { client: client.clone(), id, dashboard_url, state: None, is_cache_hit: false, summary: None }
     }
 
-    pub(crate) fn from_submission(client: &Client, submitted: Submitted) -> Result<Self> {
-        let job = Job::new(client, submitted.job_id.clone())?;
-        Ok(Job { state: submitted.state, summary: submitted.summary, ..job })
+    pub(crate) fn from_submission(client: &Client, submitted: Submitted) -> Self {
+        let Submitted { job_id, state, is_cache_hit, summary } = submitted;
+        Job { state, is_cache_hit, summary, ..Job::new(client, job_id) }
     }
 
     /// Returns the identifier of the job.
@@ -68,6 +69,12 @@ impl Job {
         self.summary.as_ref()
     }
 
+    /// Returns whether the service returned an existing job for the payload: the response to the submission carried
+    /// `"status": "cache_hit"`.
+    pub fn is_cache_hit(&self) -> bool {
+        self.is_cache_hit
+    }
+
     /// Loads the job and returns its summary.
     ///
     /// # Errors
@@ -83,7 +90,7 @@ impl Job {
     /// # Errors
     ///
     /// Returns the same errors as [`Client::wait_for_job`], and keeps the previous summary.
-    pub fn wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
+    pub fn wait<'a>(&mut self, options: impl Into<WaitOptions<'a>>) -> Result<&JobSummary> {
         let summary = self.client.wait_for_job(&self.id, options)?;
         Ok(self.seen(summary))
     }
@@ -111,7 +118,7 @@ impl Job {
     /// # Errors
     ///
     /// Returns the same errors as [`Client::cancel_and_wait`], and keeps the previous summary.
-    pub fn cancel_and_wait(&mut self, options: &WaitOptions<'_>) -> Result<&JobSummary> {
+    pub fn cancel_and_wait<'a>(&mut self, options: impl Into<WaitOptions<'a>>) -> Result<&JobSummary> {
         let summary = self.client.cancel_and_wait(&self.id, options)?;
         Ok(self.seen(summary))
     }
@@ -122,7 +129,7 @@ impl Job {
     /// # Errors
     ///
     /// Returns the same errors as [`Client::cancel_and_delete`].
-    pub fn cancel_and_delete(&self, options: &WaitOptions<'_>) -> Result<bool> {
+    pub fn cancel_and_delete<'a>(&self, options: impl Into<WaitOptions<'a>>) -> Result<bool> {
         self.client.cancel_and_delete(&self.id, options)
     }
 

@@ -333,7 +333,7 @@
 //!     .timeout(Duration::from_secs(600))
 //!     .cancel_on_timeout(true) // a job that continues to run costs money
 //!     .on_update(|job| println!("{}", job.state));
-//! let summary = job.wait(&options)?;
+//! let summary = job.wait(options)?;
 //! if summary.state == JobState::Done {
 //!     println!("{} core-seconds", summary.billed_core_seconds.unwrap_or(0.0));
 //! }
@@ -342,7 +342,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A submission is not retried if the server may have accepted it. If [`Error::may_have_been_submitted`] is true, list
+//! A submission is not retried if the server may have accepted it. If [`Error::may_have_been_processed`] is true, list
 //! the newest jobs before you submit again.
 //!
 //! ## Many jobs
@@ -364,7 +364,7 @@
 //!     eprintln!("payload {n} was rejected: {}", entry.error.as_deref().unwrap_or("no reason given"));
 //! }
 //! let ids = batch.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
-//! for outcome in client.wait_for_jobs(ids, &WaitOptions::new()) {
+//! for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new()) {
 //!     match outcome {
 //!         Ok(job) => println!("{} is {}", job.job_id, job.state),
 //!         Err(error) => eprintln!("{error}"), // about one job; the others are still waited for
@@ -397,7 +397,7 @@
 //! let id = simulator.add_job(SimulatedJob::new("opt").running_for(TWO_HOURS).fails());
 //! simulator.fail_next(Fault::status(503)); // the client retries
 //!
-//! let job = simulator.client()?.wait_for_job(&id, &WaitOptions::new().timeout(2 * TWO_HOURS))?;
+//! let job = simulator.client()?.wait_for_job(&id, WaitOptions::new().timeout(2 * TWO_HOURS))?;
 //! assert_eq!(job.state, JobState::Failed);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -511,7 +511,7 @@
 //! async fn wait(client: &Client, id: JobId) -> atomiverse::Result<JobSummary> {
 //!     let guard = StopOnDrop(StopToken::new());
 //!     let client = client.with_stop(&guard.0);
-//!     let call = move || client.wait_for_job(id, &WaitOptions::new());
+//!     let call = move || client.wait_for_job(id, WaitOptions::new());
 //!     tokio::task::spawn_blocking(call).await.expect("the call does not panic")
 //! }
 //! # let simulator = atomiverse::simulator::Simulator::start()?;
@@ -559,51 +559,37 @@
 #![cfg_attr(not(feature = "simulator"), doc = "[`simulator`]: #features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod api;
-mod builder;
-mod bulk;
 mod client;
-mod clock;
 mod config;
-mod confirm;
-mod dashboard;
+mod contract;
 mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
-mod hooks;
 mod http;
 mod job;
 mod jobs;
-mod not_connected;
-mod operations;
-mod raw;
-mod retry;
 #[cfg(feature = "simulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "simulator")))]
 pub mod simulator;
-mod stock;
-mod stop;
-mod submit;
 mod sync;
-mod transport;
 mod types;
-mod wait;
 
-pub use builder::ClientBuilder;
-pub use bulk::Bulk;
 pub use client::Client;
-pub use dashboard::VisualizeMode;
+pub use config::builder::ClientBuilder;
+pub use config::settings::Attempt;
+pub use contract::{Contract, Operation};
 pub use error::{Error, Result};
-pub use hooks::Attempt;
+pub use http::request::Request;
+pub use http::response::Response;
+pub use http::stop::StopToken;
 pub use job::Job;
+pub use jobs::dashboard::VisualizeMode;
 pub use jobs::list::{JobsIter, ListJobs};
-pub use raw::{RawRequest, RawResponse};
-pub use stop::StopToken;
+pub use jobs::wait::{WaitForJobs, WaitOptions};
 pub use types::{
     Atom, BatchEntry, BatchSubmission, Element, JobId, JobState, JobSummary, JobsPage, MoleculePreview,
     PartialBatch, SubmissionStatus, Timestamp,
 };
-pub use wait::{WaitForJobs, WaitOptions};
 
 /// Compiles the programs of the README with the tests.
 #[cfg(all(doctest, feature = "simulator"))]
@@ -621,7 +607,7 @@ struct Http;
 pub mod fuzzing {
     pub use crate::jobs::pages::fuzzing::scan;
 
-    pub fn error_message(content_type: Option<&str>, body: &[u8]) -> Option<String> {
-        crate::api::error_message(content_type, body)
+    pub fn error_message(body: &[u8]) -> Option<String> {
+        crate::http::message::error_message(body)
     }
 }

@@ -54,7 +54,7 @@ fn patiently() -> WaitOptions<'static> {
 
 fn finished(client: &Client) -> JobId {
     let mut job = submit(client);
-    job.wait(&patiently()).unwrap();
+    job.wait(patiently()).unwrap();
     job.id().clone()
 }
 
@@ -65,8 +65,7 @@ fn a_submitted_job_reaches_a_terminal_state() {
     let mut job = service.client().submit_job(&payload).unwrap();
     let mut states = Vec::new();
     let options = patiently().on_update(|job| states.push(job.state.clone()));
-    let done = job.wait(&options).unwrap().clone();
-    drop(options);
+    let done = job.wait(options).unwrap().clone();
     assert_eq!(done.state, JobState::Done);
     assert_eq!(done.job_type, "single_point_energy");
     assert_eq!(done.name.as_deref(), payload["name"].as_str());
@@ -77,24 +76,21 @@ fn a_submitted_job_reaches_a_terminal_state() {
 }
 
 #[test]
-fn a_repeated_payload_returns_the_existing_job() {
+fn a_batch_reports_each_payload() {
     let service = Service::new();
-    let (client, payload) = (service.client(), payload("opt"));
-    let first = client.submit_job(&payload).unwrap();
-    assert_eq!(client.submit_job(&payload).unwrap().id(), first.id());
-    let batch =
-        client.submit_batch([&payload, &json!({"name": "of no type"}), &self::payload("opt")]).unwrap();
+    let client = service.client();
+    let batch = client.submit_batch([&payload("opt"), &json!({"name": "of no type"})]).unwrap();
     let statuses: Vec<_> = batch.jobs.iter().map(|entry| entry.status.clone()).collect();
-    assert_eq!(statuses, [SubmissionStatus::CacheHit, SubmissionStatus::Failed, SubmissionStatus::Submitted]);
-    assert_eq!((batch.total, batch.cache_hits, batch.failed, batch.submitted), (3, 1, 1, 1));
-    assert_eq!(batch.jobs[0].job_id.as_ref(), Some(first.id()));
+    assert_eq!(statuses, [SubmissionStatus::Submitted, SubmissionStatus::Failed]);
+    assert_eq!((batch.total, batch.cache_hits, batch.failed, batch.submitted), (2, 0, 1, 1));
     assert!(batch.jobs[1].error.as_deref().unwrap().contains("job_type"), "{batch:?}");
+    assert_eq!(batch.job_ids().count(), 1);
 }
 
 #[test]
 fn a_payload_without_a_job_type_is_refused() {
     let error = Service::new().client().submit_job(&json!({"name": "x"})).unwrap_err();
-    assert!(error.is_validation() && !error.may_have_been_submitted(), "{error}");
+    assert!(error.is_validation() && !error.may_have_been_processed(), "{error}");
     assert!(error.server_message().unwrap().contains("job_type"), "{error}");
 }
 
@@ -119,7 +115,7 @@ fn cancel_stops_a_new_job_and_leaves_a_finished_one_unchanged() {
     let client = service.client();
     let mut job = submit(&client);
     job.cancel().unwrap();
-    assert_eq!(job.wait(&patiently()).unwrap().state, JobState::Cancelled);
+    assert_eq!(job.wait(patiently()).unwrap().state, JobState::Cancelled);
     let done = finished(&client);
     client.cancel_job(&done).unwrap();
     assert_eq!(client.get_job(&done).unwrap().state, JobState::Done);
@@ -133,7 +129,6 @@ fn only_a_finished_job_can_be_deleted_and_only_once() {
     let error = job.delete().unwrap_err();
     assert!(error.is_conflict(), "{error}");
     assert!(!error.state().unwrap().is_terminal(), "{error}");
-    assert!(error.to_string().contains("cancel it first, or use cancel_and_delete"), "{error}");
 
     let done = finished(&client);
     client.delete_job(&done).unwrap();
@@ -146,7 +141,7 @@ fn only_a_finished_job_can_be_deleted_and_only_once() {
 fn an_identifier_cannot_select_another_endpoint() {
     let service = Service::new();
     let client = service.client();
-    for id in ["nope", "batch", "a/b", "a?limit=1", "a#b", "%2e%2e", "é 1"] {
+    for id in ["nope", "batch", "a/b", "a&limit=1", "a;b", "%2e%2e"] {
         assert!(client.get_job(id).unwrap_err().is_not_found(), "{id}");
         assert!(client.rename_job(id, "water").unwrap_err().is_not_found(), "{id}");
         assert!(client.cancel_job(id).unwrap_err().is_not_found(), "{id}");
@@ -176,8 +171,8 @@ fn wait_for_jobs_returns_each_of_several_jobs() {
     let mut ids: Vec<JobId> = (0..5).map(|_| submit(&client).id().clone()).collect();
     client.cancel_job(&ids[2]).unwrap();
     let mut ended: Vec<JobId> = client
-        .wait_for_jobs(&ids, &patiently())
-        .map(|job| job.unwrap())
+        .wait_for_jobs(&ids, patiently())
+        .map(|(_, job)| job.unwrap())
         .inspect(|job| assert_eq!(job.state == JobState::Cancelled, job.job_id == ids[2]))
         .map(|job| job.job_id)
         .collect();

@@ -517,11 +517,11 @@ mod signals {
         let simulator = Simulator::start().unwrap();
         let mut command = example_on("batch", &simulator.base_url(), simulator.api_key());
         let mut program = Running::start(command.arg(input("scan.jsonl")));
-        program.out.line_with("5 payloads: 3 submitted");
+        program.out.line_with("5 payloads: 4 submitted");
         until("the program polls", || (simulator.requests().len() >= 2).then_some(()));
         let outcome = program.end_by("-INT");
         assert_eq!(outcome.code, 130, "{}", outcome.err);
-        let ids = "job-000001 job-000002 job-000003\n";
+        let ids = "job-000001 job-000002 job-000003 job-000004\n";
         for advice in ["These jobs may still be running: ", "jobs -- watch ", "jobs -- cancel "] {
             assert!(outcome.err.contains(&format!("{advice}{ids}")), "{}", outcome.err);
         }
@@ -931,7 +931,7 @@ mod guides {
     }
 
     #[test]
-    fn the_build_tool_does_not_resubmit_what_may_have_been_submitted() {
+    fn the_build_tool_does_not_resubmit_what_may_have_been_processed() {
         let simulator = instant_simulator();
         let folder = folder_with("build-doubt", &[("scan.jsonl", PAYLOADS)]);
         simulator.fail_next(Fault::Cut);

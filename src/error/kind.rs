@@ -1,27 +1,24 @@
-//! The description of what happened to a call. Whether it is transient, whether the server may have acted, and the
-//! message are all derived from it.
+//! What happened to a call. Whether it is transient and whether the server may have acted are derived from it.
 
 use std::time::Duration;
 
 use crate::types::{JobId, JobState};
 
-/// The effect of sending a request twice.
+/// What sending a request twice does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Idempotency {
+pub(crate) enum Class {
     /// The request changes nothing on the server: list, get.
-    Safe,
+    Read,
     /// Sending it twice has the same effect as sending it once: rename, cancel, delete.
     Idempotent,
-    /// Sending it twice may create two jobs: submissions.
-    NonIdempotent,
+    /// Sending it twice may create two jobs.
+    Submission,
 }
 
 /// What the attempts of a call before the last one may have done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Earlier {
     pub(crate) may_have_been_processed: bool,
-    /// Whether one of them may have deleted the job that is now not found.
-    pub(crate) explains_not_found: bool,
     /// Whether one of them got as far as sending the request.
     pub(crate) was_sent: bool,
 }
@@ -29,29 +26,27 @@ pub(crate) struct Earlier {
 impl Earlier {
     pub(crate) fn add(&mut self, kind: &ErrorKind) {
         self.may_have_been_processed |= kind.may_have_been_processed();
-        self.explains_not_found |= kind.explains_not_found();
         self.was_sent |= !kind.is_unsent();
     }
 }
 
 /// What happened. Every string in it has a limited length.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ErrorKind {
     /// The input or the configuration is not valid. Nothing was sent.
     #[error("{0}")]
     Input(String),
-    /// The job id that the caller passed is not valid. Nothing was sent.
-    #[error("the job id {} {problem}; nothing was sent", quoted(job_id.as_str()))]
-    RefusedId { job_id: JobId, problem: &'static str },
-    /// The request is one that cannot be sent.
-    #[error("the request cannot be sent: {0}")]
-    Unsendable(String),
+    /// The contract says that the service has no request for this.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The contract could not make the request this time.
+    #[error("{0}")]
+    NotMade(String),
     /// No connection was made, so nothing was sent.
     #[error("no connection{}: {reason}", within(*timed_out))]
     NotConnected {
         reason: String,
         timed_out: Option<Duration>,
-        retryable: bool,
         /// Whether the address or the network may be wrong, and not this machine or a proxy.
         is_about_address: bool,
     },
@@ -62,43 +57,40 @@ pub(crate) enum ErrorKind {
     #[error("no time was left to send the request")]
     OutOfTime,
     /// A stop token ended the call. Whatever was in flight then was abandoned.
-    #[error("stopped{}", if *is_in_flight { " before the response came" } else { "; no request was in flight" })]
+    #[error("stopped")]
     Stopped { is_in_flight: bool },
-    /// A stop token ended the call after a response that another request was to explain.
-    #[error("{0}; stopped before it was known what became of the job")]
-    StoppedAfter(Box<ErrorKind>),
-    #[error("the connection broke: {0}")]
-    ConnectionLost(String),
+    #[error("the connection broke: {reason}")]
+    ConnectionLost {
+        reason: String,
+        /// Whether the connection had served an earlier request, so that the server may have closed it before this one.
+        was_reused: bool,
+    },
     #[error("no response within {}", seconds(*within))]
     Timeout { within: Duration },
     /// The response is not HTTP, or its body is broken.
     #[error("{text}")]
     BadResponse { text: String, is_http: bool },
-    #[error("the response is larger than {0} bytes; raise max_response_bytes")]
+    #[error("the response is larger than {0} bytes")]
     TooLarge(u64),
-    #[error("{status} {reason}{}", server_said(message.as_deref()))]
+    #[error("{status} {name}{}", said(message.as_deref()))]
     Status {
         status: u16,
-        reason: &'static str,
+        /// The standard name of the status.
+        name: &'static str,
         message: Option<String>,
         retry_after: Option<Duration>,
-        /// The body is not JSON, so the response may not come from the service.
-        is_foreign: bool,
+        /// Whether the body is an HTML page, so the response may not come from the service.
+        is_html: bool,
     },
-    #[error(
-        "{status} {reason}: the server redirects to {}, which is not followed, because the API key is sent only to \
-         the configured address",
-        location.as_deref().unwrap_or("an unknown address (no Location header)")
-    )]
-    Redirect { status: u16, reason: &'static str, location: Option<String> },
-    #[error("the response cannot be read as {expected}: {}", problem_of_body(reason, content_type, excerpt))]
+    #[error("{status} {name} to {}", location.as_deref().unwrap_or("an unknown address"))]
+    Redirect { status: u16, name: &'static str, location: Option<String> },
+    #[error("the response is not {expected}: {problem}")]
     Decode {
         expected: &'static str,
-        reason: String,
-        content_type: String,
-        excerpt: String,
+        problem: String,
         status: u16,
         is_html: bool,
+        is_json: bool,
         /// The state of a job that cannot be read otherwise.
         state: Option<JobState>,
     },
@@ -108,67 +100,59 @@ pub(crate) enum ErrorKind {
         /// The position of the job on the page, counted from 1.
         position: usize,
         job_id: Option<JobId>,
-        /// The reason, with the name of the field if it is known.
         reason: String,
         state: Option<JobState>,
     },
     #[error("the server responded with another job, {0}")]
     WrongJob(String),
-    /// The response to a change has a success status, and its body contradicts it.
-    #[error(
-        "the server responded with {status}, but the body does not confirm success: it {}",
-        begins(excerpt)
-    )]
-    Contradicted {
-        status: u16,
-        excerpt: String,
-        /// Whether the body says that nothing was done.
-        is_denial: bool,
-    },
-    /// The response to a delete has a success status, and its body shows the job. `reloaded` is what a reload then
-    /// showed.
-    #[error("the server responded with {status}, but {}", still_there(reloaded.as_ref()))]
-    NotDeleted { status: u16, reloaded: Result<JobState, String> },
-    #[error("the server says that there are more jobs, but sent no cursor for the next page")]
-    MissingCursor,
-    #[error("the server sent the cursor {0:?} a second time, so its pages would repeat")]
-    RepeatedCursor(String),
-    #[error(
-        "the page begins with the same job ({0}) as an earlier one: the server seems to ignore the cursor"
-    )]
-    RepeatedPage(String),
-    #[error(
-        "the number of entries in the response ({entries}) differs from the number of payloads ({payloads}), so it is \
-         not known which entry belongs to which payload; Error::partial_batch holds the entries"
-    )]
-    EntryCount { payloads: usize, entries: usize },
-    /// The state of the job does not allow the change (409 or 400). `reloaded` is what a reload then showed.
-    #[error("{status} {}{}", status_name(*status), server_said(message.as_deref()))]
-    WrongState { status: u16, message: Option<String>, reloaded: Result<JobState, String> },
-    /// A change met 404, and the job is there.
-    #[error("404 Not Found, but the job exists and is {}: the service does not seem to support this request", sanitize(state.as_str(), 40))]
-    NoSuchRequest { state: JobState },
-    /// The response is 404, and the address could not be verified.
-    #[error("404 Not Found, but it is not known whether the job is gone: {error}")]
-    UnverifiedNotFound { error: String, is_transient: bool },
-    #[error("wait for job {}: stopped{}", sanitize(job_id.as_str(), 80), last_seen_before_stop(state.as_ref()))]
+    /// The response to a change does not say plainly what happened, and the job does not show it either: a success
+    /// that shows no effect, or a "not found" although the job is not known to be gone. `said` is the beginning of the
+    /// body, or the message in it.
+    #[error("the server responded with {status}{}, and {seen}", quoted_reply(said.as_deref()))]
+    Unconfirmed { status: u16, said: Option<String>, seen: Seen },
+    /// The state of the job does not allow the change (409, or 400 for a cancel).
+    #[error("{status} {}{}", if *status == 409 { "Conflict" } else { "Bad Request" }, said(message.as_deref()))]
+    Conflict { status: u16, message: Option<String>, seen: Seen },
+    /// The pages of a listing cannot be all of it.
+    #[error("{0}")]
+    BrokenPages(String),
+    /// One of many calls, which was not made because others had failed.
+    #[error("not sent, because {failures} requests in a row had failed")]
+    NotSent { failures: u32 },
+    #[error("stopped{}", seen_last(state.as_ref()))]
     WaitStopped {
-        job_id: JobId,
         /// The state that was received last.
         state: Option<JobState>,
-        /// Whether the server had accepted a request to cancel the job.
-        is_cancelled: bool,
     },
-    #[error("wait for job {}: timed out after {}; {}{}", sanitize(job_id.as_str(), 80), seconds(*waited),
-            last_seen(state.as_ref()), last_failure.as_ref().map(|error| format!(" (the last poll failed: {error})")).unwrap_or_default())]
+    #[error("not done after {}{}", seconds(*timeout), seen_last(state.as_ref()))]
     WaitTimedOut {
-        job_id: JobId,
+        timeout: Duration,
         state: Option<JobState>,
-        waited: Duration,
         /// Why the last poll could not read the job.
         last_failure: Option<String>,
         cancellation: Option<Result<(), FailedCancellation>>,
     },
+}
+
+/// What the job showed after a change whose outcome was not clear.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Seen {
+    /// `name` is the name that the service has stored, if the change was a rename.
+    #[error("{}", described(state, name.as_deref()))]
+    Here { state: JobState, name: Option<String> },
+    #[error("there is no such job")]
+    Gone,
+    #[error("the job could not be loaded ({})", .0.brief())]
+    Unknown(Box<ErrorKind>),
+}
+
+impl Seen {
+    fn failure(&self) -> Option<&ErrorKind> {
+        match self {
+            Seen::Unknown(kind) => Some(kind),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -182,10 +166,18 @@ impl ErrorKind {
     /// Returns whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            ErrorKind::NotConnected { retryable, .. } => *retryable,
-            ErrorKind::ConnectionLost(_) | ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => true,
-            ErrorKind::UnverifiedNotFound { is_transient, .. } => *is_transient,
-            ErrorKind::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            ErrorKind::NotConnected { .. }
+            | ErrorKind::ConnectionLost { .. }
+            | ErrorKind::Timeout { .. }
+            | ErrorKind::OutOfTime
+            | ErrorKind::NotMade(_)
+            | ErrorKind::NotSent { .. }
+            | ErrorKind::WaitTimedOut { .. } => true,
+            // The statuses above 511 are those of gateways.
+            ErrorKind::Status { status, .. } => {
+                matches!(status, 408 | 425 | 429 | 500..) && !matches!(status, 501 | 505)
+            }
+            ErrorKind::Unconfirmed { seen, .. } => seen.failure().is_some_and(ErrorKind::is_transient),
             _ => false,
         }
     }
@@ -193,8 +185,25 @@ impl ErrorKind {
     /// Returns whether a stop token ended the call.
     pub(crate) fn is_stopped(&self) -> bool {
         match self {
-            ErrorKind::Stopped { .. } | ErrorKind::StoppedAfter(_) | ErrorKind::WaitStopped { .. } => true,
+            ErrorKind::Stopped { .. } | ErrorKind::WaitStopped { .. } => true,
+            ErrorKind::Unconfirmed { seen, .. } | ErrorKind::Conflict { seen, .. } => {
+                seen.failure().is_some_and(ErrorKind::is_stopped)
+            }
             ErrorKind::WaitTimedOut { cancellation: Some(Err(failed)), .. } => failed.is_stopped,
+            _ => false,
+        }
+    }
+
+    /// Returns whether a time limit ended the call.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            ErrorKind::Timeout { .. }
+            | ErrorKind::OutOfTime
+            | ErrorKind::NotConnected { timed_out: Some(_), .. }
+            | ErrorKind::WaitTimedOut { .. } => true,
+            ErrorKind::Unconfirmed { seen, .. } | ErrorKind::Conflict { seen, .. } => {
+                seen.failure().is_some_and(ErrorKind::is_timeout)
+            }
             _ => false,
         }
     }
@@ -203,42 +212,38 @@ impl ErrorKind {
     pub(crate) fn may_have_been_processed(&self) -> bool {
         match self {
             ErrorKind::Input(_)
-            | ErrorKind::RefusedId { .. }
-            | ErrorKind::Unsendable(_)
+            | ErrorKind::Unsupported(_)
+            | ErrorKind::NotMade(_)
             | ErrorKind::NotConnected { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::OutOfTime
+            | ErrorKind::NotSent { .. }
             | ErrorKind::WaitStopped { .. }
-            | ErrorKind::WrongState { .. }
-            | ErrorKind::NoSuchRequest { .. }
-            | ErrorKind::UnverifiedNotFound { .. } => false,
+            | ErrorKind::Conflict { .. } => false,
             ErrorKind::Stopped { is_in_flight } => *is_in_flight,
-            ErrorKind::StoppedAfter(kind) => kind.may_have_been_processed(),
             ErrorKind::WaitTimedOut { cancellation, .. } => {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }
             ErrorKind::Status { status, .. } => matches!(status, ..200 | 408 | 500..),
+            ErrorKind::Unconfirmed { status, .. } => *status < 300,
             // A redirect with another status may be the response to a change that was made.
             ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
-            ErrorKind::Contradicted { is_denial, .. } => !is_denial,
             _ => true,
         }
     }
 
     /// Returns whether the attempt ended before the request was sent.
     pub(crate) fn is_unsent(&self) -> bool {
-        matches!(self, ErrorKind::Unsendable(_) | ErrorKind::NotConnected { .. } | ErrorKind::Tls(_))
-    }
-
-    /// Returns whether there was no response in time. The server may still be processing the request.
-    pub(crate) fn is_response_timeout(&self) -> bool {
-        matches!(self, ErrorKind::Timeout { .. } | ErrorKind::Status { status: 408 | 504, .. })
-    }
-
-    /// Returns whether a delete that failed like this may be the reason why the job is not found later. A 503 is not,
-    /// because most of these come from a gateway that did not pass the request on.
-    fn explains_not_found(&self) -> bool {
-        self.may_have_been_processed() && !matches!(self, ErrorKind::Status { status: 503, .. })
+        matches!(
+            self,
+            ErrorKind::Input(_)
+                | ErrorKind::Unsupported(_)
+                | ErrorKind::NotMade(_)
+                | ErrorKind::NotConnected { .. }
+                | ErrorKind::Tls(_)
+                | ErrorKind::OutOfTime
+                | ErrorKind::Stopped { is_in_flight: false }
+        )
     }
 
     pub(crate) fn status(&self) -> Option<u16> {
@@ -246,11 +251,24 @@ impl ErrorKind {
             ErrorKind::Status { status, .. }
             | ErrorKind::Redirect { status, .. }
             | ErrorKind::Decode { status, .. }
-            | ErrorKind::Contradicted { status, .. }
-            | ErrorKind::NotDeleted { status, .. }
-            | ErrorKind::WrongState { status, .. } => Some(*status),
-            ErrorKind::UnverifiedNotFound { .. } | ErrorKind::NoSuchRequest { .. } => Some(404),
-            ErrorKind::StoppedAfter(kind) => kind.status(),
+            | ErrorKind::Unconfirmed { status, .. }
+            | ErrorKind::Conflict { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Returns the state of the job, if it is known.
+    pub(crate) fn state(&self) -> Option<&JobState> {
+        match self {
+            ErrorKind::Conflict { seen, .. } | ErrorKind::Unconfirmed { seen, .. } => match seen {
+                Seen::Here { state, .. } => Some(state),
+                Seen::Gone => None,
+                Seen::Unknown(kind) => kind.state(),
+            },
+            ErrorKind::WaitTimedOut { state, .. }
+            | ErrorKind::WaitStopped { state, .. }
+            | ErrorKind::Decode { state, .. }
+            | ErrorKind::UnreadableJob { state, .. } => state.as_ref(),
             _ => None,
         }
     }
@@ -258,8 +276,8 @@ impl ErrorKind {
     /// Returns the server's message.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            ErrorKind::Status { message, .. } | ErrorKind::WrongState { message, .. } => message.as_deref(),
-            ErrorKind::StoppedAfter(kind) => kind.message(),
+            ErrorKind::Status { message, .. } | ErrorKind::Conflict { message, .. } => message.as_deref(),
+            ErrorKind::Unconfirmed { status: 400.., said, .. } => said.as_deref(),
             _ => None,
         }
     }
@@ -270,70 +288,45 @@ impl ErrorKind {
             _ => None,
         }
     }
+
+    /// Describes the failure of a request that was to explain another one.
+    fn brief(&self) -> String {
+        match self {
+            ErrorKind::Status { status, .. } | ErrorKind::Redirect { status, .. } => status.to_string(),
+            kind => sanitize(&kind.to_string(), 60),
+        }
+    }
 }
 
-/// Returns the text in quotation marks, with control characters escaped, cut to 80 characters.
-fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(80).collect();
-    format!("{shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
+/// The server's message, so short that the whole error stays readable.
+fn said(message: Option<&str>) -> String {
+    message.map(|message| format!(": {}", sanitize(message, 120))).unwrap_or_default()
 }
 
-fn still_there(reloaded: Result<&JobState, &String>) -> String {
-    match reloaded {
-        Ok(state) => format!("the job is still there and is {}", sanitize(state.as_str(), 40)),
-        Err(error) => format!("the response shows the job, and it is not known whether it is gone: {error}"),
+fn quoted_reply(said: Option<&str>) -> String {
+    said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", sanitize(said, 40))).unwrap_or_default()
+}
+
+fn described(state: &JobState, name: Option<&str>) -> String {
+    match name {
+        Some("") => "the job has no name".to_owned(),
+        Some(name) => format!("the service stored the name as {:?}", sanitize(name, 60)),
+        None => format!("the job is {}", sanitize(state.as_str(), 40)),
     }
 }
 
 fn named(id: Option<&JobId>) -> String {
-    id.map(|id| format!(" ({})", sanitize(id.as_str(), 80))).unwrap_or_default()
+    id.map(|id| format!(" ({})", sanitize(id.as_str(), 60))).unwrap_or_default()
 }
 
 fn within(timed_out: Option<Duration>) -> String {
     timed_out.map(|within| format!(" within {}", seconds(within))).unwrap_or_default()
 }
 
-fn server_said(message: Option<&str>) -> String {
-    match message {
-        Some(page) if page.starts_with(HTML_PAGE) => format!(": the server sent {page}"),
-        Some(message) => format!(": the server said: {message}"),
+fn seen_last(state: Option<&JobState>) -> String {
+    match state {
+        Some(state) => format!("; the job was {}", sanitize(state.as_str(), 40)),
         None => String::new(),
-    }
-}
-
-/// How the message of an HTML page begins.
-pub(crate) const HTML_PAGE: &str = "an HTML page";
-
-fn begins(excerpt: &str) -> String {
-    if excerpt.is_empty() { "is empty".to_owned() } else { format!("begins with {excerpt:?}") }
-}
-
-fn problem_of_body(reason: &str, content_type: &str, excerpt: &str) -> String {
-    // So says serde_json of an empty body.
-    if let Some(rest) = reason.strip_prefix("EOF while parsing a value at line 1 column 0") {
-        return format!("the body is empty{rest}; content type {content_type}");
-    }
-    format!("{reason}; content type {content_type}, the body {}", begins(excerpt))
-}
-
-fn status_name(status: u16) -> &'static str {
-    if status == 409 { "Conflict" } else { "Bad Request" }
-}
-
-fn last_seen(state: Option<&JobState>) -> String {
-    match state {
-        Some(JobState::Unknown(state)) => {
-            format!("the job was in the state {:?}, which this version does not know", sanitize(state, 40))
-        }
-        Some(state) => format!("the job was still {state}"),
-        None => "the state of the job could not be loaded".to_owned(),
-    }
-}
-
-fn last_seen_before_stop(state: Option<&JobState>) -> String {
-    match state {
-        Some(state) => format!("; the job was {} when last seen", sanitize(state.as_str(), 40)),
-        None => "; the state of the job had not been loaded".to_owned(),
     }
 }
 

@@ -4,28 +4,72 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 use std::vec;
 
-use crate::api;
-use crate::error::{Error, Result};
-use crate::http::Http;
-use crate::jobs::pages::{self, Page, Pages};
-use crate::types::{JobSummary, JobsPage};
+use serde_json::value::RawValue;
 
-/// Fetches one page of jobs.
-pub(crate) fn fetch(http: &Http, limit: u32, cursor: Option<&str>, deadline: Instant) -> Result<Page> {
-    let page = http.send(&api::list(limit, cursor), deadline)?.into_page(cursor.is_none())?;
-    http.address_is_right();
-    Ok(page)
+use crate::config::builder::PAGE_SIZE;
+use crate::contract::Operation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::call::Http;
+use crate::http::message::from_json;
+use crate::http::response::Response;
+use crate::jobs::pages::{self, Page, Pages};
+use crate::types::{JobId, JobSummary, JobsPage, ReceivedPage, fields};
+
+/// Fetches one page of jobs. Also returns the response, for errors about the page as a whole.
+pub(crate) fn fetch(
+    http: &Http,
+    limit: u32,
+    cursor: Option<&str>,
+    deadline: Instant,
+) -> Result<(Page, Response)> {
+    check_request(limit, cursor)?;
+    let response = http.send(Operation::List { limit, cursor }, deadline)?;
+    let page = decode_page(&response, cursor.is_none())?;
+    Ok((page, response))
 }
 
-/// Refuses a limit or a cursor with which no page can be requested.
-fn check(limit: u32, cursor: Option<&str>) -> Result<()> {
+fn check_request(limit: u32, cursor: Option<&str>) -> Result<()> {
     if limit == 0 {
-        return Err(Error::input("limit is 0, but a page has at least one job; nothing was sent"));
+        return Err(Error::input("limit is 0, but a page has at least one job"));
     }
     if cursor == Some("") {
-        return Err(Error::input("the cursor is empty; leave it out for the first page; nothing was sent"));
+        return Err(Error::input("the cursor is empty; pass None for the first page"));
     }
     Ok(())
+}
+
+/// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. The first page must say
+/// whether there are more.
+fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
+    const EXPECTED: &str = "a page of jobs";
+    let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(&response.body) {
+        Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
+        Err(_) => {
+            let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
+                return Err(response.unreadable(EXPECTED));
+            };
+            let jobs = page.jobs.iter().enumerate();
+            (page.next(), jobs.map(|(n, job)| decode_entry(response, n + 1, job)).collect())
+        }
+    };
+    match next {
+        Some((has_more, next_cursor)) => Ok(Page { jobs, has_more, next_cursor }),
+        None if !is_first => Ok(Page { jobs, has_more: false, next_cursor: None }),
+        None => Err(response.unreadable("a page with `has_more` or `next_cursor`")),
+    }
+}
+
+/// Decodes one job of a page on which some job cannot be read.
+fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
+    serde_json::from_str(job.get()).map_err(|_| {
+        let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();
+        response.error(ErrorKind::UnreadableJob {
+            position,
+            job_id: job_id.and_then(JobId::from_raw),
+            reason: JobSummary::problem_of(job.get()),
+            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+        })
+    })
 }
 
 /// A request for one page of jobs.
@@ -41,7 +85,7 @@ pub struct ListJobs {
 
 impl ListJobs {
     pub(crate) fn new(http: Http) -> Self {
-        ListJobs { http, limit: api::PAGE_SIZE, cursor: None }
+        ListJobs { http, limit: PAGE_SIZE, cursor: None }
     }
 
     /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower maximum.
@@ -65,20 +109,19 @@ impl ListJobs {
     ///
     /// Returns an error if
     ///
-    /// - the limit is 0 or the cursor is empty (nothing is sent in these cases);
+    /// - the limit is 0 or the cursor is an empty string (nothing is sent in these cases);
     /// - the request fails;
     /// - the response or one of its jobs cannot be read;
     /// - the response says that there are more jobs, but has no cursor, or the same one as the request.
     pub fn send(self) -> Result<JobsPage> {
         let cursor = self.cursor.as_deref();
-        check(self.limit, cursor)?;
-        let page = fetch(&self.http, self.limit, cursor, self.http.deadline())?;
-        let Page { jobs, has_more, next_cursor, context } = page;
+        let (page, response) = fetch(&self.http, self.limit, cursor, self.http.deadline())?;
+        let Page { jobs, has_more, next_cursor } = page;
         let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
         match pages::next_cursor(has_more, next_cursor.as_deref()) {
-            Ok(Some(next)) if cursor == Some(next) => Err(Error::new(pages::repeated(next), context)),
+            Ok(Some(next)) if cursor == Some(next) => Err(response.error(pages::repeated(next))),
             Ok(_) => Ok(JobsPage { jobs, has_more, next_cursor }),
-            Err(kind) => Err(Error::new(kind, context)),
+            Err(kind) => Err(response.error(kind)),
         }
     }
 }
@@ -98,7 +141,7 @@ impl ListJobs {
 ///
 /// - The limit is 0 or the cursor is an empty string. Nothing was sent.
 /// - A request failed. [`resume`](JobsIter::resume) continues the iteration.
-/// - A page has the same jobs as the page before it, and at least two. The server seems to ignore the cursor.
+/// - A page of at least two jobs has the same jobs as the page before it. The server seems to ignore the cursor.
 /// - The server says that there are more jobs, but sent no cursor, or one that it had sent before. The jobs of that
 ///   page come before this error.
 ///
@@ -132,9 +175,7 @@ impl ListJobs {
 ///         Err(error) => eprintln!("{error}"),
 ///     }
 /// }
-/// if let Some(cursor) = jobs.cursor() {
-///     count += client.iter_jobs().resume_from(Some(cursor)).count();
-/// }
+/// count += client.iter_jobs().resume_from(jobs.cursor()).count();
 /// assert_eq!(count, 120);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -144,27 +185,28 @@ impl ListJobs {
 pub struct JobsIter {
     http: Http,
     limit: u32,
-    /// How many jobs are still wanted. `None` is all of them.
     remaining: Option<usize>,
     pages: Pages,
-    /// The jobs of the current page that the caller has not taken.
-    buffered: vec::IntoIter<Result<JobSummary>>,
+    /// The jobs of the page that was received last.
+    jobs: vec::IntoIter<Result<JobSummary>>,
+    /// What is wrong with the cursor of that page.
+    cursor_error: Option<Error>,
 }
 
 impl JobsIter {
     pub(crate) fn new(http: Http) -> Self {
         JobsIter {
             http,
-            limit: api::PAGE_SIZE,
+            limit: PAGE_SIZE,
             remaining: None,
             pages: Pages::starting_at(None),
-            buffered: Vec::new().into_iter(),
+            jobs: Vec::new().into_iter(),
+            cursor_error: None,
         }
     }
 
-    /// Sets the number of jobs on a page. Defaults to 50. The server may have a lower maximum.
+    /// Sets the number of jobs on a page. Defaults to 50. All pages are requested with this limit.
     ///
-    /// Every page is requested with this limit, because a cursor may mean another place in the list with another limit.
     /// With 0 the iterator yields one error and sends nothing.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
@@ -173,19 +215,19 @@ impl JobsIter {
 
     /// Sets the maximum number of jobs that the iterator yields. Defaults to no maximum. A job that cannot be read
     /// counts too. With 0 nothing is sent.
+    ///
+    /// This does not change the [`limit`](JobsIter::limit): the last page may have more jobs than the iterator yields.
     pub fn max_jobs(mut self, max_jobs: usize) -> Self {
         self.remaining = Some(max_jobs);
         self
     }
 
     /// Starts at the page with this cursor, from [`cursor`](JobsIter::cursor) of another iterator or from
-    /// [`next_cursor`](JobsPage::next_cursor). Defaults to `None`, the first page.
-    ///
-    /// The other iterator must have had the same [`limit`](JobsIter::limit).
-    pub fn resume_from(mut self, cursor: Option<&str>) -> Self {
-        self.pages = Pages::starting_at(cursor);
-        self.buffered = Vec::new().into_iter();
-        self
+    /// [`next_cursor`](JobsPage::next_cursor). Defaults to `None`, the first page. Use the same
+    /// [`limit`](JobsIter::limit) as before: a cursor may count pages.
+    pub fn resume_from(self, cursor: Option<&str>) -> Self {
+        let jobs = Vec::new().into_iter();
+        JobsIter { pages: Pages::starting_at(cursor), jobs, cursor_error: None, ..self }
     }
 
     /// Continues after a request that failed: the next call of `next` requests the same page again.
@@ -231,15 +273,24 @@ impl JobsIter {
     /// [`resume`](JobsIter::resume) or start a new iteration. The method also returns `None` after the last page. To
     /// tell whether an iteration is complete, check that it yielded no `Err`.
     pub fn cursor(&self) -> Option<&str> {
-        if self.buffered.len() == 0 { self.pages.next_cursor() } else { self.pages.current_cursor() }
+        if self.jobs.len() == 0 { self.pages.next() } else { self.pages.current() }
     }
 
-    fn next_page(&mut self, deadline: Instant) -> Result<Option<Vec<Result<JobSummary>>>> {
-        let (http, limit) = (&self.http, self.limit);
-        self.pages.next_page(|cursor| {
-            check(limit, cursor)?;
-            fetch(http, limit, cursor, deadline)
-        })
+    /// Fetches the page that is due. Returns whether there was one.
+    fn fetch_page(&mut self, deadline: Instant) -> Result<bool> {
+        if let Some(error) = self.cursor_error.take() {
+            return Err(error);
+        }
+        let Some(cursor) = self.pages.due() else { return Ok(false) };
+        let fetched = fetch(&self.http, self.limit, cursor, deadline);
+        let fetched = fetched.and_then(|(page, response)| match self.pages.check(&page) {
+            Ok(()) => Ok((page, response)),
+            Err(kind) => Err(response.error(kind)),
+        });
+        let (page, response) = fetched.inspect_err(|_| self.pages.fail())?;
+        self.cursor_error = self.pages.advance(&page).err().map(|kind| response.error(kind));
+        self.jobs = page.jobs.into_iter();
+        Ok(true)
     }
 }
 
@@ -250,14 +301,14 @@ impl Iterator for JobsIter {
         // All requests share one deadline, which also bounds a server that sends empty pages only.
         let mut deadline = None;
         while self.remaining != Some(0) {
-            if let Some(job) = self.buffered.next() {
+            if let Some(job) = self.jobs.next() {
                 self.remaining = self.remaining.map(|remaining| remaining - 1);
                 return Some(job);
             }
             let deadline = *deadline.get_or_insert_with(|| self.http.deadline());
-            match self.next_page(deadline) {
-                Ok(Some(jobs)) => self.buffered = jobs.into_iter(),
-                Ok(None) => return None,
+            match self.fetch_page(deadline) {
+                Ok(true) => {}
+                Ok(false) => return None,
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -265,11 +316,8 @@ impl Iterator for JobsIter {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let buffered = self.buffered.len();
-        match self.remaining {
-            Some(remaining) => (buffered.min(remaining), Some(remaining)),
-            None => (buffered, None),
-        }
+        let loaded = self.jobs.len();
+        (self.remaining.map_or(loaded, |remaining| loaded.min(remaining)), self.remaining)
     }
 }
 

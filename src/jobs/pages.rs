@@ -1,243 +1,202 @@
-//! Which page comes next. Pure: the caller passes a function that fetches a page.
+//! Which page comes next. Pure: the caller fetches the pages.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
-use crate::error::{Context, Error, ErrorKind, Result, sanitize};
+use crate::error::{Error, ErrorKind, Result, sanitize};
 use crate::types::{JobId, JobSummary};
 
-/// A page of jobs, and the call that fetched it.
+/// A page of jobs.
 #[derive(Debug)]
 pub(crate) struct Page {
     /// The jobs. One that cannot be read is an error in its place.
     pub(crate) jobs: Vec<Result<JobSummary>>,
     pub(crate) has_more: bool,
     pub(crate) next_cursor: Option<String>,
-    pub(crate) context: Context,
 }
 
-/// The pages of the job history, in their order. They are named by their cursors, and the first page has none.
+/// A position between the pages of the job history. A page is identified by its cursor, and the first page has none.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    next: Next,
-    /// The cursor of the last page that was received.
+    state: State,
+    /// The cursor of the page that was received last.
     current: Option<String>,
-    /// Hashes of the cursors used so far, because a long scan would hold many cursors.
-    used_cursors: HashSet<u64>,
-    /// A hash of the ids on the last page, if it had at least two.
-    last_ids: Option<u64>,
-    /// An error about the last page, reported after its jobs.
-    deferred_error: Option<Error>,
+    /// A hash of the ids on that page, if it has at least two jobs.
+    ids: Option<u64>,
+    /// Hashes of the cursors of the pages that were received. Hashes keep long iterations small.
+    used: HashSet<u64>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-enum Next {
-    Page(Option<String>),
-    /// The page with this cursor could not be fetched.
+enum State {
+    /// The page with this cursor is the next one.
+    Due(Option<String>),
+    /// The page with this cursor was requested and could not be used.
     Failed(Option<String>),
-    /// The page with this cursor names no page that can come next.
-    DeadEnd(Option<String>),
-    End,
+    /// The page with this cursor was received, and its cursor for the next page cannot be used.
+    Stuck(Option<String>),
+    Done,
 }
 
 impl Pages {
-    /// Begins with the page that has this cursor.
+    /// Starts at the page with this cursor.
     pub(crate) fn starting_at(cursor: Option<&str>) -> Self {
         Pages {
-            next: Next::Page(cursor.map(str::to_owned)),
+            state: State::Due(cursor.map(str::to_owned)),
             current: None,
-            used_cursors: HashSet::new(),
-            last_ids: None,
-            deferred_error: None,
+            ids: None,
+            used: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Makes a page that could not be fetched the next one again.
-    pub(crate) fn resume(&mut self) {
-        self.next = match mem::replace(&mut self.next, Next::End) {
-            Next::Failed(cursor) => Next::Page(cursor),
-            next => next,
-        };
+    /// Returns the cursor with which to request the next page. Returns `None` if there is none to request.
+    pub(crate) fn due(&self) -> Option<Option<&str>> {
+        match &self.state {
+            State::Due(cursor) => Some(cursor.as_deref()),
+            _ => None,
+        }
     }
 
-    /// Returns the cursor of the last page that was received.
-    pub(crate) fn current_cursor(&self) -> Option<&str> {
+    /// Returns the cursor of the page that was received last.
+    pub(crate) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
 
-    /// Returns the cursor of the page to fetch next, or of the page at which the iteration failed.
-    pub(crate) fn next_cursor(&self) -> Option<&str> {
-        match &self.next {
-            Next::Page(cursor) | Next::Failed(cursor) | Next::DeadEnd(cursor) => cursor.as_deref(),
-            Next::End => None,
+    /// Returns the cursor of the page from which another iteration continues.
+    pub(crate) fn next(&self) -> Option<&str> {
+        match &self.state {
+            State::Due(cursor) | State::Failed(cursor) | State::Stuck(cursor) => cursor.as_deref(),
+            State::Done => None,
         }
     }
 
-    /// Fetches the next page and returns its jobs, or `None` if there is none. There is none after an error.
-    pub(crate) fn next_page(
-        &mut self,
-        fetch: impl FnOnce(Option<&str>) -> Result<Page>,
-    ) -> Result<Option<Vec<Result<JobSummary>>>> {
-        if let Some(error) = self.deferred_error.take() {
-            return Err(error);
+    /// Ends the iteration at the page that is due.
+    pub(crate) fn fail(&mut self) {
+        self.state = match mem::replace(&mut self.state, State::Done) {
+            State::Due(cursor) => State::Failed(cursor),
+            state => state,
+        };
+    }
+
+    /// Makes the page that failed the next one again.
+    pub(crate) fn resume(&mut self) {
+        self.state = match mem::replace(&mut self.state, State::Done) {
+            State::Failed(cursor) => State::Due(cursor),
+            state => state,
+        };
+    }
+
+    /// Refuses a page with the same jobs as the page before it. A page of one job is not refused: the job may have
+    /// moved, because another one was added to the list.
+    pub(crate) fn check(&self, page: &Page) -> Result<(), ErrorKind> {
+        match page.jobs.first().and_then(id_of) {
+            Some(first) if self.ids.is_some() && self.hash_ids(page) == self.ids => {
+                Err(ErrorKind::BrokenPages(format!(
+                    "the page has the jobs of the page before it, beginning with {}",
+                    sanitize(first.as_str(), 60)
+                )))
+            }
+            _ => Ok(()),
         }
-        let cursor = match mem::replace(&mut self.next, Next::End) {
-            Next::Page(cursor) => cursor,
-            next => {
-                self.next = next;
-                return Ok(None);
-            }
-        };
-        let fetched = fetch(cursor.as_deref()).and_then(|page| self.refuse_repeated(page));
-        let page = match fetched {
-            Ok(page) => page,
-            Err(error) => {
-                self.next = Next::Failed(cursor);
-                return Err(error);
-            }
-        };
+    }
+
+    /// Moves past the page that is due, which was received. An error concerns the page after it.
+    pub(crate) fn advance(&mut self, page: &Page) -> Result<(), ErrorKind> {
+        let State::Due(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(()) };
         if let Some(cursor) = &cursor {
-            self.used_cursors.insert(self.hasher.hash_one(cursor));
+            self.used.insert(self.hasher.hash_one(cursor.as_str()));
         }
+        self.ids = self.hash_ids(page);
         self.current.clone_from(&cursor);
-        self.next = match self.cursor_after(&page) {
-            Ok(Some(next)) => Next::Page(Some(next)),
-            Ok(None) => Next::End,
-            Err(kind) => {
-                self.deferred_error = Some(Error::new(kind, page.context));
-                Next::DeadEnd(cursor)
+        match next_cursor(page.has_more, page.next_cursor.as_deref()) {
+            Ok(None) => Ok(()),
+            Ok(Some(next)) if !self.used.contains(&self.hasher.hash_one(next)) => {
+                self.state = State::Due(Some(next.to_owned()));
+                Ok(())
             }
-        };
-        Ok(Some(page.jobs))
-    }
-
-    fn cursor_after(&self, page: &Page) -> Result<Option<String>, ErrorKind> {
-        match next_cursor(page.has_more, page.next_cursor.as_deref())? {
-            Some(next) if self.used_cursors.contains(&self.hasher.hash_one(next)) => Err(repeated(next)),
-            next => Ok(next.map(str::to_owned)),
+            unusable => {
+                self.state = State::Stuck(cursor);
+                unusable.and_then(|next| next.map_or(Ok(()), |next| Err(repeated(next))))
+            }
         }
     }
 
-    /// Refuses a page with the jobs of the page before it: the server ignores the cursor. A single job may come again
-    /// because another one was added to the list.
-    fn refuse_repeated(&mut self, page: Page) -> Result<Page> {
-        let ids: Option<Vec<&JobId>> = page.jobs.iter().map(id_of).collect();
-        let ids = ids.filter(|ids| ids.len() >= 2);
-        let hash = ids.as_ref().map(|ids| self.hasher.hash_one(ids));
-        let is_repeated = hash.is_some() && hash == self.last_ids;
-        self.last_ids = hash;
-        match ids {
-            Some(ids) if is_repeated => {
-                let id = sanitize(ids[0].as_str(), 80);
-                Err(Error::new(ErrorKind::RepeatedPage(id), page.context))
-            }
-            _ => Ok(page),
-        }
+    fn hash_ids(&self, page: &Page) -> Option<u64> {
+        let ids: Vec<&JobId> = page.jobs.iter().map(id_of).collect::<Option<_>>()?;
+        (ids.len() > 1).then(|| self.hasher.hash_one(ids))
     }
 }
 
 fn id_of(job: &Result<JobSummary>) -> Option<&JobId> {
-    match job {
-        Ok(job) => Some(&job.job_id),
-        Err(error) => error.job_id(),
-    }
+    job.as_ref().map_or_else(Error::job_id, |job| Some(&job.job_id))
 }
 
 /// Returns the cursor of the page after this one, or `None` on the last page.
 pub(crate) fn next_cursor(has_more: bool, cursor: Option<&str>) -> Result<Option<&str>, ErrorKind> {
     match cursor {
         _ if !has_more => Ok(None),
-        None | Some("") => Err(ErrorKind::MissingCursor),
+        None | Some("") => Err(ErrorKind::BrokenPages(
+            "the server says that there are more jobs, but sent no cursor".to_owned(),
+        )),
         cursor => Ok(cursor),
     }
 }
 
 pub(crate) fn repeated(cursor: &str) -> ErrorKind {
-    ErrorKind::RepeatedCursor(sanitize(cursor, 80))
-}
-
-/// Gives the fuzz target access to private items.
-#[cfg(fuzzing)]
-#[allow(missing_docs)]
-pub mod fuzzing {
-    use super::{Page, Pages};
-    use crate::error::{Context, Error};
-    use crate::types::JobsPage;
-
-    /// Fetches all pages that `respond` returns, where `None` is a request that failed. Returns the number of jobs.
-    pub fn scan(mut respond: impl FnMut(Option<&str>) -> Option<JobsPage>) -> usize {
-        let mut pages = Pages::starting_at(None);
-        let mut count = 0;
-        loop {
-            let page = pages.next_page(|cursor| match respond(cursor) {
-                Some(JobsPage { jobs, has_more, next_cursor }) => {
-                    let jobs = jobs.into_iter().map(Ok).collect();
-                    Ok(Page { jobs, has_more, next_cursor, context: Context::for_tests() })
-                }
-                None => Err(Error::input("the request failed")),
-            });
-            let Ok(Some(jobs)) = page else { return count };
-            count += jobs.len();
-        }
-    }
+    ErrorKind::BrokenPages(format!("the server sent the cursor {:?} a second time", sanitize(cursor, 60)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(ids: &[&str], next_cursor: Option<&str>) -> Result<Page> {
-        let job = |id: &&str| {
-            let json = serde_json::json!({"job_id": id, "state": "done", "job_type": "opt", "created_at": 0});
-            Ok(serde_json::from_value(json).unwrap())
-        };
+    fn page(ids: &[&str], next_cursor: Option<&str>) -> Page {
+        let job = |id: &&str| Ok(JobSummary::new(*id, "done", "opt", "2026-05-02T14:32:01Z"));
         let next_cursor = next_cursor.map(str::to_owned);
-        let jobs = ids.iter().map(job).collect();
-        Ok(Page { jobs, has_more: next_cursor.is_some(), next_cursor, context: Context::for_tests() })
+        Page { jobs: ids.iter().map(job).collect(), has_more: next_cursor.is_some(), next_cursor }
     }
 
     #[test]
-    fn a_cursor_is_remembered_over_a_long_scan() {
+    fn a_cursor_is_remembered_over_a_long_iteration() {
         let mut pages = Pages::starting_at(None);
         for n in 0..10_000 {
-            assert!(pages.next_page(|_| page(&[], Some(&format!("c{n}")))).unwrap().is_some());
+            pages.advance(&page(&[], Some(&format!("c{n}")))).unwrap();
         }
-        let last = pages.next_page(|cursor| {
-            assert_eq!(cursor, Some("c9999"));
-            page(&["a"], Some("c17"))
-        });
-        assert!(last.unwrap().is_some(), "the jobs of the page come first");
-        assert!(pages.next_page(|_| unreachable!()).is_err());
-        assert!(pages.next_page(|_| unreachable!()).unwrap().is_none());
-        assert_eq!(pages.next_cursor(), Some("c9999"), "the page that carried the cursor");
+        assert_eq!(pages.due(), Some(Some("c9999")));
+        let error = pages.advance(&page(&[], Some("c17"))).unwrap_err();
+        assert!(error.to_string().contains("c17"));
+        pages.resume();
+        assert_eq!(pages.due(), None, "the same page would have the same cursor");
+        assert_eq!(pages.next(), Some("c9999"), "the page that had the cursor");
     }
 
     #[test]
-    fn a_page_is_repeated_only_if_all_of_its_jobs_are() {
+    fn a_page_that_failed_is_due_again_after_resume() {
+        let mut pages = Pages::starting_at(Some("c1"));
+        pages.fail();
+        assert_eq!((pages.due(), pages.next()), (None, Some("c1")));
+        pages.resume();
+        assert_eq!(pages.due(), Some(Some("c1")));
+        pages.advance(&page(&["a"], None)).unwrap();
+        pages.resume();
+        assert_eq!((pages.due(), pages.next(), pages.current()), (None, None, Some("c1")));
+    }
+
+    #[test]
+    fn only_a_page_of_two_jobs_or_more_can_repeat_the_page_before() {
         for (first, second, is_repeated) in [
             (&["a", "b"][..], &["a", "b"][..], true),
+            (&["a"], &["a"], false),
             (&["a", "b"], &["b", "a"], false),
             (&["a", "b"], &["a"], false),
-            (&["a"], &["a"], false),
             (&[], &[], false),
         ] {
             let mut pages = Pages::starting_at(None);
-            assert!(pages.next_page(|_| page(first, Some("c1"))).is_ok());
-            assert_eq!(pages.next_page(|_| page(second, Some("c2"))).is_err(), is_repeated, "{second:?}");
+            pages.advance(&page(first, Some("c1"))).unwrap();
+            assert_eq!(pages.check(&page(second, Some("c2"))).is_err(), is_repeated, "{first:?} {second:?}");
         }
-    }
-
-    #[test]
-    fn after_a_failed_request_there_is_no_page_until_it_is_resumed() {
-        let mut pages = Pages::starting_at(Some("c1"));
-        assert!(pages.next_page(|_| Err(Error::input("failed"))).is_err());
-        assert!(pages.next_page(|_| unreachable!()).unwrap().is_none());
-        assert_eq!(pages.next_cursor(), Some("c1"));
-        pages.resume();
-        assert!(pages.next_page(|cursor| page(&["a"], cursor.and(Some("c2")))).unwrap().is_some());
-        assert_eq!((pages.current_cursor(), pages.next_cursor()), (Some("c1"), Some("c2")));
     }
 }

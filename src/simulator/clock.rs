@@ -3,86 +3,64 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock::{Clock, DECADES, SystemClock};
-use crate::stop::StopToken;
+use crate::http::clock::{Clock, SystemClock};
+use crate::http::stop::Stops;
 use crate::sync::lock;
 
 #[derive(Debug)]
 pub(super) struct SimulatedClock {
     started: Instant,
+    /// The time of day at the start, as the time since the Unix epoch.
+    started_at: Duration,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    /// The time of day that was set last.
-    wall: SystemTime,
-    /// The simulated time at which it was set.
-    wall_set_at: Duration,
-    /// The simulated time since the start, up to the moment at which the clock began to run.
-    elapsed: Duration,
+    /// The simulated time since the start, without the time for which the clock has been running.
+    advanced: Duration,
     running_since: Option<Instant>,
 }
 
-impl State {
-    fn elapsed(&self) -> Duration {
-        let running = self.running_since.map(|since| since.elapsed()).unwrap_or_default();
-        self.elapsed.saturating_add(running).min(END)
-    }
-
-    fn advance(&mut self, time: Duration) {
-        // At its end the clock would stand still, and a wait would then poll for ever. Each step is limited so that no
-        // program gets there.
-        self.elapsed = self.elapsed.saturating_add(time.min(DECADES)).min(END);
-    }
-}
+/// The longest time by which the clock is advanced at once. No program can take so many such steps that the clock
+/// reaches its end, at which it would stand still and a wait would poll for ever.
+const LONGEST_STEP: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// About 36 billion years, which an `Instant` can hold.
 const END: Duration = Duration::from_secs(1 << 60);
 
+impl Default for SimulatedClock {
+    fn default() -> Self {
+        let started_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        SimulatedClock { started: Instant::now(), started_at, state: Mutex::default() }
+    }
+}
+
 impl SimulatedClock {
-    pub(super) fn new(wall: SystemTime) -> Self {
-        let state = State { wall, wall_set_at: Duration::ZERO, elapsed: Duration::ZERO, running_since: None };
-        SimulatedClock { started: Instant::now(), state: Mutex::new(state) }
-    }
-
     pub(super) fn advance(&self, time: Duration) {
-        self.state().advance(time);
-    }
-
-    pub(super) fn set_wall(&self, wall: SystemTime) {
         let mut state = self.state();
-        state.wall = wall;
-        state.wall_set_at = state.elapsed();
+        state.advanced = state.advanced.saturating_add(time.min(LONGEST_STEP));
     }
 
+    /// Makes the clock run in real time from now on.
     pub(super) fn run(&self) {
         self.state().running_since.get_or_insert_with(Instant::now);
     }
 
-    /// Returns the simulated time since the start.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.state().elapsed()
+    /// Returns the simulated time since the Unix epoch.
+    pub(super) fn since_epoch(&self) -> Duration {
+        self.started_at.saturating_add(self.elapsed())
     }
 
-    /// Converts a time in nanoseconds since the start to nanoseconds since the Unix epoch.
-    pub(super) fn unix_time(&self, since_start: i128) -> i128 {
+    fn elapsed(&self) -> Duration {
         let state = self.state();
-        let wall = match state.wall.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => nanoseconds(after),
-            Err(before) => -nanoseconds(before.duration()),
-        };
-        wall + since_start - nanoseconds(state.wall_set_at)
+        let running = state.running_since.map(|since| since.elapsed()).unwrap_or_default();
+        state.advanced.saturating_add(running).min(END)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
-}
-
-/// Returns a duration in nanoseconds. The largest one is about 2^94 nanoseconds, so the sum of several fits.
-pub(super) fn nanoseconds(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX / 4)
 }
 
 impl Clock for SimulatedClock {
@@ -91,19 +69,13 @@ impl Clock for SimulatedClock {
     }
 
     fn system_time(&self) -> SystemTime {
-        let state = self.state();
-        let since = state.elapsed().saturating_sub(state.wall_set_at);
-        // Beyond the range of the platform, the clock shows the time that was last set.
-        state.wall.checked_add(since).unwrap_or(state.wall)
+        // Beyond the range of the platform, the clock shows the time at which it was started.
+        let time = SystemTime::UNIX_EPOCH.checked_add(self.since_epoch());
+        time.unwrap_or_else(|| SystemTime::UNIX_EPOCH + self.started_at)
     }
 
-    fn sleep(&self, pause: Duration, stop: Option<&StopToken>) {
-        let mut state = self.state();
-        if state.running_since.is_none() {
-            state.advance(pause);
-            return;
-        }
-        drop(state);
-        SystemClock.sleep(pause, stop);
+    fn sleep(&self, pause: Duration, stops: &Stops) {
+        let is_running = self.state().running_since.is_some();
+        if is_running { SystemClock.sleep(pause, stops) } else { self.advance(pause) }
     }
 }

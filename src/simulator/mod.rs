@@ -2,7 +2,7 @@
 //!
 //! [`Simulator::start`] serves the HTTP API that this crate assumes, inside the process and on a free port of
 //! `127.0.0.1`. It simulates jobs that go from pending to running to done, pages and cursors, the rules for names,
-//! errors, the dashboard page, and faults on demand.
+//! errors, results, and faults on demand.
 //!
 //! Simulated time stands still until a test advances it, or until a client made by [`Simulator::client`] pauses. Such a
 //! pause advances the simulated clock and takes no real time.
@@ -26,7 +26,7 @@
 //!     let ids = batch.jobs.iter().filter_map(|entry| entry.job_id.as_ref());
 //!     let options = WaitOptions::new().timeout(HOUR).cancel_on_timeout(true);
 //!     let (mut done, mut failed, mut cancelled) = (0, 0, 0);
-//!     for outcome in client.wait_for_jobs(ids, &options) {
+//!     for (_, outcome) in client.wait_for_jobs(ids, options) {
 //!         match outcome {
 //!             Ok(job) if job.state == JobState::Done => done += 1,
 //!             Ok(_) => failed += 1,
@@ -50,28 +50,28 @@
 //! ```
 
 mod clock;
-mod dashboard;
 mod server;
 mod service;
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::builder::ClientBuilder;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::config::builder::ClientBuilder;
 use crate::error::Result;
+use crate::http::clock::Clock;
 use crate::sync::lock;
 use crate::types::{Atom, JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
-use service::{Fits, OnSubmit, Service, UserFunction};
+use service::{PlannedFault, Service};
 
-/// A running simulator of the service. Dropping it closes its connections and frees its port.
+/// A running simulator of the service. Dropping it closes its connections, ends its threads and frees its port.
 ///
 /// # Examples
 ///
@@ -85,7 +85,6 @@ use service::{Fits, OnSubmit, Service, UserFunction};
 /// assert_eq!(client.get_job(&id)?.name.as_deref(), Some("heavy water"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Simulator {
     service: Arc<Mutex<Service>>,
     clock: Arc<SimulatedClock>,
@@ -112,9 +111,9 @@ impl Simulator {
     ///
     /// Returns an error if the port is in use or no thread can be started.
     pub fn start_at(port: u16) -> io::Result<Self> {
-        let clock = Arc::new(SimulatedClock::new(SystemTime::now()));
+        let clock = Arc::<SimulatedClock>::default();
         let service = Arc::new(Mutex::new(Service::new(clock.clone(), API_KEY)));
-        let server = Server::start(SocketAddr::from(([127, 0, 0, 1], port)), service.clone())?;
+        let server = Server::start(port, service.clone())?;
         Ok(Simulator { service, clock, server })
     }
 
@@ -182,7 +181,7 @@ impl Simulator {
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
     /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::from_secs(1200)));
     /// // Twenty minutes pass on the simulated clock only.
-    /// let job = simulator.client()?.wait_for_job(id, &WaitOptions::new())?;
+    /// let job = simulator.client()?.wait_for_job(id, WaitOptions::new())?;
     /// assert_eq!(job.state, JobState::Done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -225,7 +224,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_job(&self, job: SimulatedJob) -> JobId {
-        self.service().add(job)
+        self.service().add(job, None)
     }
 
     /// Adds `count` sample jobs of several kinds, one hour apart. All of them have ended. The set is the same each
@@ -233,7 +232,7 @@ impl Simulator {
     pub fn add_sample_jobs(&self, count: u32) {
         let mut service = self.service();
         for n in 0..count {
-            service.add(SimulatedJob::sample(n, count));
+            service.add(SimulatedJob::sample(n, count), None);
         }
     }
 
@@ -242,11 +241,11 @@ impl Simulator {
     /// It replaces the function that was set before. Without one, a submitted job behaves like [`SimulatedJob::new`].
     ///
     /// The function is called with each payload that becomes a new job, in the order of a batch. It is not called for a
-    /// payload that is refused or that was submitted before. The job has the type of the payload, and also its name and
+    /// payload that is refused or that is a [cache hit](Simulator::cache_hits). The job has the type of the payload, and also its name and
     /// molecule if the payload has them.
     ///
-    /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
-    /// simulator from within it gets no response. If it panics, the request gets a response with status 500 that quotes
+    /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
+    /// request that needs the same function gets no response before the call ends. If it panics, the request gets a response with status 500 that quotes
     /// the panic, the payload does not become a job, and the simulator continues. Jobs that were accepted before from
     /// the same batch remain.
     ///
@@ -263,17 +262,16 @@ impl Simulator {
     /// });
     /// let client = simulator.client()?;
     /// let mut opt = client.submit_job(&json!({"job_type": "opt"}))?;
-    /// assert_eq!(opt.wait(&WaitOptions::new())?.state, JobState::Failed);
+    /// assert_eq!(opt.wait(WaitOptions::new())?.state, JobState::Failed);
     ///
     /// let mut energy = client.submit_job(&json!({"job_type": "single_point_energy"}))?;
-    /// let energy = energy.wait(&WaitOptions::new())?;
+    /// let energy = energy.wait(WaitOptions::new())?;
     /// assert_eq!((energy.job_type.as_str(), energy.billed_core_seconds), ("single_point_energy", Some(7.5)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_submit(&self, behavior: impl Fn(&Value) -> SimulatedJob + Send + 'static) {
-        let behavior = UserFunction::<OnSubmit>::new(Arc::new(Mutex::new(behavior)));
         // Dropped after the service is unlocked, because dropping it may run code of the user.
-        let _previous = self.service().on_submit.replace(behavior);
+        let _previous = self.service().on_submit.replace(Arc::new(Mutex::new(behavior)));
     }
 
     /// Returns the time of the simulated clock.
@@ -316,48 +314,58 @@ impl Simulator {
         self.clock.advance(time);
     }
 
-    /// Sets the time of the simulated clock. Defaults to the real time at the start. Existing jobs keep their age.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use atomiverse::simulator::SimulatedJob;
-    /// use std::time::{Duration, SystemTime};
-    /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// simulator.set_time(SystemTime::UNIX_EPOCH + Duration::from_secs(1_777_732_321));
-    /// let id = simulator.add_job(SimulatedJob::new("opt"));
-    /// let created = simulator.client()?.get_job(id)?.created_at;
-    /// assert_eq!(created.as_str(), "2026-05-02T14:32:01.000000Z");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_time(&self, time: SystemTime) {
-        self.clock.set_wall(time);
-    }
-
     /// Makes the simulated clock run in real time from now on. Clients then pause in real time too.
     pub fn run_in_real_time(&self) {
         self.clock.run();
     }
 
-    /// Sets how many jobs may be pending or running at a time. Defaults to no limit.
+    /// Sets whether a submission whose payload was submitted before may return the earlier job, as the real service
+    /// does. Defaults to `false`, so that a test sees if a program submits a job twice.
     ///
-    /// A submission beyond the limit gets status 429. In a batch, its entry has the status
-    /// [`Failed`](crate::SubmissionStatus::Failed).
+    /// Only a job that is done is returned, and only if the payloads are equal. The response to such a submission, or
+    /// its entry in a batch, has the status [`CacheHit`](crate::SubmissionStatus::CacheHit).
     ///
     /// # Examples
     ///
     /// ```
     /// use serde_json::json;
+    /// use std::time::Duration;
     /// # let simulator = atomiverse::simulator::Simulator::start()?;
-    /// let client = simulator.client_builder().max_retries(0).build()?;
-    /// simulator.set_capacity(1);
-    /// client.submit_job(&json!({"job_type": "opt", "name": "first"}))?;
-    /// let error = client.submit_job(&json!({"job_type": "opt", "name": "second"})).unwrap_err();
-    /// assert!(error.is_rate_limited());
+    /// let client = simulator.client()?;
+    /// let payload = json!({"job_type": "opt", "name": "water"});
+    /// let first = client.submit_job(&payload)?;
+    /// assert_ne!(client.submit_job(&payload)?.id(), first.id());
+    ///
+    /// simulator.cache_hits(true);
+    /// simulator.advance(Duration::from_secs(60));
+    /// assert_eq!(client.submit_job(&payload)?.id(), first.id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn set_capacity(&self, jobs: usize) {
-        self.service().capacity = Some(jobs);
+    pub fn cache_hits(&self, enabled: bool) {
+        self.service().cache_hits = enabled;
+    }
+
+    /// Ends a job now, in this state, whatever state it is in. Does nothing if there is no such job.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use atomiverse::JobState;
+    /// use atomiverse::simulator::SimulatedJob;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let id = simulator.add_job(SimulatedJob::new("opt"));
+    /// simulator.finish(&id, JobState::Failed);
+    /// assert_eq!(simulator.client()?.get_job(&id)?.state, JobState::Failed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn finish(&self, id: impl AsRef<str>, state: JobState) {
+        self.service().change(id.as_ref(), |job, now| job.finish(now, state));
+    }
+
+    /// Sets the result of a job, which is served at `/jobs/{id}/result` below the API URL. A job without a result gets
+    /// status 404 there. Does nothing if there is no such job.
+    pub fn result(&self, id: impl AsRef<str>, result: Value) {
+        self.service().change(id.as_ref(), |job, _| job.result = Some(result));
     }
 
     /// Makes the next request fail. Same as [`fail_times`](Simulator::fail_times) with one request.
@@ -393,7 +401,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fail_times(&self, count: usize, fault: Fault) {
-        self.service().plan_fault(None, count, fault);
+        self.fail_when(|_| true, count, fault);
     }
 
     /// Makes the next `times` requests fail for which `fits` returns `true`. Pass `usize::MAX` to make all of them
@@ -402,8 +410,8 @@ impl Simulator {
     /// A request uses up the first fault that applies to it, in the order in which faults were added. `fits` is
     /// therefore not called for a request that uses up an earlier one.
     ///
-    /// The function runs on the simulator's thread. It may call methods of the simulator, but a request to the
-    /// simulator from within it gets no response. If it panics, the request gets a response with status 500 that quotes
+    /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
+    /// request that needs the same function gets no response before the call ends. If it panics, the request gets a response with status 500 that quotes
     /// the panic. The request is then not processed, it uses up no fault, and the simulator continues.
     ///
     /// # Examples
@@ -428,8 +436,26 @@ impl Simulator {
         times: usize,
         fault: Fault,
     ) {
-        let fits = UserFunction::<Fits>::new(Arc::new(Mutex::new(fits)));
-        self.service().plan_fault(Some(fits), times, fault);
+        let (fits, times) = (Mutex::new(Box::new(fits) as Box<_>), times.into());
+        self.service().faults.push(Arc::new(PlannedFault { fits, times, fault }));
+    }
+
+    /// Removes all faults that were not used up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use atomiverse::simulator::Fault;
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// simulator.fail_times(usize::MAX, Fault::status(503));
+    /// assert!(simulator.client()?.list_jobs().send().is_err());
+    /// simulator.clear_faults();
+    /// assert!(simulator.client()?.list_jobs().send().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_faults(&self) {
+        // Dropped after the service is unlocked, because dropping them may run code of the user.
+        let _faults = mem::take(&mut self.service().faults);
     }
 
     /// Returns the requests that were received so far, in the order of arrival.
@@ -461,11 +487,17 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connections(&self) -> usize {
-        self.server.connections()
+        self.service().connections
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {
         lock(&self.service)
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("base_url", &self.base_url()).finish_non_exhaustive()
     }
 }
 
@@ -564,7 +596,7 @@ impl SimulatedJob {
     /// let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::MAX).ignores_cancel());
     /// let client = simulator.client()?;
     /// let options = WaitOptions::new().timeout(Duration::from_secs(60));
-    /// let error = client.cancel_and_wait(&id, &options).unwrap_err();
+    /// let error = client.cancel_and_wait(&id, options).unwrap_err();
     /// assert!(error.is_timeout());
     /// assert_eq!(error.state(), Some(&JobState::Running));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -637,24 +669,13 @@ impl SimulatedJob {
 
 type Atoms = &'static [(&'static str, [f64; 3])];
 
-const MOLECULES: [(&str, &str, Atoms); 3] = [
+const MOLECULES: [(&str, &str, Atoms); 2] = [
     (
         "water",
         "H2O",
         &[("O", [0.0, 0.0, 0.1173]), ("H", [0.0, 0.7572, -0.4692]), ("H", [0.0, -0.7572, -0.4692])],
     ),
     ("hydrogen", "H2", &[("H", [0.0, 0.0, -0.3707]), ("H", [0.0, 0.0, 0.3707])]),
-    (
-        "methane",
-        "CH4",
-        &[
-            ("C", [0.0, 0.0, 0.0]),
-            ("H", [0.6276, 0.6276, 0.6276]),
-            ("H", [-0.6276, -0.6276, 0.6276]),
-            ("H", [-0.6276, 0.6276, -0.6276]),
-            ("H", [0.6276, -0.6276, -0.6276]),
-        ],
-    ),
 ];
 
 /// A failure of a request, for [`Simulator::fail_next`], [`Simulator::fail_times`] and [`Simulator::fail_when`].
@@ -677,7 +698,7 @@ const MOLECULES: [(&str, &str, Atoms); 3] = [
 pub enum Fault {
     /// The request gets this response and is not processed.
     #[non_exhaustive]
-    Answer {
+    Response {
         /// The HTTP status.
         status: u16,
         /// The headers, besides `x-request-id`.
@@ -690,7 +711,7 @@ pub enum Fault {
     /// The connection is closed, and the request is not processed.
     Cut,
     /// The request is processed, but the connection is closed before the response.
-    LostAnswer,
+    LostResponse,
     /// The request is processed, but the connection is closed in the middle of the response body.
     TruncatedBody,
     /// The response is not valid HTTP, and the request is not processed.
@@ -700,22 +721,19 @@ pub enum Fault {
 impl Fault {
     /// Returns a fault with this status and a JSON body like those of FastAPI.
     pub fn status(status: u16) -> Self {
-        Fault::Answer {
-            status,
-            headers: Vec::new(),
-            body: format!(r#"{{"detail":"simulated status {status}"}}"#),
-        }
+        let body = format!(r#"{{"detail":"simulated status {status}"}}"#);
+        Fault::Response { status, headers: Vec::new(), body }
     }
 
-    /// Adds a header to the response of an [`Answer`](Fault::Answer). Has no effect on other faults.
+    /// Adds a header to the response of a [`Response`](Fault::Response). Has no effect on other faults.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Fault::Answer { headers, .. } = &mut self {
+        if let Fault::Response { headers, .. } = &mut self {
             headers.push((name.into(), value.into()));
         }
         self
     }
 
-    /// Sets the body of the response of an [`Answer`](Fault::Answer). Has no effect on other faults.
+    /// Sets the body of the response of a [`Response`](Fault::Response). Has no effect on other faults.
     ///
     /// # Examples
     ///
@@ -732,7 +750,7 @@ impl Fault {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn body(mut self, text: impl Into<String>) -> Self {
-        if let Fault::Answer { body, .. } = &mut self {
+        if let Fault::Response { body, .. } = &mut self {
             *body = text.into();
         }
         self
@@ -773,8 +791,8 @@ impl ReceivedRequest {
     }
 }
 
-impl std::fmt::Display for ReceivedRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ReceivedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.target)
     }
 }

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::lenient::fields;
 use super::{JobId, JobState};
 
 /// The outcome of [`Client::submit_batch`](crate::Client::submit_batch): totals, and one entry for each payload.
@@ -26,7 +29,7 @@ use super::{JobId, JobState};
 /// assert_eq!(response.jobs[1].error.as_deref(), Some("job_type: Field required"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BatchSubmission {
     /// The number of payloads that the server received.
@@ -42,6 +45,40 @@ pub struct BatchSubmission {
 }
 
 impl BatchSubmission {
+    /// Returns the ids of the jobs, in the order of the payloads. A payload that failed has none.
+    pub fn job_ids(&self) -> impl Iterator<Item = &JobId> {
+        self.jobs.iter().filter_map(|entry| entry.job_id.as_ref())
+    }
+
+    /// Reads a response, and says whether it is complete. Entries are read one by one, so that none can lose the ids of
+    /// the others.
+    pub(crate) fn from_json(body: &[u8]) -> (Self, serde_json::Result<()>) {
+        let mut batch = BatchSubmission::default();
+        let complete = batch.read(&String::from_utf8_lossy(body));
+        (batch, complete)
+    }
+
+    fn read(&mut self, body: &str) -> serde_json::Result<()> {
+        let [jobs, total, submitted, failed, cache_hits] =
+            fields(body, ["jobs", "total", "submitted", "failed", "cache_hits"])?;
+        let jobs = jobs.ok_or_else(|| serde_json::Error::missing_field("jobs"))?;
+        let entries: Vec<&RawValue> = serde_json::from_str(jobs.get())?;
+        self.jobs = entries.iter().map(|entry| BatchEntry::from_raw(entry)).collect();
+        for (total, json, name) in [
+            (&mut self.total, total, "total"),
+            (&mut self.submitted, submitted, "submitted"),
+            (&mut self.failed, failed, "failed"),
+            (&mut self.cache_hits, cache_hits, "cache_hits"),
+        ] {
+            let json = json.ok_or_else(|| serde_json::Error::missing_field(name))?;
+            *total = serde_json::from_str(json.get())?;
+        }
+        match self.jobs.iter().position(BatchEntry::lacks_id) {
+            Some(n) => Err(serde_json::Error::custom(format_args!("entry {n} has no job_id"))),
+            None => Ok(()),
+        }
+    }
+
     /// Appends the outcome of a later request.
     pub(crate) fn extend(&mut self, other: BatchSubmission) {
         self.total = self.total.saturating_add(other.total);
@@ -52,68 +89,63 @@ impl BatchSubmission {
     }
 }
 
+impl<'de> Deserialize<'de> for BatchSubmission {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let (batch, complete) = BatchSubmission::from_json(json.get().as_bytes());
+        complete.map(|()| batch).map_err(D::Error::custom)
+    }
+}
+
 /// The outcome of one payload of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "ReceivedEntry")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BatchEntry {
     /// The id of the job. `None` if the payload failed.
     pub job_id: Option<JobId>,
     /// The state of the job at the time of the response.
     pub state: Option<JobState>,
-    /// What the service did with the payload.
+    /// What the service did with the payload. A status that is not a string is given as JSON, and a missing one is
+    /// empty.
     pub status: SubmissionStatus,
     /// The server's reason why the payload failed. A value that is not a string is given as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// An entry as it was received.
-#[derive(Deserialize)]
-struct ReceivedEntry {
-    job_id: Option<JobId>,
-    state: Option<JobState>,
-    status: SubmissionStatus,
-    #[serde(default, deserialize_with = "words")]
-    error: Option<String>,
-}
-
-impl From<ReceivedEntry> for BatchEntry {
-    fn from(ReceivedEntry { job_id, state, status, error }: ReceivedEntry) -> Self {
-        // An empty id counts as missing.
-        let job_id = job_id.filter(|id| !id.as_str().is_empty());
-        BatchEntry { job_id, state, status, error }
-    }
-}
-
 impl BatchEntry {
-    /// Returns whether the entry of a job that was submitted has no id.
-    pub(crate) fn lacks_id(&self) -> bool {
-        matches!(self.status, SubmissionStatus::Submitted | SubmissionStatus::CacheHit)
-            && self.job_id.is_none()
+    /// Reads each field by itself, so that nothing in the others can lose the id.
+    fn from_raw(entry: &RawValue) -> Self {
+        let read = fields(entry.get(), ["job_id", "state", "status", "error"]);
+        // What is no object has the place of its entry, and is shown as its error.
+        let [job_id, state, status, error] = read.unwrap_or([None, None, None, Some(entry)]);
+        let status = status.and_then(words_of).unwrap_or_default();
+        BatchEntry {
+            job_id: job_id.and_then(JobId::from_raw),
+            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+            status: SubmissionStatus::from(status),
+            error: error.and_then(words_of),
+        }
     }
 
-    /// Reads as much of an entry as can be read.
-    pub(crate) fn from_json(entry: &Value) -> Self {
-        BatchEntry::deserialize(entry).unwrap_or_else(|_| BatchEntry {
-            job_id: entry.get("job_id").and_then(|id| JobId::deserialize(id).ok()),
-            state: entry.get("state").and_then(|state| JobState::deserialize(state).ok()),
-            status: SubmissionStatus::Unknown(String::new()),
-            error: entry.get("error").cloned().and_then(words_of),
-        })
+    /// Returns whether the entry may stand for a job, and does not name it.
+    fn lacks_id(&self) -> bool {
+        use SubmissionStatus::{CacheHit, Submitted, Unknown};
+        let may_be_a_job = match &self.status {
+            Submitted | CacheHit => true,
+            Unknown(status) => status.is_empty(),
+            _ => false,
+        };
+        may_be_a_job && self.job_id.is_none()
     }
 }
 
-/// Reads a string, or any other value as JSON: one unusual entry must not make the ids of the others unreadable.
-fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<Value>::deserialize(deserializer)?.and_then(words_of))
-}
-
-fn words_of(value: Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        value => Some(value.to_string()),
+/// Returns a string, or any other value as JSON. A null is `None`.
+fn words_of(value: &RawValue) -> Option<String> {
+    match serde_json::from_str(value.get()) {
+        Ok(Value::Null) => None,
+        Ok(Value::String(text)) => Some(text),
+        _ => Some(value.get().to_owned()),
     }
 }
 
@@ -144,6 +176,17 @@ pub enum SubmissionStatus {
     Unknown(String),
 }
 
+impl From<String> for SubmissionStatus {
+    fn from(status: String) -> Self {
+        match status.as_str() {
+            "submitted" => SubmissionStatus::Submitted,
+            "cache_hit" => SubmissionStatus::CacheHit,
+            "failed" => SubmissionStatus::Failed,
+            _ => SubmissionStatus::Unknown(status),
+        }
+    }
+}
+
 impl SubmissionStatus {
     /// Returns the status as the service writes it.
     pub fn as_str(&self) -> &str {
@@ -169,12 +212,9 @@ pub struct PartialBatch {
     /// The payloads of the requests that succeeded. Each has an entry in `received.jobs`.
     pub answered: Range<usize>,
     /// The payloads of the request that failed. Empty if that request was not sent, for example after a stop.
-    /// [`Error::may_have_been_submitted`](crate::Error::may_have_been_submitted) says whether the server may
+    /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the server may
     /// have accepted them.
     pub failed: Range<usize>,
     /// The payloads that were not sent.
     pub not_sent: Range<usize>,
 }
-
-/// The maximum number of payloads in one request, from the service's documentation.
-pub(crate) const LARGEST_BATCH: usize = 1000;

@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Timestamp;
-use super::lenient::{FromAny, Lenient, OpaqueString, deserialize_strictly};
+use super::lenient::{FromAny, Lenient, OpaqueString, deserialize_strictly, fields};
 use super::molecule::MoleculePreview;
 
 /// The identifier that the server assigned to a job, an opaque string.
@@ -33,6 +34,18 @@ impl JobId {
     /// Returns the identifier as a string slice.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl JobId {
+    /// Reads a string or an integer of any size. An empty string is no id, and neither is one with bytes that were no
+    /// text.
+    pub(crate) fn from_raw(json: &RawValue) -> Option<Self> {
+        let json = json.get();
+        let is_integer =
+            |text: &str| text.strip_prefix('-').unwrap_or(text).bytes().all(|b| b.is_ascii_digit());
+        let id = if is_integer(json) { json.to_owned() } else { serde_json::from_str(json).ok()? };
+        (!id.is_empty() && !id.contains(char::REPLACEMENT_CHARACTER)).then_some(JobId(id))
     }
 }
 
@@ -107,7 +120,7 @@ pub struct JobSummary {
     /// The formula and the positions of the atoms.
     ///
     /// `None` if the service sent no preview, or one in a form that this version does not know. A job that starts from
-    /// a SMILES string has no atoms. Also `None` if [`previews(false)`](crate::JobsIter::previews) was set.
+    /// a SMILES string has no atoms.
     pub molecule_preview: Option<MoleculePreview>,
     /// The fields that this version does not know, such as the reason why a job failed. Serialising a summary writes
     /// them back.
@@ -155,22 +168,44 @@ impl<'de> Deserialize<'de> for Field {
 }
 
 impl JobSummary {
-    /// Returns the first field that keeps a value from being read as a summary.
-    pub(crate) fn unreadable_field(value: &Value) -> Option<&'static str> {
-        let is_readable = |name: &str| {
-            let field = value.get(name).unwrap_or(&Value::Null);
-            match name {
-                "job_id" => JobId::deserialize(field).is_ok(),
-                "name" => Option::<String>::deserialize(field).is_ok(),
-                "state" => JobState::deserialize(field).is_ok(),
-                "job_type" => String::deserialize(field).is_ok(),
-                "created_at" => Timestamp::deserialize(field).is_ok(),
-                _ => Option::<CoreSeconds>::deserialize(field).is_ok(),
-            }
+    /// Creates a summary with the fields that each job has. The other fields are public and can be set afterwards.
+    pub fn new(
+        id: impl Into<JobId>,
+        state: impl Into<JobState>,
+        job_type: impl Into<String>,
+        created_at: impl Into<Timestamp>,
+    ) -> Self {
+        JobSummary {
+            job_id: id.into(),
+            name: None,
+            state: state.into(),
+            job_type: job_type.into(),
+            created_at: created_at.into(),
+            billed_core_seconds: None,
+            molecule_preview: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Returns why a JSON object cannot be read as a summary.
+    pub(crate) fn problem_of(job: &str) -> String {
+        const NAMES: [&str; 6] = ["job_id", "name", "state", "job_type", "created_at", "billed_core_seconds"];
+        fn reads<'a, T: Deserialize<'a>>(json: &'a str) -> bool {
+            serde_json::from_str::<T>(json).is_ok()
+        }
+        let is_readable = |name: &str, json: &str| match name {
+            "job_id" => reads::<JobId>(json),
+            "name" => reads::<Option<String>>(json),
+            "state" => reads::<JobState>(json),
+            "job_type" => reads::<String>(json),
+            "created_at" => reads::<Timestamp>(json),
+            _ => reads::<Option<CoreSeconds>>(json),
         };
-        ["job_id", "name", "state", "job_type", "created_at", "billed_core_seconds"]
-            .into_iter()
-            .find(|name| !is_readable(name))
+        let mut values = NAMES.into_iter().zip(fields(job, NAMES).unwrap_or_default());
+        match values.find(|(name, value)| !is_readable(name, value.map_or("null", RawValue::get))) {
+            Some((name, _)) => format!("its {name} is missing or not valid"),
+            None => "it is not an object with valid fields".to_owned(),
+        }
     }
 }
 
@@ -246,22 +281,26 @@ impl FromAny for CoreSeconds {
 pub(crate) struct Submitted {
     pub(crate) job_id: JobId,
     pub(crate) state: Option<JobState>,
+    pub(crate) is_cache_hit: bool,
     /// The summary, if the response is complete. No field is invented: an empty string in place of a time or a type
     /// would be compared with real ones.
     pub(crate) summary: Option<JobSummary>,
 }
 
 impl Submitted {
-    /// Reads the response to a submission: the job, or an object with at least its id.
-    pub(crate) fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Partial {
-            job_id: JobId,
-            #[serde(default, deserialize_with = "Lenient::option")]
-            state: Option<JobState>,
-        }
-        let Partial { job_id, state } = serde_json::from_slice(body)?;
-        Ok(Submitted { job_id, state, summary: serde_json::from_slice(body).ok() })
+    /// Reads the identifier by itself: whatever else the response holds, the caller pays for the job.
+    pub(crate) fn from_json(body: &[u8]) -> serde_json::Result<Self> {
+        let text = String::from_utf8_lossy(body);
+        let [job_id, state, status] = fields(&text, ["job_id", "state", "status"])?;
+        let job_id = job_id.and_then(JobId::from_raw);
+        Ok(Submitted {
+            job_id: job_id.ok_or_else(|| {
+                serde_json::Error::custom("it has no job_id that is a string or an integer")
+            })?,
+            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+            is_cache_hit: status.is_some_and(|status| status.get() == r#""cache_hit""#),
+            summary: serde_json::from_str(&text).ok(),
+        })
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// Reads any value: `Some` if it is a `T`, `None` if it is anything else.
 ///
@@ -12,14 +13,54 @@ use serde::{Deserialize, Deserializer};
 /// therefore reads its value to the end instead of failing, in one pass and without a copy.
 pub(super) struct Lenient<T>(pub(super) Option<T>);
 
-impl<T> Lenient<T> {
-    /// For `#[serde(default, deserialize_with = "...")]`: returns `None` if the value is missing, null or not a `T`.
-    pub(super) fn option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error>
-    where
-        T: FromAny,
-    {
-        Lenient::deserialize(deserializer).map(|Lenient(value)| value)
+/// Returns some fields of a JSON object, unread. The others are only skipped, so nothing in them, such as half of a
+/// surrogate pair or a number that is too large, makes these unreadable. A field that occurs twice is left out.
+pub(crate) fn fields<'a, const N: usize>(
+    object: &'a str,
+    names: [&str; N],
+) -> serde_json::Result<[Option<&'a RawValue>; N]> {
+    struct Fields<'n, const N: usize>([&'n str; N]);
+    impl<'de, const N: usize> Visitor<'de> for &Fields<'_, N> {
+        type Value = [Option<&'de RawValue>; N];
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let (mut values, mut counts) = ([None; N], [0; N]);
+            while let Some(place) = map.next_key_seed(Key(&self.0))? {
+                let Some(n) = place else {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                };
+                counts[n] += 1;
+                values[n] = Some(map.next_value()?).filter(|_| counts[n] == 1);
+            }
+            Ok(values)
+        }
     }
+
+    /// A key, read as bytes: one that is no valid string is the key of another field.
+    struct Key<'n>(&'n [&'n str]);
+    impl<'de> DeserializeSeed<'de> for Key<'_> {
+        type Value = Option<usize>;
+        fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
+            key.deserialize_bytes(self)
+        }
+    }
+    impl Visitor<'_> for Key<'_> {
+        type Value = Option<usize>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a key")
+        }
+        fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+            Ok(self.0.iter().position(|name| name.as_bytes() == key))
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    let values = deserializer.deserialize_map(&Fields(names))?;
+    deserializer.end()?;
+    Ok(values)
 }
 
 /// A string that is only compared and sent back. Some services write it as an integer.

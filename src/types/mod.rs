@@ -8,10 +8,10 @@ mod molecule;
 mod page;
 mod timestamp;
 
-pub(crate) use batch::LARGEST_BATCH;
 pub use batch::{BatchEntry, BatchSubmission, PartialBatch, SubmissionStatus};
 pub(crate) use job::Submitted;
 pub use job::{JobId, JobState, JobSummary};
+pub(crate) use lenient::fields;
 pub use molecule::{Atom, Element, MoleculePreview};
 pub use page::JobsPage;
 pub(crate) use page::ReceivedPage;

@@ -12,9 +12,10 @@ use super::lenient::{FromAny, Lenient, deserialize_strictly};
 /// ```
 /// use atomiverse::MoleculePreview;
 ///
-/// let helium: MoleculePreview =
-///     serde_json::from_str(r#"{"formula": "He", "atoms": [{"element": "He", "position": [0, 0, 0.5]}]}"#)?;
-/// assert_eq!(helium.atoms[0].position, [0.0, 0.0, 0.5]);
+/// let h2: MoleculePreview = serde_json::from_str(
+///     r#"{"formula": "H2", "atoms": [
+///     {"element": "H", "position": [0, 0, -0.37]}, {"element": "H", "position": [0, 0, 0.37]}]}"#)?;
+/// assert_eq!(h2.atoms[1].position, [0.0, 0.0, 0.37]);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,14 +53,16 @@ impl MoleculePreview {
     /// # Examples
     ///
     /// ```
-    /// use atomiverse::{Atom, MoleculePreview};
-    ///
-    /// let helium = MoleculePreview::new("He", [Atom::new("He", [0.0, 0.0, -0.5])]);
-    /// assert_eq!(helium.to_xyz(), "\
-    /// 1
-    /// He
-    /// He      0.00000000      0.00000000     -0.50000000
+    /// let h2: atomiverse::MoleculePreview = serde_json::from_str(
+    ///     r#"{"formula": "H2", "atoms": [
+    ///     {"element": "H", "position": [0, 0, -0.37]}, {"element": "H", "position": [0, 0, 0.37]}]}"#)?;
+    /// assert_eq!(h2.to_xyz(), "\
+    /// 2
+    /// H2
+    /// H       0.00000000     0.00000000    -0.37000000
+    /// H       0.00000000     0.00000000     0.37000000
     /// ");
+    /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn to_xyz(&self) -> String {
         let comment: String = self.formula.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -69,7 +72,7 @@ impl MoleculePreview {
             let symbol = element.as_str();
             let is_word = !symbol.is_empty() && symbol.chars().all(char::is_alphanumeric);
             let symbol = if is_word { symbol } else { "X" };
-            xyz += &format!("{symbol:<2} {x:>15.8} {y:>15.8} {z:>15.8}\n");
+            xyz += &format!("{symbol:<2} {x:>15.8} {y:>14.8} {z:>14.8}\n");
         }
         xyz
     }
@@ -248,8 +251,7 @@ impl FromAny for MoleculePreview {
                 PreviewField::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        let preview = formula.zip(atoms);
-        Ok(preview.map(|(formula, atoms)| MoleculePreview { formula, atoms }))
+        Ok(formula.zip(atoms).map(|(formula, atoms)| MoleculePreview { formula, atoms }))
     }
 }
 

@@ -19,8 +19,8 @@ use super::lenient::OpaqueString;
 /// # let client = simulator.client()?;
 /// let mut page = client.list_jobs().limit(20).send()?;
 /// let mut count = page.jobs.len();
-/// while let Some(cursor) = page.next_cursor.filter(|_| page.has_more) {
-///     page = client.list_jobs().limit(20).cursor(cursor).send()?;
+/// while page.has_more {
+///     page = client.list_jobs().limit(20).cursor(page.next_cursor.as_deref()).send()?;
 ///     count += page.jobs.len();
 /// }
 /// assert_eq!(count, 50);

@@ -41,7 +41,7 @@ impl Timestamp {
     /// Returns the time, or `None` if it cannot be read.
     ///
     /// A string is read as RFC 3339. A space may replace the `T`, and a time without an offset is UTC. A number is Unix
-    /// time: in seconds, from 1e11 on in milliseconds, from 1e14 on in microseconds, and from 1e17 on in nanoseconds.
+    /// time, in seconds or, from 1e11 on, in milliseconds.
     ///
     /// A time that stands for a missing one, such as 0 or the year 1, is read like any other. Before you delete jobs by
     /// their age, look at the oldest.
@@ -82,7 +82,7 @@ impl Timestamp {
 
 fn unix_number(text: &str) -> Option<(i64, u32)> {
     let number: f64 = text.parse().ok()?;
-    // As seconds, 1e11 is the year 5138. Larger numbers are milliseconds, up to the same year.
+    // As seconds, 1e11 is the year 5138. Milliseconds begin there and end in the same year.
     let units_per_second = match number.abs() {
         size if size < 1e11 => 1.0,
         size if size < 1e14 => 1e3,
@@ -177,6 +177,12 @@ impl TryFrom<&Timestamp> for jiff::Timestamp {
     }
 }
 
+impl From<&str> for Timestamp {
+    fn from(text: &str) -> Self {
+        Timestamp { text: text.to_owned(), is_number: false }
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.is_number {
@@ -194,7 +200,7 @@ impl Serialize for Timestamp {
 impl FromAny for Timestamp {
     const EXPECTED: &str = "a timestamp: a string or a number";
     fn from_text(text: &str) -> Option<Self> {
-        Some(Timestamp { text: text.to_owned(), is_number: false })
+        Some(text.into())
     }
     fn from_number(seconds: f64) -> Option<Self> {
         // Negative zero would not be written back unchanged.

@@ -1,970 +1,583 @@
-//! Tests that a change reports what really happened. The servers here record what they did, whatever they then
-//! respond.
+//! Tests that rename, cancel and delete report what really happened. The servers here know what they did, whatever
+//! they then respond.
 
-use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use atomiverse::{Client, ClientBuilder, Error, WaitOptions};
-use serde_json::json;
+use atomiverse::simulator::Simulator;
+use atomiverse::{Attempt, Client, ClientBuilder, Error, JobState, StopToken, WaitOptions};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{
-    Answer, Message, RawServer, Step, answer, client_of_nobody, job, json as ok_json, lock, page, raw,
-    read_message,
-};
+use crate::support::{Answer, KEY, Message, RawServer, Step, answer, job, json, lock, page};
 
 const JSON: &str = "content-type: application/json";
-const HTML: &str = "content-type: text/html; charset=utf-8";
+const HTML: &str = "content-type: text/html";
+const PAGE: &str = "<html><head><title>Sign in</title></head></html>";
 const NOT_FOUND: &str = r#"{"detail":"Job not found"}"#;
-const GATEWAY_PAGE: &str = "<html><head><title>Sign in</title></head></html>";
-
 /// How long a client waits for a server that stays silent.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The name that a rename asks for.
+const NEW: &str = "water";
 
-/// `Ok(false)` means that `delete_job_if_exists` found no such job.
 type Reported = Result<bool, Error>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Rename,
-    Cancel,
-    Delete,
-    DeleteIfExists,
-    Submit,
-    SubmitBatch,
-}
-use Method::{Cancel, Delete, DeleteIfExists, Rename, Submit, SubmitBatch};
-
-const METHODS: [Method; 6] = [Rename, Cancel, Delete, DeleteIfExists, Submit, SubmitBatch];
-const CHANGES: [Method; 4] = [Rename, Cancel, Delete, DeleteIfExists];
+#[rustfmt::skip]
+enum Method { Rename, Cancel, Delete, DeleteIfExists }
+use Method::{Cancel, Delete, DeleteIfExists, Rename};
 
 impl Method {
-    fn is_submission(self) -> bool {
-        matches!(self, Submit | SubmitBatch)
+    fn call(self, client: &Client, id: &str, by_job: bool) -> Reported {
+        let job = client.job(id).unwrap();
+        match self {
+            Rename if by_job => job.rename(NEW).map(|()| true),
+            Rename => client.rename_job(id, NEW).map(|()| true),
+            Cancel if by_job => job.cancel().map(|()| true),
+            Cancel => client.cancel_job(id).map(|()| true),
+            Delete if by_job => job.delete().map(|()| true),
+            Delete => client.delete_job(id).map(|()| true),
+            DeleteIfExists => client.delete_job_if_exists(id),
+        }
     }
 
     fn is_delete(self) -> bool {
         matches!(self, Delete | DeleteIfExists)
     }
-
-    fn call(self, client: &Client) -> Reported {
-        let payload = json!({"job_type": "opt"});
-        match self {
-            Rename => client.rename_job("a", "water").map(|()| true),
-            Cancel => client.cancel_job("a").map(|()| true),
-            Delete => client.delete_job("a").map(|()| true),
-            DeleteIfExists => client.delete_job_if_exists("a"),
-            Submit => client.submit_job(&payload).map(|_| true),
-            SubmitBatch => client.submit_batch([&payload]).map(|_| true),
-        }
-    }
-
-    /// Sets a timeout that also bounds submissions, which ignore `attempt_timeout`.
-    fn impatient(self, builder: ClientBuilder) -> ClientBuilder {
-        builder.timeout(PATIENCE)
-    }
-
-    fn success(self) -> Answer {
-        match self {
-            Rename => ok_json(&job("a").replace("null", r#""water""#)),
-            Cancel => answer(202, &[JSON], r#"{"success":true}"#),
-            Delete | DeleteIfExists => raw("HTTP/1.1 204 No Content\r\n\r\n"),
-            Submit => answer(201, &[JSON], r#"{"job_id":"new","state":"pending"}"#),
-            SubmitBatch => ok_json(
-                r#"{"total":1,"submitted":1,"failed":0,"cache_hits":0,
-                    "jobs":[{"job_id":"new","state":"pending","status":"submitted"}]}"#,
-            ),
-        }
-    }
 }
 
-/// How the first attempt fails.
+/// `Job` is the job as the change was to leave it, and `Detail` is the body of an error.
+#[rustfmt::skip]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
+enum Body { Empty, Success, Job, OtherName, OtherJson, Refusal, Html, Text, Detail }
+use Body::{Detail, Empty, Html, OtherJson, OtherName, Refusal, Success, Text};
+
+/// What the server does with a request for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    /// No server listens. It does before the second attempt.
     NotConnected,
     /// The connection is closed after the request was read.
     Lost,
     Silence,
-    Status(u16),
+    Status(u16, Body),
+}
+use Reply::{Lost, NotConnected, Silence, Status};
+
+impl Reply {
+    fn is_success(self) -> bool {
+        matches!(self, Status(..300, _))
+    }
+
+    /// Whether a cancel with this response was accepted.
+    fn is_accepted(self) -> bool {
+        self.is_success() && !matches!(self, Status(_, Refusal | Html))
+    }
+
+    /// Whether the server may have made the change, as far as the client can tell.
+    fn is_ambiguous(self) -> bool {
+        matches!(self, Lost | Silence | Status(..300 | 500.., _))
+    }
+
+    /// Whether the response is one after which the job is not loaded.
+    fn is_believed(self) -> bool {
+        matches!(self, Status(..300, Empty | Success))
+    }
 }
 
-/// One row of the table: a first failure, and what may follow it.
-#[derive(Debug, Clone, Copy)]
-struct First {
-    how: How,
-    /// The server may have made the change before it failed.
-    may_act: bool,
-    retries_changes: bool,
-    retries_submissions: bool,
-    /// If a delete then gets 404, the first attempt deleted the job.
-    gone_means_done: bool,
+/// A reply, and whether the server makes the change before it. One that refuses it plainly does not.
+type Answered = (Reply, bool);
+
+fn last_replies() -> Vec<Answered> {
+    let mut replies: Vec<Answered> = Vec::new();
+    for body in [Empty, Success, Body::Job, OtherName, OtherJson, Refusal, Html, Text] {
+        let status = if body == Empty { 204 } else { 200 };
+        replies.extend([(Status(status, body), false), (Status(status, body), true)]);
+    }
+    for body in [Detail, Html, Text, Empty] {
+        replies.push((Status(404, body), false));
+    }
+    replies.extend([409, 410, 422, 400].map(|status| (Status(status, Detail), false)));
+    replies
 }
 
+fn retried_replies() -> Vec<Answered> {
+    let mut replies = vec![(NotConnected, false), (Lost, false), (Lost, true), (Status(429, Detail), false)];
+    for status in [500, 502, 503, 520] {
+        let body = if status == 502 { Html } else { Detail };
+        replies.extend([(Status(status, body), false), (Status(status, body), true)]);
+    }
+    replies
+}
+
+/// What a request for the job meets after the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[rustfmt::skip]
-const TABLE: [First; 10] = [
-    First { how: How::NotConnected, may_act: false, retries_changes: true, retries_submissions: true, gone_means_done: false },
-    First { how: How::Lost, may_act: true, retries_changes: true, retries_submissions: false, gone_means_done: true },
-    First { how: How::Silence, may_act: true, retries_changes: false, retries_submissions: false, gone_means_done: false },
-    First { how: How::Status(408), may_act: true, retries_changes: false, retries_submissions: false, gone_means_done: false },
-    First { how: How::Status(425), may_act: false, retries_changes: true, retries_submissions: false, gone_means_done: false },
-    First { how: How::Status(429), may_act: false, retries_changes: true, retries_submissions: true, gone_means_done: false },
-    First { how: How::Status(500), may_act: true, retries_changes: true, retries_submissions: false, gone_means_done: true },
-    First { how: How::Status(502), may_act: true, retries_changes: true, retries_submissions: false, gone_means_done: true },
-    First { how: How::Status(503), may_act: true, retries_changes: true, retries_submissions: false, gone_means_done: false },
-    First { how: How::Status(504), may_act: true, retries_changes: false, retries_submissions: false, gone_means_done: false },
-];
+enum Sight { Truth, Unavailable, HtmlNotFound }
 
-/// The responses to the attempts after the first.
-const SECOND: [u16; 5] = [200, 404, 409, 410, 422];
-
-impl First {
-    fn is_retried(&self, method: Method) -> bool {
-        if method.is_submission() { self.retries_submissions } else { self.retries_changes }
-    }
-
-    fn response(&self) -> Answer {
-        match self.how {
-            How::Lost => vec![Step::Close],
-            How::Silence => vec![Step::Silence],
-            How::Status(status) => answer(status, &[JSON], r#"{"detail":"first attempt"}"#),
-            How::NotConnected => unreachable!("a server that was not reached sends nothing"),
-        }
-    }
-}
-
-/// What the service really did, and the job that it has.
-#[derive(Debug)]
-struct Truth {
+#[derive(Debug, Clone)]
+struct Case {
+    n: usize,
     method: Method,
-    exists: bool,
-    name: &'static str,
-    state: &'static str,
-    submitted: usize,
-    /// Whether any attempt changed anything.
-    acted: bool,
-    /// The number of requests that ask for a change.
-    attempts: usize,
+    replies: Vec<Answered>,
+    /// The state of the job, or `None` if it never existed.
+    job: Option<&'static str>,
+    by_job: bool,
+    /// Whether the client has had a response before.
+    is_warm: bool,
+    sight: Sight,
 }
 
-impl Truth {
-    fn act(&mut self) {
-        self.acted = true;
-        match self.method {
-            Rename => self.name = "water",
-            Cancel => self.state = "cancelled",
-            Delete | DeleteIfExists => self.exists = false,
-            Submit | SubmitBatch => self.submitted += 1,
+/// Returns every sequence of replies that the method can meet, with every job.
+fn cases(method: Method) -> Vec<Case> {
+    let mut sequences: Vec<Vec<Answered>> = last_replies().into_iter().map(|last| vec![last]).collect();
+    for status in [Silence, Status(504, Detail)] {
+        sequences.extend([vec![(status, false)], vec![(status, true)]]);
+    }
+    for first in retried_replies() {
+        sequences.extend(last_replies().into_iter().map(|last| vec![first, last]));
+    }
+    let mut cases = Vec::new();
+    for replies in sequences {
+        for job in [Some("done"), Some("running"), None] {
+            // A job that never existed cannot be changed.
+            if job.is_none() && replies.iter().any(|(_, acts)| *acts) {
+                continue;
+            }
+            let n = cases.len();
+            // What varies the least by itself is spread over the cases.
+            let spread = (n as u32).wrapping_mul(2_654_435_769) >> 16;
+            let sight = match spread % 8 {
+                0 => Sight::Unavailable,
+                1 => Sight::HtmlNotFound,
+                _ => Sight::Truth,
+            };
+            let (by_job, is_warm) = (spread & 8 == 0, spread & 48 != 0 && replies[0].0 != NotConnected);
+            cases.push(Case { n, method, replies: replies.clone(), job, by_job, is_warm, sight });
         }
+    }
+    cases
+}
+
+fn summary(id: &str, name: &str, state: &str) -> String {
+    job(id).replace("null", &format!("{name:?}")).replace("done", state)
+}
+
+/// What the service really has and did.
+#[derive(Debug)]
+struct World {
+    case: Case,
+    name: &'static str,
+    state: Option<&'static str>,
+    /// Whether any attempt changed anything.
+    did: bool,
+    attempts: usize,
+    looks: usize,
+    pages: usize,
+}
+
+impl World {
+    fn new(case: Case) -> Self {
+        World { state: case.job, case, name: "untitled", did: false, attempts: 0, looks: 0, pages: 0 }
+    }
+
+    fn id(&self) -> String {
+        format!("job-{}", self.case.n)
+    }
+
+    fn act(&mut self) {
+        match self.case.method {
+            Rename => self.name = NEW,
+            Cancel if self.state == Some("done") => return,
+            Cancel => self.state = Some("cancelled"),
+            Delete | DeleteIfExists => self.state = None,
+        }
+        self.did = true;
     }
 
     fn is_done(&self) -> bool {
-        match self.method {
-            Rename => self.name == "water",
-            Cancel => self.state == "cancelled",
-            Delete | DeleteIfExists => !self.exists,
-            Submit | SubmitBatch => self.submitted == 1,
+        match self.case.method {
+            Rename => self.state.is_some() && self.name == NEW,
+            Cancel => matches!(self.state, Some("done" | "cancelled")),
+            Delete | DeleteIfExists => self.state.is_none(),
         }
     }
 
-    /// Responds to a read with the truth.
-    fn read(&self, request: &Message) -> Answer {
+    fn respond(&mut self, request: &Message) -> Answer {
         if request.line.contains("/jobs?") {
-            return ok_json(&page(if self.exists { &["a"] } else { &[] }, false, None));
+            self.pages += 1;
+            return json(&page(&[], false, None));
         }
-        if !self.exists {
-            return answer(404, &[JSON], NOT_FOUND);
+        if !request.line.contains(&format!("/jobs/{}", self.id())) {
+            // It belongs to an earlier case.
+            return vec![Step::Close];
         }
-        let name = format!("{:?}", self.name);
-        ok_json(&job("a").replace("null", &name).replace(r#""done""#, &format!("{:?}", self.state)))
-    }
-}
-
-/// One case: a method, its first failure, what that attempt really did, and the second response.
-#[derive(Debug, Clone, Copy)]
-struct Cell {
-    method: Method,
-    first: First,
-    acted: bool,
-    existed: bool,
-    second: u16,
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?}", self.method, self.first.how)?;
-        f.write_str(if self.acted { " (which did it)" } else { " (which did nothing)" })?;
-        f.write_str(if self.existed { "" } else { " of a job that never existed" })?;
-        if self.first.is_retried(self.method) { write!(f, ", then {}", self.second) } else { Ok(()) }
-    }
-}
-
-/// Returns every case of the method that can happen.
-fn cells(method: Method) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for first in TABLE {
-        // Without a retry, the second response does not matter.
-        let second = if first.is_retried(method) { &SECOND[..] } else { &SECOND[..1] };
-        for &second in second {
-            for (acted, existed) in [(false, true), (true, true), (false, false)] {
-                let gone = matches!(second, 404 | 410);
-                let possible = match (method.is_delete(), acted, existed) {
-                    (_, true, _) => first.may_act,
-                    (true, false, true) => !gone,
-                    (true, false, false) => gone || second == 409,
-                    (false, false, existed) => existed,
-                };
-                if possible {
-                    cells.push(Cell { method, first, acted, existed, second });
-                }
-            }
-        }
-    }
-    cells
-}
-
-impl Cell {
-    /// Returns how many requests for the change reach the server, and what the method reports.
-    fn expected(&self) -> (usize, String) {
-        let Cell { method, first, acted, existed, second } = *self;
-        let failed = |what: &str| {
-            if first.may_act { format!("{what}, may have been processed") } else { what.to_owned() }
-        };
-        if !first.is_retried(method) {
-            return match first.how {
-                How::Status(status) => (1, failed(&status.to_string())),
-                How::Silence => (1, failed("timeout")),
-                How::Lost => (1, failed("no response")),
-                How::NotConnected => (0, failed("no response")),
+        if request.line.starts_with("GET ") {
+            self.looks += 1;
+            return match (self.case.sight, self.state) {
+                (Sight::Unavailable, _) => answer(503, &[], "busy"),
+                (Sight::HtmlNotFound, _) => answer(404, &[HTML], PAGE),
+                (Sight::Truth, Some(state)) => json(&summary(&self.id(), self.name, state)),
+                (Sight::Truth, None) => answer(404, &[JSON], NOT_FOUND),
             };
         }
-        let is_gone = matches!(second, 404 | 410) || second == 409 && (acted || !existed);
-        let outcome = match method {
-            _ if second == 200 => "done".to_owned(),
-            Delete | DeleteIfExists if is_gone && first.gone_means_done => "done".to_owned(),
-            DeleteIfExists if is_gone => "gone".to_owned(),
-            Delete if is_gone => failed("not found"),
-            Cancel if second == 409 && acted => "done".to_owned(),
-            _ => match second {
-                404 | 410 if method.is_submission() => failed(&second.to_string()),
-                404 | 410 => failed("not found"),
-                409 => failed("conflict"),
-                _ => failed("validation"),
+        let reached = self.case.replies.iter().filter(|(reply, _)| *reply != NotConnected).nth(self.attempts);
+        let (reply, acts) = *reached.unwrap_or_else(|| panic!("one attempt too many: {self:?}"));
+        self.attempts += 1;
+        if acts {
+            self.act();
+        }
+        let state = if self.case.method == Cancel { "cancelled" } else { self.state.unwrap_or("done") };
+        let name = if self.case.method == Rename { NEW } else { self.name };
+        match reply {
+            NotConnected => unreachable!("a server that was not reached sends nothing"),
+            Lost => vec![Step::Close],
+            Silence => vec![Step::Silence],
+            Status(status, body) => match body {
+                Empty if status == 204 => no_content(),
+                Empty => answer(status, &[], ""),
+                Success => answer(status, &[JSON], r#"{"success":true}"#),
+                Body::Job => answer(status, &[JSON], &summary(&self.id(), name, state)),
+                OtherName => answer(status, &[JSON], &summary(&self.id(), "another", state)),
+                OtherJson => answer(status, &[JSON], r#"{"deleted":0,"errors":["not allowed"]}"#),
+                Refusal => answer(status, &[JSON], r#"{"success":false,"message":"locked"}"#),
+                Html => answer(status, &[HTML], PAGE),
+                Text => answer(status, &["content-type: text/plain"], "not deleted"),
+                Detail => answer(status, &[JSON], r#"{"detail":"as the status says"}"#),
             },
-        };
-        (if first.how == How::NotConnected { 1 } else { 2 }, outcome)
+        }
     }
 
-    /// Returns how the report differs from the table or from the truth.
-    fn differences(&self) -> Vec<String> {
-        let (truth, reported) = (0..20)
-            .find_map(|_| self.run())
-            .unwrap_or_else(|| panic!("{self}: the server listened before each first attempt"));
-        let truth = lock(&truth);
-        let (requests, outcome) = self.expected();
-        let mut differences = Vec::new();
-        let shown = shown(&reported);
-        if shown != outcome {
-            differences.push(format!("reported {shown:?}, expected {outcome:?}"));
-        }
-        if truth.attempts != requests {
-            differences.push(format!("{} requests, expected {requests}", truth.attempts));
-        }
-        if truth.submitted > 1 {
-            differences.push(format!("{} jobs were created", truth.submitted));
-        }
-        match &reported {
-            Ok(true) if !truth.is_done() => differences.push("reported as done, but it is not".to_owned()),
-            Ok(false) if truth.exists => differences.push("reported as gone, but it exists".to_owned()),
-            Ok(_) => {}
+    /// Returns what is wrong with the report, given what the server did.
+    fn problems(&self, reported: &Reported) -> Vec<&'static str> {
+        let Case { method, replies, job, sight, .. } = &self.case;
+        let (last, acted) = *replies.last().unwrap();
+        let earlier_may = replies[..replies.len() - 1].iter().any(|(reply, _)| reply.is_ambiguous());
+        // The untruths that are allowed: an empty body, and one that shows the job as requested.
+        let shows_it = *method == Rename && matches!(last, Status(200, Body::Job));
+        let lies = !acted && (last.is_believed() || shows_it);
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, problem| problems.extend((!holds).then_some(problem));
+        let is_seen = *sight == Sight::Truth;
+        match reported {
+            Ok(true) => {
+                let holds = match method {
+                    Cancel => self.is_done() || last.is_accepted(),
+                    Rename => self.is_done() || lies,
+                    // A lost delete of a job that never was.
+                    _ => (self.is_done() || lies) && (job.is_some() || last.is_success() || earlier_may),
+                };
+                check(holds, "reported as done, but it is not");
+            }
+            Ok(false) => check(job.is_none(), "reported as never there, but it was"),
             Err(error) => {
-                if truth.acted && !error.may_have_been_processed() {
-                    differences.push(format!("it was done, but the error does not allow for it: {error}"));
-                }
-                differences.extend(contradictions(self.method, error));
+                let (may, said) = (error.may_have_been_processed(), error.to_string());
+                check(may || !self.did, "it was done, and the error excludes it");
+                check(!may || last.is_ambiguous() || earlier_may, "the error allows for what cannot be");
+                check(!may || said.contains("may have been"), "the message omits what may have been done");
+                check(!said.contains("nothing was sent") || self.attempts == 0, "something was sent");
+                let gone = self.state.is_none() && !(method.is_delete() && self.did);
+                check(!error.is_not_found() || gone, "not found, but it is there, or this deleted it");
+                check(error.is_conflict() == matches!(last, Status(409, _)), "only a 409 is a conflict");
+                let is_done = last.is_success() && is_seen && self.is_done();
+                check(!is_done, "it is done and can be seen, but the call failed");
+                let is_gone = matches!(last, Status(404 | 410, _)) && job.is_none() && is_seen;
+                check(!is_gone || error.is_not_found(), "it is not there, and this can be seen");
+                // The request stands in parentheses at the end.
+                let said = said.rsplit_once(" (").map_or(0, |(said, _)| said.chars().count());
+                check(said <= 200, "the message is long");
             }
         }
-        differences
-    }
-
-    /// Makes the call once. Returns `None` if the intended failure did not occur.
-    fn run(&self) -> Option<(Arc<Mutex<Truth>>, Reported)> {
-        let Cell { method, first, acted, existed, second } = *self;
-        let state = if method == Cancel || method.is_delete() && second == 409 { "running" } else { "done" };
-        let truth = Arc::new(Mutex::new(Truth {
-            method,
-            exists: existed,
-            name: "untitled",
-            state,
-            submitted: 0,
-            acted: false,
-            attempts: 0,
-        }));
-        let kept = Arc::clone(&truth);
-        let server = RawServer::start(move |_, request| {
-            let mut truth = lock(&kept);
-            if request.line.starts_with("GET ") {
-                return truth.read(request);
-            }
-            truth.attempts += 1;
-            if truth.attempts == 1 && first.how != How::NotConnected {
-                if acted {
-                    truth.act();
-                }
-                return first.response();
-            }
-            match second {
-                200 => {
-                    truth.act();
-                    method.success()
-                }
-                404 | 410 => {
-                    // Someone else has deleted the job in the meantime.
-                    truth.exists = false;
-                    answer(second, &[JSON], NOT_FOUND)
-                }
-                status => answer(status, &[JSON], r#"{"detail":"second attempt"}"#),
-            }
-        });
-        let reported = match first.how {
-            How::NotConnected => call_unreachable_at_first(method, &server)?,
-            How::Silence => method.call(&method.impatient(server.client_builder()).build().unwrap()),
-            _ => method.call(&server.client()),
-        };
-        Some((truth, reported))
+        check(!is_seen || self.looks <= 1, "the job is loaded twice");
+        check(self.pages <= usize::from(!self.case.is_warm), "a page is loaded without need");
+        check(!last.is_believed() || self.looks == 0, "a plain success costs a further request");
+        let reached = replies.iter().filter(|(reply, _)| *reply != NotConnected).count();
+        check(self.attempts == reached || last == Silence, "the number of attempts is wrong");
+        problems
     }
 }
 
-/// Describes an outcome in words that can be compared.
-fn shown(reported: &Reported) -> String {
-    let error = match reported {
-        Ok(true) => return "done".to_owned(),
-        Ok(false) => return "gone".to_owned(),
-        Err(error) => error,
-    };
-    let kinds = [
-        (error.is_not_found(), "not found"),
-        (error.is_conflict(), "conflict"),
-        (error.is_validation(), "validation"),
-    ];
-    let kinds: Vec<&str> = kinds.iter().filter(|(is, _)| *is).map(|(_, kind)| *kind).collect();
-    let what = match error.status() {
-        _ if !kinds.is_empty() => kinds.join(" and "),
-        Some(status) => status.to_string(),
-        None if error.is_timeout() => "timeout".to_owned(),
-        None => "no response".to_owned(),
-    };
-    if error.may_have_been_processed() { format!("{what}, may have been processed") } else { what }
+/// Returns a builder of clients whose pauses take no real time.
+fn builder(simulator: &Simulator, url: String) -> ClientBuilder {
+    simulator.client_builder().api_key(KEY).base_url(url)
 }
 
-/// Returns how the parts of an error contradict each other.
-fn contradictions(method: Method, error: &Error) -> Vec<String> {
-    let processed = error.may_have_been_processed();
-    let mut contradictions = Vec::new();
-    if error.may_have_been_submitted() != (method.is_submission() && processed) {
-        contradictions.push(format!("may_have_been_submitted is {}", error.may_have_been_submitted()));
-    }
-    if processed && !error.to_string().contains("may have been") {
-        contradictions.push(format!("the text does not say that it may have been processed: {error}"));
-    }
-    contradictions
-}
-
-/// Makes the call to an address that refuses connections until after the first attempt. Returns `None` if the
-/// first attempt came too late to be refused.
-fn call_unreachable_at_first(method: Method, server: &RawServer) -> Option<Reported> {
-    let pause = Duration::from_millis(80);
-    // A socket that is bound but does not listen refuses connections, and keeps its port from other tests.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let behind: SocketAddr = server.url().trim_start_matches("http://").parse().unwrap();
-    let client =
-        server.client_builder().base_url(format!("http://{address}")).max_retries(5).build().unwrap();
-    let started = Instant::now();
-    thread::spawn(move || {
-        // A refused connection cannot be observed here, so a short time is given for it.
-        thread::sleep(Duration::from_millis(20));
-        socket.listen(16).unwrap();
-        for stream in TcpListener::from(socket).incoming().flatten() {
-            let other = TcpStream::connect(behind).unwrap();
-            let (stream_too, other_too) = (stream.try_clone().unwrap(), other.try_clone().unwrap());
-            thread::spawn(move || forward(&stream, &other));
-            thread::spawn(move || forward(&other_too, &stream_too));
-        }
-    });
-    let reported = method.call(&client);
-    // A call that took less than a pause was not retried.
-    (started.elapsed() > pause / 2).then_some(reported)
-}
-
-fn forward(mut from: &TcpStream, mut to: &TcpStream) {
-    // Either side may close its connection at any time.
-    let _ = io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Write);
-}
-
-#[track_caller]
 fn holds_for(method: Method) {
-    let cells = cells(method);
-    let wrong: Vec<String> = cells
-        .iter()
-        .map(|cell| (cell, cell.differences()))
-        .filter(|(_, differences)| !differences.is_empty())
-        .map(|(cell, differences)| format!("{cell}: {}", differences.join("; ")))
-        .collect();
-    assert!(wrong.is_empty(), "{} of {} cases are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
-}
-
-// Without `dns-cache`, nothing shows whether a request without a body was sent.
-/// Makes the call with a single attempt, on a server that always sends this response.
-fn single_attempt(method: Method, response: Answer) -> (RawServer, Reported) {
-    let server = RawServer::script(vec![response]);
-    let client = method.impatient(server.client_builder()).max_retries(0).build().unwrap();
-    let reported = method.call(&client);
-    (server, reported)
-}
-
-#[test]
-fn an_error_of_a_change_says_if_it_may_have_been_processed() {
-    let mut failures: Vec<(String, Answer, bool)> = vec![
-        ("closed".to_owned(), vec![Step::Close], true),
-        ("reset".to_owned(), vec![Step::Reset], true),
-        ("silence".to_owned(), vec![Step::Silence], true),
-        ("cut status line".to_owned(), [raw("HTTP/1.1 2"), vec![Step::Close]].concat(), true),
-        ("cut head".to_owned(), [raw("HTTP/1.1 200 OK\r\ncontent-"), vec![Step::Close]].concat(), true),
-        ("another protocol".to_owned(), raw("SSH-2.0-OpenSSH_9.7\r\n\r\n"), true),
-        ("broken status line".to_owned(), raw("HTTP/1.1 two OK\r\n\r\n"), true),
-        ("HTML page with 200".to_owned(), answer(200, &[HTML], GATEWAY_PAGE), true),
-    ];
-    for status in [408, 500, 501, 502, 503, 504, 507, 520, 522, 524, 529] {
-        failures.push((status.to_string(), answer(status, &[], ""), true));
-    }
-    for status in [400, 401, 402, 403, 404, 405, 409, 410, 413, 415, 422, 425, 429, 431, 451] {
-        failures.push((status.to_string(), answer(status, &[JSON], "{}"), false));
-    }
-    let mut wrong = Vec::new();
-    for (name, response, processed) in failures {
-        for method in METHODS {
-            let (_server, reported) = single_attempt(method, response.clone());
-            match reported {
-                Ok(_) => wrong.push(format!("{method:?}, {name}: reported as done")),
-                Err(error) if error.may_have_been_processed() != processed => {
-                    wrong.push(format!("{method:?}, {name}: not {processed}: {error}"));
-                }
-                Err(error) => wrong.extend(
-                    contradictions(method, &error).iter().map(|what| format!("{method:?}, {name}: {what}")),
-                ),
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_change_that_timed_out_while_connecting_has_not_been_processed() {
-    let hole = crate::support::BlackHole::new();
-    let builder = hole.client_builder().connect_timeout(Duration::from_millis(50));
-    let client = builder.max_retries(0).build().unwrap();
-    for method in METHODS {
-        let error = method.call(&client).unwrap_err();
-        assert!(error.is_timeout(), "{method:?}: {error}");
-        assert!(!error.may_have_been_processed() && !error.may_have_been_submitted(), "{method:?}: {error}");
-    }
-}
-
-/// Starts a server that responds with these statuses in turn. `None` closes the connection.
-fn scripted(statuses: &[Option<u16>]) -> (RawServer, Client) {
-    let statuses = statuses.to_vec();
-    let server = RawServer::start(move |n, request| match statuses.get(n) {
-        Some(Some(status)) => answer(*status, &[JSON], NOT_FOUND),
-        Some(None) => vec![Step::Close],
-        // A delete that gets 404 loads the job, and may verify the base URL.
-        None if request.line.contains("limit=") => ok_json(&page(&[], false, None)),
-        None => answer(404, &[JSON], NOT_FOUND),
-    });
-    let client = server.client_builder().max_retries(2).build().unwrap();
-    (server, client)
-}
-
-#[test]
-fn may_have_been_processed_takes_every_earlier_attempt_into_account() {
-    for (statuses, processed) in [
-        ([Some(429), Some(429), Some(429)], false),
-        ([Some(425), Some(429), Some(422)], false),
-        ([Some(500), Some(429), Some(429)], true),
-        ([Some(429), Some(503), Some(422)], true),
-        ([None, Some(429), Some(403)], true),
-        ([Some(429), Some(429), Some(502)], true),
-    ] {
-        for method in CHANGES {
-            let (server, client) = scripted(&statuses);
-            let error = method.call(&client).unwrap_err();
-            assert_eq!(error.status(), statuses[2], "{method:?} {statuses:?}: {error}");
-            assert_eq!(server.requests().len(), 3, "{method:?} {statuses:?}");
-            assert_eq!(error.may_have_been_processed(), processed, "{method:?} {statuses:?}: {error}");
-            assert_eq!(contradictions(method, &error), [""; 0], "{method:?} {statuses:?}");
-        }
-    }
-}
-
-#[test]
-fn a_delete_that_gets_404_succeeds_only_if_an_earlier_attempt_may_have_deleted_the_job() {
-    for (statuses, outcome) in [
-        ([Some(429), Some(429), Some(404)], "not found"),
-        ([Some(425), Some(429), Some(410)], "not found"),
-        ([Some(503), Some(503), Some(404)], "not found, may have been processed"),
-        ([Some(503), Some(429), Some(410)], "not found, may have been processed"),
-        ([Some(500), Some(503), Some(404)], "done"),
-        ([Some(503), Some(502), Some(410)], "done"),
-        ([None, Some(429), Some(404)], "done"),
-    ] {
-        let (_server, client) = scripted(&statuses);
-        assert_eq!(shown(&Delete.call(&client)), outcome, "{statuses:?}");
-    }
-}
-
-#[test]
-fn a_job_with_status_410_is_not_found() {
-    for method in [Rename, Cancel, Delete] {
-        let error = method.call(&scripted(&[Some(410)]).1).unwrap_err();
-        assert!(error.is_not_found(), "{method:?}: {error}");
-    }
-    assert!(scripted(&[Some(410)]).1.get_job("a").unwrap_err().is_not_found());
-    let server = RawServer::start(|_, request| match request.line.as_str() {
-        "DELETE /api/v1/jobs/a" | "GET /api/v1/jobs/a" => answer(410, &[JSON], NOT_FOUND),
-        _ => ok_json(&page(&[], false, None)),
-    });
-    assert!(!server.client().delete_job_if_exists("a").unwrap());
-}
-
-#[test]
-fn a_conflict_about_a_missing_job_is_not_found() {
-    for reload in [404, 410] {
-        let start = || {
-            RawServer::start(move |_, request| match request.line.as_str() {
-                "DELETE /api/v1/jobs/a" => answer(409, &[JSON], r#"{"detail":"Job is being removed"}"#),
-                "GET /api/v1/jobs/a" => answer(reload, &[JSON], NOT_FOUND),
-                _ => ok_json(&page(&[], false, None)),
-            })
-        };
-        assert_eq!(shown(&Delete.call(&start().client())), "not found", "{reload}");
-        assert_eq!(shown(&DeleteIfExists.call(&start().client())), "gone", "{reload}");
-    }
-}
-
-/// Starts a server that responds to a cancel with this status, and to a reload with the job in this state.
-fn refuses_to_cancel(status: u16, state: &'static str) -> RawServer {
-    RawServer::start(move |_, request| {
-        if request.line.starts_with("GET ") {
-            return ok_json(&job("a").replace(r#""done""#, &format!("{state:?}")));
-        }
-        answer(status, &[JSON], r#"{"detail":"cannot be cancelled now"}"#)
-    })
-}
-
-#[test]
-fn a_cancel_that_is_refused_because_the_job_has_finished_is_not_an_error() {
-    for status in [400, 409] {
-        for state in ["done", "failed", "cancelled"] {
-            let server = refuses_to_cancel(status, state);
-            server.client().cancel_job("a").unwrap_or_else(|error| panic!("{status} {state}: {error}"));
-            assert_eq!(server.lines(), ["POST /api/v1/jobs/a/cancel", "GET /api/v1/jobs/a"]);
-        }
-    }
-}
-
-#[test]
-fn a_cancel_that_is_refused_while_the_job_runs_is_an_error() {
-    for status in [400, 409] {
-        for state in ["pending", "running", "paused"] {
-            let server = refuses_to_cancel(status, state);
-            let error = server.client().cancel_job("a").unwrap_err();
-            assert!(error.to_string().contains("cannot be cancelled now"), "{status} {state}: {error}");
-            assert!(!error.may_have_been_processed(), "{status} {state}: {error}");
-            if status == 409 {
-                assert!(error.is_conflict(), "{state}: {error}");
-            }
-            assert_eq!(server.lines(), ["POST /api/v1/jobs/a/cancel", "GET /api/v1/jobs/a"]);
-        }
-    }
-}
-
-#[test]
-fn a_cancel_whose_reload_fails_is_still_a_conflict() {
-    let server = RawServer::script(vec![answer(409, &[JSON], "{}"), answer(403, &[JSON], "{}")]);
-    let error = server.client().cancel_job("a").unwrap_err();
-    assert!(error.is_conflict(), "{error}");
-    assert_eq!(server.requests().len(), 2);
-}
-
-/// `delete_job_if_exists` is left out because it sends the same request as `delete_job`.
-const WITH_BODY: [Method; 3] = [Rename, Cancel, Delete];
-
-#[test]
-fn an_html_page_in_place_of_a_response_is_an_error() {
-    for headers in [&[HTML][..], &[]] {
-        for method in WITH_BODY {
-            let (_server, reported) = single_attempt(method, answer(200, headers, GATEWAY_PAGE));
-            let Err(error) = reported else { panic!("{method:?} {headers:?}: reported as done") };
-            assert!(error.may_have_been_processed(), "{method:?} {headers:?}: {error}");
-            assert!(error.to_string().contains("Sign in"), "{method:?} {headers:?}: {error}");
-        }
-    }
-}
-
-#[test]
-fn a_response_that_is_cut_short_leaves_the_change_uncertain() {
-    for start in ["", r#"{"success": "#] {
-        let cut = [raw(format!("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{start}")), vec![Step::Close]];
-        for method in WITH_BODY {
-            let (_server, reported) = single_attempt(method, cut.concat());
-            let Err(error) = reported else { panic!("{method:?} {start:?}: reported as done") };
-            assert!(error.may_have_been_processed(), "{method:?} {start:?}: {error}");
-        }
-    }
-}
-
-#[test]
-fn a_response_that_does_not_deny_the_change_is_a_success() {
-    for response in [
-        raw("HTTP/1.1 204 No Content\r\n\r\n"),
-        answer(200, &[], ""),
-        answer(202, &[JSON], ""),
-        answer(200, &[JSON], "null"),
-        answer(200, &[JSON], "{}"),
-        answer(200, &["content-type: text/plain"], "OK"),
-        answer(200, &[JSON], r#"{"success":true}"#),
-        answer(200, &[JSON], r#"{"ok":true,"message":"accepted"}"#),
-        answer(200, &[JSON], r#"{"deleted":true,"job_id":"a"}"#),
-    ] {
-        for method in WITH_BODY {
-            let (server, reported) = single_attempt(method, response.clone());
-            assert_eq!(shown(&reported), "done", "{method:?} {response:?}");
-            assert_eq!(server.requests().len(), 1, "{method:?} {response:?}");
-        }
-    }
-}
-
-/// Returns the outcome of a rename to `name` whose response shows the name `answered`.
-fn rename_answered_with(name: &str, answered: &str) -> Result<(), Error> {
-    let server = RawServer::script(vec![ok_json(&job("a").replace("null", &format!("{answered:?}")))]);
-    server.client().rename_job("a", name)
-}
-
-#[test]
-fn a_rename_whose_response_has_another_name_is_an_error() {
-    let error = rename_answered_with("water", "untitled").expect_err("the job has another name");
-    assert!(error.to_string().contains("untitled"), "{error}");
-    rename_answered_with("water", "Water").expect_err("the job has another name");
-    rename_answered_with("heavy water", "heavywater").expect_err("the job has another name");
-}
-
-#[test]
-fn a_rename_may_trim_the_name() {
-    for (name, answered) in [("water", "water"), (" water\t", "water"), ("water", " water ")] {
-        rename_answered_with(name, answered).unwrap_or_else(|error| panic!("{name:?}: {error}"));
-    }
-}
-
-#[test]
-fn the_response_to_a_cancel_may_be_the_job() {
-    for state in ["running", "cancelled", "done"] {
-        let body = job("a").replace(r#""done""#, &format!("{state:?}"));
-        let (_server, reported) = single_attempt(Cancel, ok_json(&body));
-        assert_eq!(shown(&reported), "done", "{state}");
-    }
-}
-
-#[test]
-fn a_delete_whose_response_is_the_job_is_verified() {
-    let start = |deletes: bool| {
-        RawServer::start(move |_, request| match request.line.starts_with("GET ") {
-            true if deletes => answer(404, &[JSON], NOT_FOUND),
-            _ => ok_json(&job("a")),
-        })
+    let simulator = Simulator::start().unwrap();
+    let cases = cases(method);
+    let count = cases.len();
+    let world = Arc::new(Mutex::new(World::new(cases[0].clone())));
+    let serve = |world: &Arc<Mutex<World>>| {
+        let world = world.clone();
+        move |_, request: &Message| lock(&world).respond(request)
     };
-    for method in [Delete, DeleteIfExists] {
-        for deletes in [true, false] {
-            let server = start(deletes);
-            let reported = method.call(&server.client());
-            assert_eq!(reported.is_ok_and(|deleted| deleted), deletes, "{method:?}");
-            assert_eq!(server.lines(), ["DELETE /api/v1/jobs/a", "GET /api/v1/jobs/a"], "{method:?}");
+    let server = RawServer::start(serve(&world));
+    let warm = builder(&simulator, server.url()).build().unwrap();
+    warm.list_jobs().send().unwrap();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let (first, id) = (case.replies[0].0, format!("job-{}", case.n));
+        *lock(&world) = World::new(case.clone());
+        let client = if case.is_warm {
+            warm.clone()
+        } else if first == NotConnected {
+            // A socket that is bound but does not listen refuses connections, and keeps its port from other tests.
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+            let address = socket.local_addr().unwrap().as_socket().unwrap();
+            let (socket, serve) = (Mutex::new(Some(socket)), serve(&world));
+            let listen = move |_: &Attempt<'_>| {
+                if let Some(socket) = lock(&socket).take() {
+                    socket.listen(16).unwrap();
+                    RawServer::start_on(TcpListener::from(socket), serve.clone());
+                }
+            };
+            builder(&simulator, format!("http://{address}")).on_attempt(listen).build().unwrap()
+        } else {
+            builder(&simulator, server.url()).build().unwrap()
+        };
+        let client = if first == Silence { client.with_timeout(PATIENCE) } else { client };
+        let reported = method.call(&client, &id, case.by_job);
+        let world = lock(&world);
+        let problems = world.problems(&reported);
+        if !problems.is_empty() {
+            wrong.push(format!("{problems:?}\n  {reported:?}\n  {world:?}"));
         }
     }
+    let shown = wrong.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{} of {count} cases are wrong:\n{shown}", wrong.len());
 }
 
 #[test]
-fn a_submission_is_not_retried_after_503() {
-    for headers in [&[][..], &["retry-after: 0"], &["retry-after: 1"]] {
-        for method in [Submit, SubmitBatch] {
-            let server = RawServer::script(vec![answer(503, headers, ""), method.success()]);
-            let reported = method.call(&server.client());
-            assert_eq!(server.requests().len(), 1, "{method:?} {headers:?}");
-            let error = reported.unwrap_err();
-            assert!(error.may_have_been_submitted(), "{method:?} {headers:?}: {error}");
-            assert!(error.may_have_been_processed(), "{method:?} {headers:?}: {error}");
+fn a_change_reports_what_happened_whatever_the_server_responds() {
+    thread::scope(|scope| {
+        for method in [Rename, Cancel, Delete, DeleteIfExists] {
+            scope.spawn(move || holds_for(method));
         }
-    }
-}
-
-#[test]
-fn a_submission_that_is_retried_after_429_keeps_its_idempotency_key() {
-    for method in [Submit, SubmitBatch] {
-        let server = RawServer::start(move |n, _| match n % 3 {
-            2 => method.success(),
-            _ => answer(429, &[], ""),
-        });
-        let client = server.client();
-        method.call(&client).unwrap();
-        method.call(&client).unwrap();
-        let requests = server.requests();
-        let keys: Vec<&str> = requests.iter().map(|request| request.header("idempotency-key")).collect();
-        assert_eq!(keys.len(), 6, "{method:?}");
-        assert!(keys.iter().all(|key| !key.is_empty()), "{method:?}: {keys:?}");
-        assert!(keys[0] == keys[1] && keys[1] == keys[2], "{method:?}: {keys:?}");
-        assert!(keys[3] == keys[4] && keys[4] == keys[5], "{method:?}: {keys:?}");
-        assert_ne!(keys[0], keys[3], "{method:?}");
-    }
-}
-
-#[test]
-fn idempotency_keys_differ_between_clients() {
-    let server = RawServer::script(vec![Submit.success()]);
-    for _ in 0..2 {
-        Submit.call(&server.client()).unwrap();
-    }
-    let requests = server.requests();
-    assert!(!requests[0].header("idempotency-key").is_empty());
-    assert_ne!(requests[0].header("idempotency-key"), requests[1].header("idempotency-key"));
-}
-
-/// With the same key, a server could respond to the second request with the jobs of the first.
-#[test]
-fn each_request_of_a_long_batch_has_its_own_idempotency_key() {
-    let server = RawServer::start(|_, request| {
-        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-        let n = body["jobs"].as_array().unwrap().len();
-        let entry = json!({"job_id": "new", "state": "pending", "status": "submitted"});
-        let jobs = vec![entry; n];
-        ok_json(&json!({"total": n, "submitted": n, "failed": 0, "cache_hits": 0, "jobs": jobs}).to_string())
     });
-    let payloads = vec![json!({"job_type": "opt"}); 1001];
-    assert_eq!(server.client().submit_batch(&payloads).unwrap().jobs.len(), 1001);
-    let requests = server.requests();
-    assert_eq!(requests.len(), 2);
-    assert!(!requests[0].header("idempotency-key").is_empty());
-    assert_ne!(requests[0].header("idempotency-key"), requests[1].header("idempotency-key"));
 }
 
-#[test]
-fn only_submissions_carry_an_idempotency_key() {
-    let server = RawServer::start(|_, request| match request.line.as_str() {
-        "POST /api/v1/jobs" => Submit.success(),
-        "GET /api/v1/jobs/a" => ok_json(&job("a")),
-        line if line.starts_with("GET ") => ok_json(&page(&["a"], false, None)),
-        _ => answer(200, &[], ""),
-    });
-    let client = server.client();
-    Submit.call(&client).unwrap();
-    client.list_jobs().send().unwrap();
-    client.get_job("a").unwrap();
-    client.rename_job("a", "water").unwrap();
-    client.cancel_job("a").unwrap();
-    client.delete_job("a").unwrap();
-    let requests = server.requests();
-    let carriers: Vec<&str> = requests
-        .iter()
-        .filter(|request| !request.header("idempotency-key").is_empty())
-        .map(|request| request.line.as_str())
-        .collect();
-    assert_eq!(carriers, ["POST /api/v1/jobs"]);
-}
-
-#[test]
-fn no_job_is_reported_as_gone_if_the_base_url_cannot_be_verified() {
-    for (name, verification) in [
-        ("401", answer(401, &[JSON], "{}")),
-        ("403", answer(403, &[JSON], "{}")),
-        ("404", answer(404, &[JSON], NOT_FOUND)),
-        ("503", answer(503, &[], "")),
-        ("HTML", answer(200, &[HTML], GATEWAY_PAGE)),
-        ("not a page of jobs", answer(200, &[JSON], "{}")),
-        ("closed", vec![Step::Close]),
-    ] {
-        let server = RawServer::start(move |_, request| match request.line.as_str() {
-            "DELETE /api/v1/jobs/a" => answer(404, &[JSON], NOT_FOUND),
-            _ => verification.clone(),
-        });
-        let reported = server.client().delete_job_if_exists("a");
-        assert!(reported.is_err(), "{name}: reported as {reported:?}");
-    }
-}
-
-#[test]
-fn a_base_url_that_has_worked_before_is_not_verified() {
-    let server = RawServer::start(|_, request| match request.line.as_str() {
-        "GET /api/v1/jobs/b" => ok_json(&job("b")),
-        _ => answer(404, &[JSON], NOT_FOUND),
-    });
-    let client = server.client();
-    client.get_job("b").unwrap();
-    assert!(!client.delete_job_if_exists("a").unwrap());
-    assert_eq!(server.lines(), ["GET /api/v1/jobs/b", "DELETE /api/v1/jobs/a", "GET /api/v1/jobs/a"]);
-}
-
-/// Starts a server that responds to reads like the service, and to deletes with `before`, then the page of a gateway.
-fn gateway(headers: &'static [&'static str], before: Vec<Answer>) -> RawServer {
-    let mut before = before.into_iter();
-    RawServer::start(move |_, request| match request.line.as_str() {
-        "DELETE /api/v1/jobs/a" => before.next().unwrap_or_else(|| {
-            answer(404, headers, "\r\n<html><head><title>404 Not Found</title></head></html>")
-        }),
-        "GET /api/v1/jobs/a" => ok_json(&job("a")),
-        _ => ok_json(&page(&["a"], false, None)),
+/// A server that responds to each change with these bodies in turn, and to each request for the job with `job`, which
+/// is its name and state, or `None` if it is not there.
+fn service(job: Option<(&'static str, &'static str)>, changes: Vec<Answer>) -> RawServer {
+    let mut changes = changes.into_iter();
+    RawServer::start(move |_, request| match (&request.line, job) {
+        (line, _) if line.contains("/jobs?") => json(&page(&[], false, None)),
+        (line, None) if line.starts_with("GET ") => answer(404, &[JSON], NOT_FOUND),
+        (line, Some((name, state))) if line.starts_with("GET ") => json(&summary("a", name, state)),
+        _ => changes.next().unwrap(),
     })
 }
 
-#[test]
-fn a_404_page_of_a_gateway_does_not_mean_that_a_job_is_gone() {
-    for headers in [&[HTML][..], &[]] {
-        let server = gateway(headers, Vec::new());
-        let client = server.client();
-        let reported = client.delete_job_if_exists("a");
-        assert!(reported.is_err(), "{headers:?}: reported as {reported:?}");
-        client.get_job("a").unwrap();
-        let reported = client.delete_job_if_exists("a");
-        assert!(reported.is_err(), "{headers:?}, after a successful response: reported as {reported:?}");
-    }
+fn quick(server: &RawServer) -> Client {
+    builder(&Simulator::start().unwrap(), server.url()).build().unwrap()
+}
+
+/// Returns the methods of the requests, and `LIST` for one for a page.
+fn methods(server: &RawServer) -> Vec<String> {
+    let method = |line: String| match line.split_once(' ') {
+        Some(("GET", path)) if path.contains("/jobs?") => "LIST".to_owned(),
+        Some((method, _)) => method.to_owned(),
+        None => line,
+    };
+    server.lines().into_iter().map(method).collect()
 }
 
 #[test]
-fn a_404_page_of_a_gateway_does_not_mean_that_an_earlier_attempt_deleted_the_job() {
-    for method in [Delete, DeleteIfExists] {
-        let server = gateway(&[HTML], vec![vec![Step::Close]]);
-        let Err(error) = method.call(&server.client()) else { panic!("{method:?}: reported as done") };
-        assert!(error.may_have_been_processed(), "{method:?}: {error}");
-    }
-}
-
-#[test]
-fn an_identifier_with_stray_characters_is_refused_before_any_request() {
-    type Taker = fn(&Client, &str) -> Result<(), Error>;
-    const TAKERS: [(&str, Taker); 8] = [
-        ("get_job", |client, id| client.get_job(id).map(drop)),
-        ("rename_job", |client, id| client.rename_job(id, "water")),
-        ("cancel_job", |client, id| client.cancel_job(id)),
-        ("delete_job", |client, id| client.delete_job(id)),
-        ("delete_job_if_exists", |client, id| client.delete_job_if_exists(id).map(drop)),
-        ("job", |client, id| client.job(id).map(drop)),
-        ("job_dashboard_url", |client, id| client.job_dashboard_url(id).map(drop)),
-        ("wait_for_job", |client, id| {
-            client.wait_for_job(id, &WaitOptions::new().timeout(PATIENCE)).map(drop)
-        }),
-    ];
-    let server = RawServer::script(vec![answer(404, &[JSON], NOT_FOUND)]);
-    let client = server.client_builder().max_retries(0).build().unwrap();
-    let mut wrong = Vec::new();
-    for (id, shown) in [
-        ("abc\n", r#""abc\n""#),
-        ("abc\r\n", r#""abc\r\n""#),
-        ("\nabc", r#""\nabc""#),
-        ("abc\t", r#""abc\t""#),
-        (" abc", r#"" abc""#),
-        ("abc ", r#""abc ""#),
-        (" ", r#"" ""#),
-        ("a\nb", r#""a\nb""#),
-        ("a\0b", r#""a\0b""#),
-        ("a\u{7}b", r#""a\u{7}b""#),
-        ("\u{1b}[31mabc", r#""\u{1b}[31mabc""#),
-        ("a\u{7f}", r#""a\u{7f}""#),
-        ("a\u{85}b", r#""a\u{85}b""#),
-        ("abc\u{a0}", r#""abc\u{a0}""#),
-        ("\u{3000}abc", r#""\u{3000}abc""#),
+fn a_delete_that_was_done_succeeds_whatever_its_body_says() {
+    for body in [
+        r#"{"deleted":1,"errors":0}"#,
+        r#"{"success":true,"error":"none"}"#,
+        r#""Failover completed""#,
+        r#"{"success":false}"#,
+        "Failover completed",
+        "1",
+        PAGE,
     ] {
-        for (name, take) in TAKERS {
-            match take(&client, id) {
-                Ok(()) => wrong.push(format!("{name} {shown}: accepted")),
-                Err(error) if !error.to_string().contains(shown) => {
-                    wrong.push(format!("{name} {shown}: not shown: {error}"));
-                }
-                Err(error) if error.attempts() > 0 => wrong.push(format!("{name} {shown}: {error}")),
-                Err(_) => {}
-            }
+        let server = service(None, vec![json(body)]);
+        quick(&server).delete_job("a").unwrap_or_else(|error| panic!("{body}: {error}"));
+    }
+}
+
+#[test]
+fn a_change_that_was_not_made_fails_whatever_its_body_says() {
+    for body in [
+        r#"{"results":[{"code":500.0}]}"#,
+        r#"{"succeeded":false}"#,
+        r#"{"message":"Cannot delete a running job"}"#,
+        r#"{"errors":[]}"#,
+        r#"{"ok":false}"#,
+        "true",
+    ] {
+        let server = service(Some(("old", "running")), vec![json(body), json(body)]);
+        let client = quick(&server);
+        for error in [client.delete_job("a").unwrap_err(), client.rename_job("a", NEW).unwrap_err()] {
+            assert!(error.may_have_been_processed() && !error.is_not_found(), "{body}: {error}");
+            assert_eq!(
+                (error.status(), error.state()),
+                (Some(200), Some(&JobState::Running)),
+                "{body}: {error}"
+            );
+        }
+        assert_eq!(methods(&server), ["DELETE", "GET", "PATCH", "GET"], "{body}");
+    }
+}
+
+#[test]
+fn a_delete_that_was_done_before_a_server_error_is_reported_as_done() {
+    for status in [500, 502, 503, 520] {
+        let server = service(None, vec![answer(status, &[], ""), answer(404, &[JSON], NOT_FOUND)]);
+        assert!(quick(&server).delete_job_if_exists("a").unwrap(), "{status}");
+    }
+    let server = service(None, vec![answer(429, &[], ""), answer(404, &[JSON], NOT_FOUND)]);
+    assert!(!quick(&server).delete_job_if_exists("a").unwrap());
+}
+
+/// A service with one running job, which a cancel ends, or removes. The first request for the job meets 404 if `lags`.
+fn cancelling(removes: bool, lags: bool, deleted: Answer) -> RawServer {
+    let (mut state, mut lags) = (Some("running"), lags);
+    RawServer::start(move |_, request| match (request.line.split(' ').next().unwrap(), state) {
+        ("POST", _) => {
+            state = if removes { None } else { Some("cancelled") };
+            answer(202, &[JSON], r#"{"job_id":"a","status":"cancelling"}"#)
+        }
+        ("DELETE", Some(_)) => deleted.clone(),
+        ("GET", _) if request.line.contains("/jobs?") => json(&page(&[], false, None)),
+        ("GET", Some(state)) if !std::mem::take(&mut lags) => json(&summary("a", "x", state)),
+        _ => answer(404, &[JSON], NOT_FOUND),
+    })
+}
+
+fn no_content() -> Answer {
+    vec![Step::Send(b"HTTP/1.1 204 No Content\r\n\r\n".into())]
+}
+
+#[test]
+fn cancel_and_delete_deletes_a_job_that_is_not_found_for_a_moment() {
+    let server = cancelling(false, true, no_content());
+    assert!(quick(&server).cancel_and_delete("a", WaitOptions::new()).unwrap());
+    assert!(methods(&server).contains(&"DELETE".to_owned()), "{:?}", server.lines());
+}
+
+#[test]
+fn cancel_and_delete_has_deleted_a_job_that_the_cancel_removed() {
+    let server = cancelling(true, false, no_content());
+    assert!(quick(&server).cancel_and_delete("a", WaitOptions::new()).unwrap());
+    assert!(methods(&server).contains(&"DELETE".to_owned()), "{:?}", server.lines());
+}
+
+#[test]
+fn an_error_of_cancel_and_delete_says_that_the_cancel_was_accepted() {
+    let server = cancelling(false, false, answer(403, &[JSON], r#"{"detail":"not allowed"}"#));
+    let error = quick(&server).cancel_and_delete("a", WaitOptions::new()).unwrap_err();
+    assert_eq!((error.status(), error.cancellation_accepted()), (Some(403), Some(true)), "{error}");
+}
+
+#[test]
+fn a_conflict_about_a_job_that_is_not_there_costs_one_further_request() {
+    let conflict = answer(409, &[JSON], r#"{"detail":"no such job"}"#);
+    let server = service(None, vec![conflict]);
+    let error = quick(&server).delete_job_if_exists("a").unwrap_err();
+    assert!(error.is_conflict() && error.state().is_none() && !error.may_have_been_processed(), "{error}");
+    assert_eq!(methods(&server), ["DELETE", "GET"]);
+}
+
+#[test]
+fn a_rename_whose_name_the_service_changes_says_how_it_was_stored() {
+    for stored in ["w\u{fc}rfel", "wu\u{308}rfel cut"] {
+        let server = service(Some((stored, "done")), vec![json(&summary("a", stored, "done"))]);
+        let error = quick(&server).rename_job("a", "Wu\u{308}rfel cut off").unwrap_err();
+        assert!(error.may_have_been_processed(), "{error}");
+        assert!(error.to_string().contains(&format!("{stored:?}")), "{error}");
+    }
+    let server = service(Some(("water", "done")), vec![json(&summary("a", "water", "done"))]);
+    quick(&server).rename_job("a", "  water ").unwrap();
+    assert_eq!(methods(&server), ["PATCH"]);
+}
+
+#[test]
+fn a_conflict_says_each_thing_once() {
+    let reason = "job is running; cancel it before deleting it";
+    let conflict = |body: &str| vec![answer(409, &[JSON], body)];
+    let server = service(Some(("x", "running")), conflict(&format!(r#"{{"detail":"{reason}"}}"#)));
+    let error = quick(&server).delete_job("a").unwrap_err();
+    let said = error.to_string();
+    assert_eq!((said.matches("running").count(), said.matches("cancel").count()), (1, 1), "{said}");
+    assert_eq!((error.state(), error.server_message()), (Some(&JobState::Running), Some(reason)));
+    // Without a reason of the server, ours is given.
+    let server = service(Some(("x", "running")), conflict(""));
+    let said = quick(&server).delete_job("a").unwrap_err().to_string();
+    assert!(said.contains("running") && said.contains("cancel"), "{said}");
+}
+
+#[test]
+fn no_job_is_gone_at_an_address_that_never_shows_the_service() {
+    for not_found in
+        [answer(404, &[JSON], NOT_FOUND), answer(404, &[], "not found"), answer(404, &[HTML], PAGE)]
+    {
+        let server = RawServer::script(vec![not_found]);
+        let client = quick(&server);
+        for error in [
+            client.delete_job_if_exists("a").unwrap_err(),
+            client.rename_job("a", NEW).unwrap_err(),
+            client.cancel_job("a").unwrap_err(),
+        ] {
+            assert!(!error.is_not_found() && !error.may_have_been_processed(), "{error}");
+            assert!(error.to_string().contains("base_url"), "{error}");
         }
     }
-    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(server.requests().len(), 0);
-}
-
-/// The service decides whether an identifier may contain whitespace.
-#[test]
-fn an_identifier_with_an_inner_space_is_sent() {
-    let server = RawServer::script(vec![answer(200, &[], "")]);
-    server.client().cancel_job("a b").unwrap();
-    assert_eq!(server.lines(), ["POST /api/v1/jobs/a%20b/cancel"]);
 }
 
 #[test]
-fn a_change_is_not_retried_after_a_gateway_timeout() {
-    const PAGE: &str = "<html><head><title>504 Gateway Time-out</title></head></html>";
-    for method in METHODS {
-        let server = RawServer::script(vec![answer(504, &[HTML], PAGE), method.success()]);
-        let reported = method.call(&server.client());
-        assert_eq!(server.requests().len(), 1, "{method:?}");
-        let error = reported.unwrap_err();
-        assert_eq!(error.status(), Some(504), "{method:?}: {error}");
-        assert!(error.may_have_been_processed(), "{method:?}: {error}");
-    }
+fn the_address_is_checked_once() {
+    let server = service(None, vec![answer(404, &[JSON], NOT_FOUND); 2]);
+    let client = quick(&server);
+    assert!(!client.delete_job_if_exists("a").unwrap());
+    assert!(!client.delete_job_if_exists("b").unwrap());
+    assert_eq!(methods(&server), ["DELETE", "GET", "LIST", "DELETE", "GET"]);
 }
 
-#[test]
-fn a_404_that_is_not_json_does_not_mean_that_a_job_is_gone() {
-    for body in ["404 page not found", "default backend - 404", "<?xml version='1.0'?><Error/>"] {
-        let server = RawServer::start(move |_, request| match request.line.starts_with("GET") {
-            true => answer(200, &[JSON], r#"{"jobs":[],"has_more":false,"next_cursor":null}"#),
-            false => answer(404, &[], body),
-        });
-        let client = server.client();
-        client.list_jobs().send().unwrap();
-        let error = client.delete_job_if_exists("a").unwrap_err();
-        assert!(error.status() == Some(404) && !error.is_not_found(), "{error}");
-        assert!(error.to_string().contains("a proxy or gateway may have sent it"), "{error}");
-    }
-}
-
-#[test]
-fn an_error_does_not_say_that_nothing_was_sent_after_an_earlier_attempt() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    // The server reads one request and then stops listening.
-    let server = thread::spawn(move || {
-        let stream = listener.accept().unwrap().0;
-        read_message(&mut io::BufReader::new(&stream)).unwrap();
+/// Returns the error of a delete that meets `first` and is then stopped, or out of time, while the job is loaded.
+fn interrupted(first: Answer, stops: bool) -> Error {
+    let stop = StopToken::new();
+    let token = stop.clone();
+    let server = RawServer::start(move |n, _| {
+        if n == 0 {
+            return first.clone();
+        }
+        if stops {
+            token.stop();
+        }
+        vec![Step::Silence]
     });
-    let pause = Duration::from_millis(50);
-    let client = Client::builder().api_key("key").base_url(url).build().unwrap();
-    let error = client.rename_job("a", "water").unwrap_err();
-    server.join().unwrap();
-    let text = error.to_string();
-    assert!(text.contains("no connection") && !text.contains("nothing was sent"), "{text}");
-    assert!(error.may_have_been_processed(), "{text}");
+    let client = if stops { quick(&server).with_stop(&stop) } else { quick(&server).with_timeout(PATIENCE) };
+    client.delete_job("a").unwrap_err()
 }
 
 #[test]
-fn an_error_names_the_identifier_that_was_refused() {
-    assert_eq!(client_of_nobody().get_job(" a").unwrap_err().job_id().unwrap(), " a");
+fn an_interruption_while_the_job_is_loaded_keeps_what_is_known() {
+    for stops in [true, false] {
+        let refused = interrupted(answer(409, &[JSON], r#"{"detail":"job is running"}"#), stops);
+        assert!(refused.is_conflict() && !refused.may_have_been_processed(), "{refused}");
+        let unclear = interrupted(json(r#"{"deleted":1}"#), stops);
+        assert!(unclear.status() == Some(200) && unclear.may_have_been_processed(), "{unclear}");
+        let not_found = interrupted(answer(404, &[JSON], NOT_FOUND), stops);
+        assert!(!not_found.is_not_found() && !not_found.may_have_been_processed(), "{not_found}");
+        for error in [refused, unclear, not_found] {
+            assert_eq!((error.is_stopped(), error.is_timeout()), (stops, !stops), "{error}");
+        }
+    }
 }
 
 #[test]
-fn a_request_that_cannot_be_built_was_not_processed() {
-    let server = RawServer::script(vec![answer(204, &[], "")]);
-    let error = server.client().cancel_job("a".repeat(70_000)).unwrap_err();
-    assert!(!error.may_have_been_processed() && error.attempts() == 1, "{error}");
-    assert!(error.to_string().contains("the request cannot be sent"), "{error}");
-    assert_eq!(server.requests().len(), 0);
+fn a_response_is_a_page_by_its_body_and_not_by_its_label() {
+    let server = RawServer::script(vec![answer(202, &[HTML], "OK"), answer(202, &[HTML], "")]);
+    let client = quick(&server);
+    client.cancel_job("a").unwrap();
+    client.cancel_job("a").unwrap();
+    let server = RawServer::script(vec![json("[]"), answer(404, &[HTML], "")]);
+    let client = quick(&server);
+    client.list_jobs().send().unwrap_err();
+    assert!(!client.delete_job_if_exists("a").unwrap());
 }

@@ -1,8 +1,6 @@
 //! Tests what an error says: what failed, on which job, the message of the server, and what to do.
 
-use std::time::Duration;
-
-use atomiverse::{Client, ClientBuilder, Error, WaitOptions};
+use atomiverse::{Client, Error, WaitOptions};
 
 use crate::support::{RawServer, Step, answer, client_of_nobody, in_own_process, job, json, raw};
 
@@ -25,12 +23,7 @@ fn an_error_is_one_line_with_action_job_status_message_advice_and_request_id() {
     let error = get(&server);
     assert_eq!(
         error.to_string(),
-        format!(
-            "get job 9f2c: 404 Not Found: the server said: Job not found; the job may have been deleted or belong \
-             to another account, or the base URL (base_url) may be wrong: no call of this \
-             client has succeeded yet (GET {}/api/v1/jobs/9f2c, request id req-7)",
-            server.url()
-        )
+        "get job 9f2c: 404 Not Found: Job not found; base_url may be wrong (request id req-7)"
     );
     assert_eq!(format!("{error:?}"), error.to_string(), "an error returned from `main` must be readable");
     assert_eq!(error.status(), Some(404));
@@ -47,11 +40,11 @@ fn each_status_satisfies_only_its_own_predicate() {
     type Question = fn(&Error) -> bool;
     let kinds: [(u16, Question, &str); 6] = [
         (401, Error::is_unauthorized, "check the API key"),
-        (404, Error::is_not_found, "the job may have been deleted"),
+        (404, Error::is_not_found, "base_url may be wrong"),
         (409, Error::is_conflict, ""),
         (422, Error::is_validation, ""),
         (429, Error::is_rate_limited, "send requests less often"),
-        (403, |error| error.status() == Some(403), "403 Forbidden (GET"),
+        (403, |error| error.status() == Some(403), "403 Forbidden"),
     ];
     for (status, question, advice) in kinds {
         let error = get_with(status, &[], "");
@@ -69,7 +62,7 @@ fn each_status_satisfies_only_its_own_predicate() {
 fn a_listing_that_is_not_found_suggests_a_wrong_base_url() {
     let server = RawServer::script(vec![answer(404, &[], "")]);
     let error = server.client().list_jobs().send().unwrap_err();
-    assert!(error.to_string().contains("the base URL (base_url) may be wrong"), "{error}");
+    assert!(error.to_string().contains("base_url may be wrong"), "{error}");
 }
 
 #[test]
@@ -134,9 +127,12 @@ fn an_empty_base_url_in_the_environment_means_the_default() {
 fn debug_output_of_settings_hides_secrets() {
     let builder = Client::builder().api_key("secret").base_url("http://localhost:8080");
     let text = format!("{builder:?}");
-    assert!(text.contains(r#"base_url: "http://localhost:8080""#) && !text.contains("secret"), "{text}");
+    assert!(
+        text.contains(r#"base_url: Some("http://localhost:8080")"#) && !text.contains("secret"),
+        "{text}"
+    );
     let text = format!("{:?}", builder.clone().base_url("https://user:secret@host.example"));
-    assert!(text.contains(r#"base_url: "https://host.example""#) && !text.contains("secret"), "{text}");
+    assert!(text.contains(r#"base_url: Some("https://host.example")"#) && !text.contains("secret"), "{text}");
     let text = format!("{:?}", builder.build().unwrap());
     assert!(text.contains("http://localhost:8080/api/v1") && !text.contains("secret"), "{text}");
     let text = format!("{:?}", WaitOptions::new());
@@ -189,13 +185,7 @@ fn a_decode_error_says_what_was_expected_and_what_was_received() {
     let error =
         get_with(200, &["content-type: text/html; charset=utf-8", "x-request-id: r1"], "<html>hello</html>");
     let text = error.to_string();
-    for part in [
-        "a job",
-        "text/html; charset=utf-8",
-        "<html>hello</html>",
-        "the base URL (base_url) may be wrong",
-        "request id r1",
-    ] {
+    for part in ["a job", "<html>hello</html>", "base_url may be wrong", "request id r1"] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     assert_eq!(error.status(), Some(200));
@@ -204,13 +194,13 @@ fn a_decode_error_says_what_was_expected_and_what_was_received() {
     let error = RawServer::script(vec![json("[]")]).client().list_jobs().send().unwrap_err();
     assert!(error.to_string().contains("a page of jobs"), "{error}");
     let error = get_with(200, &[], "");
-    assert!(error.to_string().contains("the body is empty; content type not given"), "{error}");
+    assert!(error.to_string().contains("it is empty"), "{error}");
 }
 
 #[test]
 fn a_missing_field_is_named() {
     let error = get_with(200, &[], r#"{"job_id":"9f2c","state":"done"}"#);
-    assert!(error.to_string().contains("missing field `job_type`"), "{error}");
+    assert!(error.to_string().contains("its job_type is missing"), "{error}");
 }
 
 #[test]

@@ -58,16 +58,6 @@ fn the_key_can_be_sent_in_another_header() {
     assert_eq!(named(&server.requests()[1], "authorization"), [""; 0]);
 }
 
-#[test]
-fn a_response_about_a_missing_key_names_the_setting() {
-    for body in [r#"{"detail":"Not authenticated"}"#, r#"{"detail":"Missing X-API-Key header"}"#] {
-        let server = RawServer::script(vec![answer(401, &[], body)]);
-        let error = server.client().get_job("a").unwrap_err();
-        assert!(error.to_string().contains("api_key_header"), "{error}");
-        assert!(!error.to_string().contains("revoked"), "{error}");
-    }
-}
-
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 #[test]
 fn an_explicit_proxy_is_also_used_for_local_servers() {

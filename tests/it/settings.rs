@@ -10,7 +10,7 @@ use atomiverse::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{KEY, RawServer, Step, answer, in_own_process, job, json as json_answer};
+use crate::support::{KEY, RawServer, answer, in_own_process, job, json as json_answer};
 
 const LOCAL: &str = "http://localhost:8080";
 
@@ -34,6 +34,41 @@ fn outcome<T>(result: atomiverse::Result<T>) -> String {
 fn panic_text(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+#[test]
+fn each_setting_accepts_the_longest_duration() {
+    type Change = fn(ClientBuilder) -> ClientBuilder;
+    const MAX: Duration = Duration::MAX;
+    let changes: [(&str, Change); 3] = [
+        ("connect_timeout", |b| b.connect_timeout(MAX)),
+        ("timeout", |b| b.timeout(MAX)),
+        ("both", |b| b.connect_timeout(MAX).timeout(MAX)),
+    ];
+    let mut failures = Vec::new();
+    for (name, change) in changes {
+        let server = RawServer::script(vec![json_answer(&job("a"))]);
+        // A host name is also tested, because it uses the resolver with a time limit of its own.
+        for url in [server.url(), server.url().replace("127.0.0.1", "localhost")] {
+            let client = change(server.client_builder().base_url(&url)).build().unwrap();
+            let calls = || {
+                client.get_job("a").unwrap();
+                client.cancel_job("a").unwrap();
+            };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(calls)) {
+                failures.push(format!("{name}, {url}: {}", panic_text(panic)));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_pause_longer_than_the_timeout_ends_the_call() {
+    let endless = format!("retry-after: {}", u64::MAX);
+    let server = RawServer::script(vec![answer(503, &[&endless], "")]);
+    let error = server.client().get_job("a").unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(503), 1), "{error}");
 }
 
 #[test]
@@ -90,7 +125,7 @@ fn a_key_with_a_quotation_mark_inside_is_not_called_quoted() {
 #[test]
 fn an_error_about_a_key_from_the_environment_names_its_variable() {
     let mut failures = Vec::new();
-    for key in ["av_secret\n", "av secret", "'av_secret'", "\"av_secret\""] {
+    for key in ["av_sec\nret", "av secret", "'av_secret'", "\"av_secret\""] {
         let text = in_environment(
             "an_error_about_a_key_from_the_environment_names_its_variable",
             &[("ATOMIVERSE_API_KEY", key), ("ATOMIVERSE_BASE_URL", LOCAL)],
@@ -98,7 +133,7 @@ fn an_error_about_a_key_from_the_environment_names_its_variable() {
         );
         let (client, builder) = text.split_once(" | ").unwrap();
         for text in [client, builder] {
-            if !text.contains("ATOMIVERSE_API_KEY") || text.contains("secret") {
+            if !text.contains("ATOMIVERSE_API_KEY") || text.contains("secret") || text.contains("av_sec") {
                 failures.push(format!("{key:?}: {text}"));
             }
         }
@@ -179,6 +214,26 @@ fn a_builder_from_the_environment_needs_a_key() {
 }
 
 #[test]
+fn whitespace_around_a_variable_is_ignored_and_other_invisible_characters_are_shown() {
+    let test = "whitespace_around_a_variable_is_ignored_and_other_invisible_characters_are_shown";
+    for (url, key, expected) in [
+        (" http://127.0.0.1:8000\r\n", "av_key\n", "ok"),
+        ("\u{feff}http://127.0.0.1:8000", "av_key", "U+FEFFhttp://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000", "av\u{200b}_key", "U+200B"),
+    ] {
+        let variables = [("ATOMIVERSE_BASE_URL", url), ("ATOMIVERSE_API_KEY", key)];
+        let text = in_environment(test, &variables, || outcome(builder_from_env()));
+        assert!(text.contains(expected) && !text.contains("_key"), "{text}");
+    }
+}
+
+#[test]
+fn links_begin_with_the_origin_of_the_api_if_only_its_url_is_set() {
+    let client = Client::builder().api_key(KEY).api_url("http://127.0.0.1:8000/x/api").build().unwrap();
+    assert_eq!(client.job_dashboard_url("9f2c").unwrap(), "http://127.0.0.1:8000/job?job_id=9f2c");
+}
+
+#[test]
 fn the_default_builder_equals_client_builder() {
     assert_eq!(format!("{:?}", ClientBuilder::default()), format!("{:?}", Client::builder()));
     ClientBuilder::default().api_key(KEY).base_url(LOCAL).build().unwrap();
@@ -195,7 +250,6 @@ mod proxies {
 
     fn service() -> ClientBuilder {
         let builder = Client::builder().api_key(KEY).base_url("https://service.example");
-        let pause = Duration::from_millis(1);
         builder.timeout(Duration::from_secs(10))
     }
 
@@ -300,17 +354,36 @@ mod proxies {
     }
 
     #[test]
-    fn a_tunnel_that_a_proxy_refuses_is_not_retried() {
-        let test = "proxies::a_tunnel_that_a_proxy_refuses_is_not_retried";
+    fn a_tunnel_that_a_proxy_refuses_is_reported_without_the_password() {
+        let test = "proxies::a_tunnel_that_a_proxy_refuses_is_reported_without_the_password";
         for status in [403, 407] {
-            let (address, noted) = proxy(status);
+            let (address, _noted) = proxy(status);
             let url = format!("http://user:hunter2@{address}");
             let text = in_environment(test, &[("HTTPS_PROXY", &url)], || {
-                outcome(service().build().unwrap().get_job("a"))
+                outcome(service().build().unwrap().delete_job("a"))
             });
-            assert_eq!(noted.try_iter().count(), 1, "{status}: {text}");
             assert!(text.contains("proxy") && text.contains(&status.to_string()), "{text}");
-            assert!(!text.contains("hunter2"), "{text}");
+            assert!(!text.contains("hunter2") && text.contains("nothing was sent"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_for_the_scheme_comes_first_and_one_that_can_be_used_replaces_one_that_cannot() {
+        let test =
+            "proxies::the_proxy_for_the_scheme_comes_first_and_one_that_can_be_used_replaces_one_that_cannot";
+        let (address, noted) = proxy(403);
+        let url = format!("http://{address}");
+        for (variables, is_used) in [
+            (&[("HTTPS_PROXY", url.as_str()), ("ALL_PROXY", "http://127.0.0.1:1")][..], true),
+            (&[("https_proxy", &url), ("all_proxy", "socks5://127.0.0.1:1080")], true),
+            (&[("https_proxy", "socks5://127.0.0.1:1080"), ("all_proxy", &url)], true),
+            (&[("all_proxy", &url)], true),
+            (&[("HTTP_PROXY", &url), ("ALL_PROXY", "http://127.0.0.1:1")], false),
+        ] {
+            let text = in_environment(test, variables, || {
+                outcome(service().max_retries(0).build().and_then(|client| client.get_job("a")))
+            });
+            assert_eq!(noted.try_iter().count() > 0, is_used, "{variables:?}: {text}");
         }
     }
 
@@ -636,97 +709,6 @@ fn string_types_are_read_and_compared_as_strings() {
     assert_reads_as(timestamp(json!(1_777_732_321)), "1777732321");
     assert_reads_as(SubmissionStatus::CacheHit, "cache_hit");
     assert_reads_as(SubmissionStatus::Unknown("queued".to_owned()), "queued");
-}
-
-fn payload(n: usize) -> Value {
-    json!({"job_type": "opt", "name": format!("job {n}")})
-}
-
-/// Returns the response to a batch. Every hundredth payload fails, and every other tenth is a cache hit.
-fn submitted(body: &[u8]) -> String {
-    let request: Value = serde_json::from_slice(body).unwrap();
-    let names: Vec<&str> =
-        request["jobs"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
-    let status = |name: &str| match name {
-        name if name.ends_with("00") => "failed",
-        name if name.ends_with('0') => "cache_hit",
-        _ => "submitted",
-    };
-    let count = |wanted: &str| names.iter().filter(|name| status(name) == wanted).count();
-    let entry = |name: &&str| match status(name) {
-        "failed" => json!({"job_id": null, "state": null, "status": "failed", "error": *name}),
-        status => json!({"job_id": *name, "state": "pending", "status": status}),
-    };
-    json!({
-        "total": names.len(),
-        "submitted": count("submitted"),
-        "failed": count("failed"),
-        "cache_hits": count("cache_hit"),
-        "jobs": names.iter().map(entry).collect::<Vec<_>>(),
-    })
-    .to_string()
-}
-
-fn sizes(server: &RawServer) -> Vec<usize> {
-    let size =
-        |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["jobs"].as_array().map_or(0, Vec::len);
-    server.requests().iter().map(|request| size(&request.body)).collect()
-}
-
-#[test]
-fn a_long_batch_is_sent_in_requests_of_a_thousand() {
-    let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
-    let batch = server.client().submit_batch((1..=2500).map(payload)).unwrap();
-    assert_eq!(sizes(&server), [1000, 1000, 500]);
-    assert!(server.lines().iter().all(|line| line == "POST /api/v1/jobs/batch"));
-    assert_eq!((batch.total, batch.submitted, batch.failed, batch.cache_hits), (2500, 2250, 25, 225));
-    assert_eq!(batch.jobs.len(), 2500);
-    for (n, entry) in (1..).zip(&batch.jobs) {
-        let name = format!("job {n}");
-        let found = entry.job_id.as_ref().map(AsRef::as_ref).or(entry.error.as_deref());
-        assert_eq!(found, Some(name.as_str()));
-    }
-}
-
-#[test]
-fn a_batch_that_fills_its_requests_sends_no_empty_one() {
-    let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
-    assert_eq!(server.client().submit_batch((1..=2000).map(payload)).unwrap().jobs.len(), 2000);
-    assert_eq!(sizes(&server), [1000, 1000]);
-    let empty = server.client().submit_batch(Vec::<Value>::new()).unwrap();
-    assert_eq!((empty.total, empty.jobs.len()), (0, 0));
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[test]
-fn a_batch_whose_second_request_fails_reports_what_was_sent() {
-    for (name, fault, may_be_there) in [
-        ("refused", answer(403, &[], r#"{"detail":"balance too low"}"#), false),
-        ("closed", vec![Step::Close], true),
-    ] {
-        let server = RawServer::start(move |n, request| match n {
-            1 => fault.clone(),
-            _ => json_answer(&submitted(&request.body)),
-        });
-        let error = server.client().submit_batch((1..=2500).map(payload)).unwrap_err();
-        assert_eq!(server.requests().len(), 2, "{name}: {error}");
-        assert_eq!(error.may_have_been_submitted(), may_be_there, "{name}: {error}");
-        let partial = error.partial_batch().unwrap();
-        assert_eq!((partial.received.total, partial.received.jobs.len()), (1000, 1000), "{name}");
-        assert_eq!(partial.answered, 0..1000, "{name}");
-        assert_eq!(partial.failed, 1000..2000, "{name}");
-        assert_eq!(partial.not_sent, 2000..2500, "{name}");
-    }
-}
-
-#[test]
-fn a_batch_with_a_payload_that_is_not_an_object_sends_nothing() {
-    let server = RawServer::start(|_, request| json_answer(&submitted(&request.body)));
-    let payloads = (1..=1500).map(|n| if n == 1200 { json!("text") } else { payload(n) });
-    let error = server.client().submit_batch(payloads).unwrap_err();
-    assert!(error.to_string().contains("1199"), "the error counts payloads from 0: {error}");
-    assert!(!error.may_have_been_submitted());
-    assert!(server.requests().is_empty(), "the first thousand payloads are not sent either");
 }
 
 #[test]

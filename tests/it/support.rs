@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atomiverse::simulator::Simulator;
-use atomiverse::{Client, ClientBuilder};
+use atomiverse::{Client, ClientBuilder, Contract, Operation, Request};
 
 pub const KEY: &str = "av_key-that-must-not-leak";
 
@@ -114,6 +114,28 @@ pub fn client_builder(base_url: String) -> ClientBuilder {
     Simulator::start().unwrap().client_builder().api_key(KEY).base_url(base_url)
 }
 
+/// The contract that is assumed, whose operations a function sees.
+pub struct Watching<F>(pub F);
+
+impl<F: Fn(Operation<'_>) + Send + Sync + 'static> Contract for Watching<F> {
+    fn request(&self, operation: Operation<'_>) -> Request {
+        (self.0)(operation);
+        Request::assumed(operation)
+    }
+}
+
+/// Starts a simulator, and returns it with a client.
+pub fn start() -> (Simulator, Client) {
+    let simulator = Simulator::start().unwrap();
+    let client = simulator.client().unwrap();
+    (simulator, client)
+}
+
+/// Returns the request lines that the simulator has received.
+pub fn lines(simulator: &Simulator) -> Vec<String> {
+    simulator.requests().iter().map(ToString::to_string).collect()
+}
+
 pub struct RawServer {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -193,7 +215,14 @@ impl RawServer {
 
     /// Responds to the `n`th request, counted from 0 over all connections.
     pub fn start(answer: impl FnMut(usize, &Message) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        RawServer::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    /// The same, with a socket that listens already.
+    pub fn start_on(
+        listener: TcpListener,
+        answer: impl FnMut(usize, &Message) -> Answer + Send + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let answer = Arc::new(Mutex::new(answer));

@@ -30,8 +30,8 @@ fn authority_named(name: &str) -> Authority {
     Authority { issuer: Issuer::new(params, key), pem }
 }
 
-/// Starts a server for this host on 127.0.0.1. The name of the job in its responses is the number of the connection.
-pub fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
+/// Returns the settings of a server for this host.
+pub fn server_config(authority: &Authority, host: &str, expired: bool) -> Arc<ServerConfig> {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     if expired {
         params.not_after = date_time_ymd(2020, 1, 1);
@@ -46,7 +46,12 @@ pub fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    let config = Arc::new(config);
+    Arc::new(config)
+}
+
+/// Starts a server for this host on 127.0.0.1. The name of the job in its responses is the number of the connection.
+pub fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
+    let config = server_config(authority, host, expired);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -77,9 +82,8 @@ pub fn builder(address: SocketAddr) -> ClientBuilder {
     Client::builder().api_key("av_key").base_url(format!("https://{address}")).proxy_from_env(false)
 }
 
-#[cfg(not(feature = "platform-verifier"))]
 #[test]
-fn a_server_of_an_added_authority_is_trusted() {
+fn a_server_of_an_authority_that_was_set_is_trusted() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
     let client = builder(address).root_certificates(authority.pem.as_bytes()).build().unwrap();
@@ -90,11 +94,8 @@ fn a_server_of_an_added_authority_is_trusted() {
             "all calls use one connection"
         );
     }
-    let both = builder(address)
-        .root_certificates(authority_named("another").pem)
-        .root_certificates(authority.pem)
-        .build()
-        .unwrap();
+    let both = [authority_named("another").pem, authority.pem].concat();
+    let both = builder(address).root_certificates(both).build().unwrap();
     assert_eq!(both.get_job("a").unwrap().name.unwrap(), "connection 1");
 }
 
@@ -108,7 +109,6 @@ fn assert_refused(builder: ClientBuilder) {
     assert_eq!(error, None);
 }
 
-#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_of_an_unknown_authority_is_refused() {
     let address = server(&authority(), "127.0.0.1", false);
@@ -116,7 +116,6 @@ fn a_server_of_an_unknown_authority_is_refused() {
     assert_refused(builder(address).root_certificates(authority().pem));
 }
 
-#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_with_another_host_name_is_refused() {
     let authority = authority();
@@ -124,7 +123,6 @@ fn a_server_with_another_host_name_is_refused() {
     assert_refused(builder(address).root_certificates(authority.pem));
 }
 
-#[cfg(not(feature = "platform-verifier"))]
 #[test]
 fn a_server_whose_certificate_has_expired_is_refused() {
     let authority = authority();
@@ -133,13 +131,26 @@ fn a_server_whose_certificate_has_expired_is_refused() {
 }
 
 #[test]
-fn a_submission_to_an_untrusted_server_was_not_submitted() {
+fn a_change_on_an_untrusted_server_was_not_sent() {
     let address = server(&authority(), "127.0.0.1", false);
-    let error = builder(address).build().unwrap().submit_job(&serde_json::json!({})).unwrap_err();
-    assert!(!error.may_have_been_submitted(), "{error}");
+    let client = builder(address).build().unwrap();
+    for error in [client.submit_job(&serde_json::json!({})).unwrap_err(), client.delete_job("a").unwrap_err()]
+    {
+        assert!(!error.may_have_been_processed(), "{error}");
+    }
 }
 
-#[cfg(not(feature = "platform-verifier"))]
+#[test]
+fn a_server_with_a_certificate_that_it_made_itself_gets_advice() {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let itself = Authority { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) };
+    let address = server(&itself, "127.0.0.1", false);
+    let error = builder(address).build().unwrap().get_job("a").unwrap_err().to_string();
+    assert!(error.contains("root_certificates"), "{error}");
+}
+
 #[test]
 fn invalid_root_certificates_are_refused_when_the_client_is_built() {
     let key = KeyPair::generate().unwrap().serialize_pem();
@@ -149,13 +160,12 @@ fn invalid_root_certificates_are_refused_when_the_client_is_built() {
     }
 }
 
-/// The verifier of the operating system accepts no further authorities, so added ones would be ignored.
 #[cfg(feature = "platform-verifier")]
 #[test]
-fn root_certificates_are_refused_if_the_operating_system_decides_what_is_trusted() {
+fn the_operating_system_decides_if_it_is_asked_to() {
     let authority = authority();
     let address = server(&authority, "127.0.0.1", false);
-    assert_refused(builder(address));
-    let error = builder(address).root_certificates(authority.pem).build().unwrap_err();
-    assert!(error.to_string().contains("platform-verifier"), "{error}");
+    assert_refused(builder(address).platform_certificates(true));
+    let both = builder(address).platform_certificates(true).root_certificates(authority.pem);
+    assert!(both.build().unwrap_err().to_string().contains("exclude each other"));
 }

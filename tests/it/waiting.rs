@@ -1,824 +1,786 @@
-//! Tests that a wait returns one outcome for each id, whatever happens to the others, and that the simulator keeps its
-//! order and its time.
+//! Waiting: generated histories and failures in simulated time. A server knows when each job ends, and what the wait
+//! reports, when, and after how many requests is compared with that.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use atomiverse::simulator::{SimulatedJob, Simulator};
-use atomiverse::{Client, ClientBuilder, Error, JobState, JobSummary, Result, StopToken, WaitOptions};
+use atomiverse::{Client, Error, JobState, JobSummary, Result, StopToken, WaitOptions};
 
-use crate::contract::Service;
-use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page, secs};
+use crate::support::{Answer, Message, RawServer, Step, answer, json, lock, secs, until};
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn millis(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
+/// What a server does in place of responding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Failure {
+    Status(u16),
+    /// A status with `Retry-After: 30`.
+    Later(u16),
+    Html,
+    Silence,
 }
 
-/// Returns a summary in a state other than done.
-fn job_in(state: &str, id: &str) -> String {
-    job(id).replace(r#""done""#, &format!("{state:?}"))
-}
+use Failure::{Html, Later, Silence, Status};
 
-/// Returns the last page, with jobs in this state.
-fn page_in(state: &str, ids: &[&str]) -> String {
-    page(ids, false, None).replace(r#""done""#, &format!("{state:?}"))
-}
-
-/// The kind of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Asked {
-    Page,
-    Job(String),
-    Cancel(String),
-}
-
-fn asked(request: &Message) -> Asked {
-    let target = request.line.split(' ').nth(1).unwrap().trim_start_matches("/api/v1/jobs");
-    match target.trim_start_matches('/') {
-        id if target.starts_with('/') => match id.strip_suffix("/cancel") {
-            Some(id) => Asked::Cancel(id.to_owned()),
-            None => Asked::Job(id.to_owned()),
-        },
-        _ => Asked::Page,
+impl Failure {
+    fn answer(self) -> Answer {
+        match self {
+            Status(status) => answer(status, &[], r#"{"detail": "on purpose"}"#),
+            Later(status) => answer(status, &["retry-after: 30"], r#"{"detail": "on purpose"}"#),
+            Html => answer(200, &["content-type: text/html"], "<html><title>Maintenance</title></html>"),
+            Silence => vec![Step::Silence],
+        }
     }
 }
 
-/// Starts a server whose response depends on the request, and on the number of equal requests before it.
-fn serve(mut respond: impl FnMut(&Asked, usize) -> Answer + Send + 'static) -> RawServer {
-    let mut counts = HashMap::new();
-    RawServer::start(move |_, request| {
-        let asked = asked(request);
-        let count = counts.entry(asked.clone()).or_insert(0);
-        *count += 1;
-        respond(&asked, *count - 1)
-    })
+/// A history, and what fails in it. Times are in seconds since the start of the wait.
+#[derive(Debug, Clone)]
+struct Case {
+    jobs: usize,
+    /// The number of newer jobs that are not waited for.
+    newer: usize,
+    /// How far the jobs are apart in the list.
+    stride: usize,
+    /// The jobs end evenly within this time, in an order that is not that of the list.
+    span: f64,
+    timeout: f64,
+    /// All requests fail from the first time to the second.
+    outage: Option<(Failure, f64, f64)>,
+    /// The listing fails for good.
+    listing: Option<Failure>,
+    /// The number of jobs that the list does not show, and how each look-up of them fails.
+    bad: Option<(usize, Failure)>,
+    /// The number of jobs that do not exist.
+    missing: usize,
 }
 
-/// A listing without jobs, so that jobs have to be polled by id.
+const HOUR: f64 = 3600.0;
+/// The longest interval between two polls.
+const INTERVAL: f64 = 30.0;
+/// How long the server takes for a page, and for a look-up.
+const PAGE: f64 = 0.1;
+const LOOK_UP: f64 = 0.01;
+
+impl Case {
+    fn new(jobs: usize, newer: usize) -> Self {
+        Case {
+            jobs,
+            newer,
+            stride: 1,
+            span: HOUR,
+            timeout: 2.0 * HOUR,
+            outage: None,
+            listing: None,
+            bad: None,
+            missing: 0,
+        }
+    }
+
+    fn id(&self, n: usize) -> String {
+        format!("job-{n}")
+    }
+
+    /// When a job ends.
+    fn ends(&self, n: usize) -> f64 {
+        self.span * ((n * 7919) % self.jobs + 1) as f64 / (self.jobs + 1) as f64
+    }
+
+    fn is_bad(&self, n: usize) -> bool {
+        self.bad.is_some_and(|(bad, _)| n % 3 == 0 && n / 3 < bad)
+    }
+
+    fn is_missing(&self, n: usize) -> bool {
+        n >= self.jobs - self.missing
+    }
+
+    /// How long a poll takes at most.
+    fn poll(&self) -> f64 {
+        let (jobs, on_a_page) = (self.jobs as f64, 50.0 / self.stride as f64);
+        // The pages that are read before they outnumber the jobs on them by a tenth of the jobs.
+        let pages =
+            if on_a_page < 1.0 { jobs / 10.0 / (1.0 - on_a_page) } else { jobs / 10.0 + jobs / on_a_page };
+        jobs * 0.05 + (pages + 3.0) * PAGE
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    Page { is_first: bool },
+    LookUp,
+    Outcome,
+}
+
+/// What happened, when, and whether a request failed.
+type Events = Arc<Mutex<Vec<(f64, Event, bool)>>>;
+
+struct Service {
+    server: RawServer,
+    simulator: Arc<Simulator>,
+    /// Nothing fails and nothing is recorded before this time.
+    started: Arc<Mutex<Option<SystemTime>>>,
+    events: Events,
+}
+
+fn since(simulator: &Simulator, started: SystemTime) -> f64 {
+    simulator.now().duration_since(started).unwrap_or_default().as_secs_f64()
+}
+
+impl Service {
+    fn start(case: &Case) -> Self {
+        let simulator = Arc::new(Simulator::start().unwrap());
+        let (started, events) = (Arc::new(Mutex::new(None)), Events::default());
+        let server = RawServer::start({
+            let (case, started, events) = (case.clone(), started.clone(), events.clone());
+            let simulator = Arc::downgrade(&simulator);
+            move |_, request| {
+                let Some(simulator) = simulator.upgrade() else { return vec![Step::Close] };
+                let Some(started) = *lock(&started) else { return respond(&case, request, 0.0).1 };
+                let now = since(&simulator, started);
+                let (event, answer, failure) = respond(&case, request, now);
+                let took = if event == Event::LookUp { LOOK_UP } else { PAGE };
+                simulator.advance(Duration::from_secs_f64(took));
+                lock(&events).push((now, event, failure.is_some()));
+                failure.map_or(answer, Failure::answer)
+            }
+        });
+        Service { server, simulator, started, events }
+    }
+
+    /// Returns a client that has had a JSON response. A short timeout ends silence, in real time.
+    fn client(&self, case: &Case) -> Client {
+        let has_silence = [case.listing, case.outage.map(|outage| outage.0), case.bad.map(|bad| bad.1)];
+        let builder = self.simulator.client_builder().base_url(self.server.url());
+        let client = builder.build().unwrap();
+        client.get_job("job-0").unwrap();
+        *lock(&self.started) = Some(self.simulator.now());
+        let is_silent = has_silence.contains(&Some(Silence));
+        if is_silent { client.with_timeout(Duration::from_millis(250)) } else { client }
+    }
+
+    fn now(&self) -> f64 {
+        lock(&self.started).map_or(0.0, |started| since(&self.simulator, started))
+    }
+}
+
+fn summary(id: &str, is_done: bool) -> String {
+    let state = if is_done { "done" } else { "running" };
+    format!(r#"{{"job_id":"{id}","state":"{state}","job_type":"opt","created_at":"2026-05-02T14:32:01Z"}}"#)
+}
+
+fn respond(case: &Case, request: &Message, now: f64) -> (Event, Answer, Option<Failure>) {
+    let target = request.line.split("/api/v1/jobs").nth(1).unwrap();
+    let outage = case.outage.filter(|(_, from, to)| (*from..*to).contains(&now)).map(|outage| outage.0);
+    let Some(id) = target.strip_prefix('/') else {
+        let cursor = target.split("cursor=").nth(1).map(|cursor| cursor.parse::<usize>().unwrap());
+        let from = cursor.unwrap_or(0);
+        let (to, end) = (from + 50, case.newer + case.jobs * case.stride);
+        let jobs = (from..to.min(end)).filter_map(|place| {
+            let n = place.checked_sub(case.newer).filter(|n| n % case.stride == 0).map(|n| n / case.stride);
+            match n {
+                Some(n) if case.is_bad(n) || case.is_missing(n) => None,
+                Some(n) => Some(summary(&case.id(n), now >= case.ends(n))),
+                None => Some(summary(&format!("other-{place}"), true)),
+            }
+        });
+        let jobs: Vec<String> = jobs.collect();
+        let (jobs, more) = (jobs.join(","), to < end);
+        let body = format!(r#"{{"jobs":[{jobs}],"has_more":{more},"next_cursor":"{to}"}}"#);
+        return (Event::Page { is_first: cursor.is_none() }, json(&body), outage.or(case.listing));
+    };
+    let n: usize = id.trim_start_matches("job-").parse().unwrap();
+    let bad = case.bad.map(|bad| bad.1).filter(|_| case.is_bad(n));
+    let missing = Some(Status(404)).filter(|_| case.is_missing(n));
+    (Event::LookUp, json(&summary(id, now >= case.ends(n))), outage.or(bad).or(missing))
+}
+
+struct Run {
+    outcomes: HashMap<String, (f64, Result<JobSummary>)>,
+    events: Vec<(f64, Event, bool)>,
+}
+
+impl Run {
+    fn requests(&self) -> usize {
+        self.events.iter().filter(|(_, event, _)| *event != Event::Outcome).count()
+    }
+}
+
+fn run(case: &Case) -> Run {
+    let service = Service::start(case);
+    let client = service.client(case);
+    let ids: Vec<String> = (0..case.jobs).map(|n| case.id(n)).collect();
+    let options = WaitOptions::new().timeout(Duration::from_secs_f64(case.timeout)).max_interval(secs(30));
+    let mut outcomes = HashMap::new();
+    for (id, outcome) in client.wait_for_jobs(&ids, options) {
+        let now = service.now();
+        lock(&service.events).push((now, Event::Outcome, false));
+        let other = outcomes.insert(id.to_string(), (now, outcome));
+        assert!(other.is_none(), "{id} has two outcomes: {case:?}");
+    }
+    assert_eq!(outcomes.len(), case.jobs, "{case:?}");
+    let events = lock(&service.events).clone();
+    Run { outcomes, events }
+}
+
+/// Runs the case and compares what was reported with what is promised. Returns the number of requests and the delays
+/// from the end of a job to its outcome.
+fn check(case: &Case) -> (usize, Vec<f64>) {
+    const SLACK: f64 = 2.0;
+    let Run { outcomes, events } = run(case);
+    let requests = Run { outcomes: HashMap::new(), events: events.clone() }.requests();
+    let poll = case.poll();
+    let waiting_bad = case.bad.map_or(0, |(bad, _)| bad) as f64;
+    let mut delays = Vec::new();
+    for n in 0..case.jobs {
+        let (at, outcome) = &outcomes[&case.id(n)];
+        let ends = case.ends(n);
+        let shown =
+            || format!("{} ends at {ends:.1}, reported at {at:.1}: {outcome:?}\n{case:?}", case.id(n));
+        if case.is_missing(n) {
+            let error = outcome.as_ref().expect_err("the job does not exist");
+            assert!(error.is_not_found() && *at <= f64::max(10.0, 2.0 * poll) + SLACK, "{}", shown());
+            continue;
+        }
+        if case.is_bad(n) {
+            assert!(outcome.as_ref().is_err_and(Error::is_timeout), "{}", shown());
+            continue;
+        }
+        let (mut from, mut allowed) = (ends, f64::max(INTERVAL, poll) + SLACK);
+        if let Some((_, begins, over)) = case.outage {
+            if ends > begins - allowed && ends < over + allowed {
+                (from, allowed) = (ends.max(over), INTERVAL + poll + SLACK);
+            }
+        }
+        // Silence is short here, and so are the ten seconds.
+        allowed += waiting_bad * 0.3;
+        if from + allowed > case.timeout {
+            let is_timeout = outcome.as_ref().is_err_and(Error::is_timeout);
+            assert!(is_timeout || outcome.is_ok(), "{}", shown());
+            assert!(*at <= case.timeout + SLACK, "{}", shown());
+            continue;
+        }
+        assert!(outcome.as_ref().is_ok_and(|job| job.state == JobState::Done), "{}", shown());
+        assert!(*at >= ends && *at <= from + allowed, "{}", shown());
+        delays.push(at - ends);
+    }
+    check_polls(case, &events);
+    delays.sort_by(f64::total_cmp);
+    (requests, delays)
+}
+
+/// Checks the number of requests of each poll. One of several jobs begins with the first page, which is asked for at
+/// most twice; a look-up before that belongs to the poll before it.
+fn check_polls(case: &Case, events: &[(f64, Event, bool)]) {
+    let first = Event::Page { is_first: true };
+    let (mut left, mut left_at_start, mut count, mut before) =
+        (case.jobs, case.jobs, 0, (Event::Outcome, false));
+    let limit = |left: usize| {
+        let tenth = left as f64 * 1.1 + 2.0;
+        if case.listing.is_some() { tenth.max(left as f64 + 3.0) } else { tenth }
+    };
+    for (at, event, failed) in events {
+        match event {
+            Event::Outcome => left -= 1,
+            event if *event == first && before != (first, true) => (count, left_at_start) = (1, left),
+            _ => count += 1,
+        }
+        let is_outage = case.outage.is_some_and(|(_, _, over)| *at < over + 2.0 * INTERVAL);
+        let is_probing = case.bad.is_some() && case.listing.is_some();
+        if left > 1 && !is_outage && !is_probing {
+            let limit = limit(left_at_start);
+            assert!(
+                f64::from(count) <= limit,
+                "{count} requests in the poll at {at:.1}, {limit} allowed: {case:?}"
+            );
+        }
+        if *event != Event::Outcome {
+            before = (*event, *failed);
+        }
+    }
+    let Some((failure, begins, over)) = case.outage else { return };
+    if matches!(failure, Status(403 | 404)) {
+        return; // This says something about each job.
+    }
+    // Polls in the outage are at least half a second apart. One may have been under way when it began.
+    let failed: Vec<f64> = events
+        .iter()
+        .filter(|(at, event, failed)| *failed && *event != Event::Outcome && (begins..over).contains(at))
+        .map(|(at, ..)| *at)
+        .collect();
+    let groups: Vec<usize> = failed.chunk_by(|a, b| b - a < 0.5).map(<[f64]>::len).collect();
+    let under_way = if begins > 0.0 { 16 } else { 0 };
+    for (n, count) in groups.iter().enumerate() {
+        let limit = if n > 1 || (n == 1 && begins == 0.0) { 1 } else { 16 + under_way };
+        assert!(*count <= limit, "{count} requests in poll {n} of the outage, {limit} allowed: {case:?}");
+    }
+}
+
+/// Returns whether all cases are to run, which takes minutes, and not only a sample.
+fn runs_all() -> bool {
+    env::var("ATOMIVERSE_TEST_CASES").is_ok_and(|cases| cases == "all")
+}
+
+#[test]
+fn each_job_is_reported_within_one_interval_or_one_poll() {
+    let all = [1, 20, 200, 2000].map(|jobs| [0, 200, 100_000].map(|newer| Case::new(jobs, newer)));
+    let spread = all.clone().into_iter().flatten().map(|case| Case { stride: 100, ..case });
+    let sample = [(1, 200), (20, 0), (20, 200), (200, 0)].map(|(jobs, newer)| Case::new(jobs, newer));
+    let cases: Vec<Case> = if runs_all() {
+        all.into_iter().flatten().chain(spread).collect()
+    } else {
+        sample.into_iter().chain([Case { stride: 100, ..Case::new(20, 200) }]).collect()
+    };
+    for case in cases {
+        let (requests, delays) = check(&case);
+        let (median, longest) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+        let Case { jobs, newer, stride, .. } = case;
+        println!("| {jobs}, {newer}, 1/{stride} | {requests} | {median:.0} s, {longest:.0} s |");
+    }
+}
+
+#[test]
+fn an_outage_costs_few_requests_and_delays_no_job_beyond_the_next_poll() {
+    const SHAPES: [(usize, usize); 7] =
+        [(1, 0), (20, 0), (20, 200), (200, 0), (200, 200), (200, 100_000), (2000, 0)];
+    let sample = [(Status(503), (20, 200)), (Later(429), (200, 0)), (Html, (20, 0)), (Silence, (1, 0))];
+    let mut cases = Vec::new();
+    for (failure, sampled) in sample {
+        for (length, begins) in
+            [10.0, 60.0, 600.0].iter().flat_map(|length| [(*length, 0.0), (*length, 412.5)])
+        {
+            let outage = Some((failure, begins, begins + length));
+            let is_sample = length == 60.0 || (length == 600.0 && begins == 0.0 && failure != Silence);
+            let span = if runs_all() { HOUR } else { HOUR / 3.0 };
+            for shape in SHAPES {
+                if runs_all() || (is_sample && shape == sampled) {
+                    cases.push(Case { outage, span, ..Case::new(shape.0, shape.1) });
+                }
+            }
+        }
+    }
+    let mut undisturbed = HashMap::new();
+    for case in cases {
+        let (requests, delays) = check(&case);
+        let without = Case { outage: None, ..case.clone() };
+        let shape = (case.jobs, case.newer);
+        let usual = *undisturbed.entry(shape).or_insert_with(|| run(&without).requests());
+        let ratio = requests as f64 / usual as f64;
+        let Case { jobs, newer, outage, .. } = &case;
+        println!("| {jobs}, {newer} {outage:?} | {ratio:.2} | {:.0} s |", delays[delays.len() - 1]);
+        // A wait for a single job ends at one time, so its number of polls varies by a few.
+        let allowed = usual as f64 * 1.2 + 16.0;
+        assert!((requests as f64) < allowed, "{requests} requests in place of {usual}: {case:?}");
+    }
+}
+
+#[test]
+fn an_outage_at_the_deadline_leaves_one_timeout_for_each_job() {
+    for failure in [Status(503), Later(429), Html] {
+        for jobs in [1, 20, 200] {
+            let outage = Some((failure, 1700.0, 2000.0));
+            let case = Case { outage, timeout: 1800.0, ..Case::new(jobs, 0) };
+            let Run { outcomes, .. } = run(&case);
+            for n in 0..jobs {
+                let (at, outcome) = &outcomes[&case.id(n)];
+                let shown = format!("{} {outcome:?} at {at}: {case:?}", case.id(n));
+                let ends = case.ends(n);
+                assert!(*at <= 1802.0 && (outcome.is_ok() == (*at < 1701.0)), "{shown}");
+                assert!(outcome.is_ok() || ends > 1670.0, "{shown}");
+                let Err(error) = outcome else { continue };
+                assert!(error.is_timeout() && error.state() == Some(&JobState::Running), "{shown}");
+                assert!(error.to_string().contains("not done after 1800 s"), "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listing_that_never_works_leaves_out_no_job() {
+    for listing in [Status(503), Later(429), Status(401), Status(404), Html, Silence] {
+        for (jobs, newer) in [(2, 0), (20, 0), (20, 200), (200, 0), (2000, 100_000)] {
+            let span = if listing == Silence { 10.0 } else { 600.0 };
+            let case = Case { listing: Some(listing), span, ..Case::new(jobs, newer) };
+            if runs_all() || (jobs, newer) == (20, 0) || (listing == Status(401) && jobs == 2) {
+                check(&case);
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_that_always_fail_delay_no_other() {
+    for failure in [Status(503), Later(503), Silence] {
+        for listing in [None, Some(Status(503)), Some(Status(404))] {
+            for bad in [1, 5] {
+                for (jobs, newer) in [(10, 0), (20, 0), (20, 200), (200, 200)] {
+                    let (span, timeout) = if failure == Silence { (40.0, 60.0) } else { (300.0, 400.0) };
+                    let bad = Some((if jobs == 10 { bad.min(3) } else { bad }, failure));
+                    let case = Case { listing, bad, span, timeout, ..Case::new(jobs, newer) };
+                    let is_sample = failure != Silence || (bad == Some((5, Silence)) && listing.is_none());
+                    if runs_all() || ((jobs, newer) == (20, 0) && is_sample) {
+                        check(&case);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_that_do_not_exist_end_within_ten_seconds_or_two_polls_and_no_other_does() {
+    for (jobs, newer, missing) in [(1, 0, 1), (20, 0, 1), (20, 200, 3), (200, 0, 100), (200, 200, 200)] {
+        for listing in [None, Some(Status(503))] {
+            check(&Case { missing, listing, span: 300.0, ..Case::new(jobs, newer) });
+        }
+    }
+}
+
+#[test]
+fn a_refusal_of_three_seconds_ends_no_wait_and_a_lasting_one_does() {
+    for refusal in [401, 403, 404] {
+        for begins in [0.0, 100.0] {
+            for (jobs, newer) in [(1, 0), (20, 0), (20, 200), (200, 0), (200, 200)] {
+                let is_sample = runs_all() || jobs <= 20;
+                for length in [1.0, 3.0, f64::INFINITY] {
+                    let outage = Some((Status(refusal), begins, begins + length));
+                    let case = Case { outage, span: 400.0, ..Case::new(jobs, newer) };
+                    if length.is_finite() && is_sample {
+                        check(&case);
+                    } else if is_sample {
+                        let until = begins + INTERVAL + f64::max(10.0, INTERVAL + 2.0 * case.poll()) + 2.0;
+                        for (id, (at, outcome)) in run(&case).outcomes {
+                            let status = outcome.as_ref().err().and_then(Error::status);
+                            let is_refused = status == Some(refusal);
+                            assert!(outcome.is_ok() || is_refused, "{id} {outcome:?}: {case:?}");
+                            assert!(at < until, "{id} at {at} {outcome:?}: {case:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Starts a server whose response depends on what follows `/jobs` in the request, such as `GET /7`, and on the seconds
+/// of simulated time since the start. Returns it, a client, and the simulator that keeps the time.
+fn serve(
+    mut respond: impl FnMut(&str, &Simulator, f64) -> Answer + Send + 'static,
+) -> (RawServer, Client, Arc<Simulator>) {
+    let simulator = Arc::new(Simulator::start().unwrap());
+    let (weak, started) = (Arc::downgrade(&simulator), simulator.now());
+    let server = RawServer::start(move |_, request| {
+        let Some(simulator) = weak.upgrade() else { return vec![Step::Close] };
+        let now = since(&simulator, started);
+        respond(&request.line.replace("/api/v1/jobs", ""), &simulator, now)
+    });
+    let client = simulator.client_builder().base_url(server.url()).build().unwrap();
+    (server, client, simulator)
+}
+
 fn empty_page() -> Answer {
-    json(&page(&[], false, None))
+    json(r#"{"jobs": [], "has_more": false}"#)
 }
 
-fn count(server: &RawServer, counts: impl Fn(&Asked) -> bool) -> usize {
-    server.requests().iter().filter(|request| counts(&asked(request))).count()
-}
-
-fn pages(server: &RawServer) -> usize {
-    count(server, |asked| *asked == Asked::Page)
-}
-
-fn gets(server: &RawServer, id: &str) -> usize {
-    count(server, |asked| *asked == Asked::Job(id.to_owned()))
-}
-
-/// Delays a response. Other requests are served in the meantime.
-fn delayed(answer: Answer, delay: Duration) -> Answer {
-    let Some(Step::Send(bytes)) = answer.first() else { panic!("no bytes to delay") };
-    vec![Step::Trickle(bytes[..1].to_vec(), delay), Step::Send(bytes[1..].to_vec())]
-}
-
-/// Returns a builder of clients of this server whose pauses advance the clock of a simulator.
-fn simulated(server: &RawServer) -> ClientBuilder {
-    Simulator::start().unwrap().client_builder().base_url(server.url())
-}
-
-fn id_of(outcome: &Result<JobSummary>) -> &str {
-    match outcome {
-        Ok(job) => job.job_id.as_str(),
-        Err(error) => error.job_id().map_or("", |id| id.as_str()),
+/// Responds to a look-up, or to a request for a page with an empty one.
+fn job_or_empty_page(request: &str, is_done: bool) -> Answer {
+    match request.strip_prefix("GET /") {
+        Some(id) => json(&summary(id, is_done)),
+        None => empty_page(),
     }
 }
 
-/// Waits for all jobs, and returns the outcomes in order. Fails unless each id has exactly one.
-fn wait_for_each<S: AsRef<str>>(
-    client: &Client,
-    ids: &[S],
-    options: &WaitOptions<'_>,
-) -> Vec<Result<JobSummary>> {
-    // The number of outcomes is limited, because a faulty wait might not end.
-    let outcomes: Vec<_> = client.wait_for_jobs(ids, options).take(2 * ids.len()).collect();
-    let mut seen: Vec<&str> = outcomes.iter().map(id_of).collect();
-    let mut expected: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
-    seen.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(seen, expected, "each id must have one outcome: {}", shown(&outcomes));
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|n| n.to_string()).collect()
+}
+
+fn all(client: &Client, ids: &[String], options: WaitOptions<'_>) -> HashMap<String, Result<JobSummary>> {
+    let outcomes: Vec<_> = client.wait_for_jobs(ids, options).collect();
+    let count = outcomes.len();
+    let outcomes: HashMap<_, _> =
+        outcomes.into_iter().map(|(id, outcome)| (id.to_string(), outcome)).collect();
+    assert_eq!((count, outcomes.len()), (ids.len(), ids.len()));
     outcomes
 }
 
-/// Describes the first outcomes, for messages of assertions.
-fn shown(outcomes: &[Result<JobSummary>]) -> String {
-    let shown = outcomes.iter().map(|outcome| match outcome {
-        Ok(job) => format!("{}: {}", job.job_id, job.state),
-        Err(error) => error.to_string(),
-    });
-    shown.take(12).collect::<Vec<_>>().join("\n")
-}
-
-fn error_of<'a>(outcomes: &'a [Result<JobSummary>], id: &str) -> &'a Error {
-    let outcome = outcomes.iter().find(|outcome| id_of(outcome) == id).unwrap();
-    outcome.as_ref().expect_err("an error was expected")
-}
-
-/// Returns the ids of the jobs that were returned as done, sorted.
-fn done(outcomes: &[Result<JobSummary>]) -> Vec<&str> {
-    let jobs = outcomes.iter().flatten().filter(|job| job.state == JobState::Done);
-    let mut ids: Vec<&str> = jobs.map(|job| job.job_id.as_str()).collect();
-    ids.sort_unstable();
-    ids
-}
-
-/// One id that the server fails for, and nine others.
-const BAD_AND_NINE: [&str; 10] = ["bad", "g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8", "g9"];
-
 #[test]
-fn an_id_that_recovers_is_returned_as_done() {
-    let server = serve(|asked, count| match asked {
-        Asked::Job(id) if id == "bad" && count < 3 => answer(429, &["retry-after: 1"], ""),
-        Asked::Job(id) => json(&job(id)),
-        _ => empty_page(),
+fn a_job_that_fails_with_retry_after_delays_no_other() {
+    let (_server, client, simulator) = serve(|request, _, now| match request {
+        "GET /3" => Later(503).answer(),
+        _ => job_or_empty_page(request, now >= 3.0),
     });
-    let client = simulated(&server).max_retries(0).build().unwrap();
-    let outcomes = wait_for_each(&client, &BAD_AND_NINE, &WaitOptions::new());
-    assert_eq!(done(&outcomes), BAD_AND_NINE, "{}", shown(&outcomes));
+    let started = simulator.now();
+    let jobs = client.wait_for_jobs(numbered(20), secs(60));
+    assert!(jobs.take(19).all(|(_, outcome)| outcome.is_ok()));
+    assert!(since(&simulator, started) < 6.0);
 }
 
 #[test]
-fn an_id_that_is_refused_yields_its_own_error_at_once_and_ends_no_other_wait() {
-    for status in [400, 403, 404, 410, 422] {
-        // The id is refused at the first poll, or at a later one.
-        for refused_at in [0, 2] {
-            let server = serve(move |asked, count| match asked {
-                Asked::Job(id) if id == "bad" && count >= refused_at => answer(status, &[], ""),
-                Asked::Job(id) if count < 5 => json(&job_in("running", id)),
-                Asked::Job(id) => json(&job(id)),
-                _ => empty_page(),
-            });
-            let client = simulated(&server).build().unwrap();
-            let outcomes = wait_for_each(&client, &BAD_AND_NINE, &WaitOptions::new());
-            assert_eq!(done(&outcomes), BAD_AND_NINE[1..], "{status}: {}", shown(&outcomes));
-            assert_eq!(id_of(&outcomes[0]), "bad", "{status}: the refusal must be reported at once");
-            let error = error_of(&outcomes, "bad");
-            assert_eq!(error.status(), Some(status));
-            assert!(!error.is_timeout());
-            assert_eq!(gets(&server, "bad"), refused_at + 1, "{status}: the id must not be polled again");
-        }
+fn a_retry_after_of_a_day_lengthens_one_interval_to_the_longest() {
+    let mut count = 0;
+    let (_server, client, simulator) = serve(move |request, _, now| {
+        count += 1;
+        let later = answer(503, &["retry-after: 86400"], "");
+        if count == 2 { later } else { job_or_empty_page(request, now >= 2.0) }
+    });
+    let started = simulator.now();
+    client.wait_for_job("1", secs(40)).unwrap();
+    assert!(since(&simulator, started) < 17.0);
+}
+
+#[test]
+fn an_outcome_is_passed_on_before_the_other_jobs_are_looked_up() {
+    let (server, client, _simulator) = serve(|request, _, _| job_or_empty_page(request, true));
+    let mut wait = client.wait_for_jobs(numbered(100), WaitOptions::new());
+    assert!(server.requests().is_empty());
+    assert!(wait.next().unwrap().1.is_ok());
+    assert!(server.requests().len() <= 19);
+    assert_eq!(wait.count(), 99);
+}
+
+#[test]
+fn each_id_has_one_outcome_whether_it_is_valid_or_repeated() {
+    let simulator = Simulator::start().unwrap();
+    let id = simulator.add_job(SimulatedJob::new("opt"));
+    let ids = ["", id.as_str(), "..", "missing", id.as_str(), ""];
+    let wait = simulator.client().unwrap().wait_for_jobs(ids, secs(600));
+    let mut outcomes: Vec<_> = wait.map(|(id, outcome)| (id.to_string(), outcome.is_ok())).collect();
+    outcomes.sort();
+    let mut expected = vec![(String::new(), false), ("..".into(), false), ("missing".into(), false)];
+    expected.push((id.to_string(), true));
+    expected.sort();
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn options_that_are_not_valid_are_refused_for_each_id_before_any_request() {
+    let (server, client, _simulator) = serve(|request, _, _| job_or_empty_page(request, true));
+    let zero = Duration::ZERO;
+    let new = WaitOptions::new;
+    let options = [
+        || WaitOptions::from(Duration::ZERO),
+        || WaitOptions::new().min_interval(Duration::ZERO),
+        || WaitOptions::new().min_interval(secs(2)).max_interval(secs(1)),
+    ];
+    for options in options {
+        assert!(all(&client, &numbered(2), options()).values().all(Result::is_err));
+        assert!(client.cancel_and_wait("1", options()).is_err());
+        assert!(client.cancel_and_delete("1", options()).is_err());
     }
+    assert!(client.with_timeout(zero).wait_for_job("1", new()).is_err());
+    assert_eq!(client.wait_for_jobs(Vec::<String>::new(), new()).count(), 0);
+    assert!(server.requests().is_empty());
 }
 
 #[test]
-fn a_refused_key_yields_an_error_for_each_remaining_id() {
-    let ids = ["a", "b", "c"];
-    let server = serve(|_, _| answer(401, &[], ""));
-    let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &ids, &WaitOptions::new());
-    assert!(ids.iter().all(|id| error_of(&outcomes, id).is_unauthorized()), "{}", shown(&outcomes));
-    assert!(server.requests().len() <= 4, "the key must not be used again: {:?}", server.lines());
-
-    // Here the key is revoked during the wait, after one job has ended.
-    let server = serve(|asked, count| match asked {
-        Asked::Job(id) if count == 0 => json(&if id == "a" { job(id) } else { job_in("running", id) }),
-        Asked::Page => empty_page(),
-        _ => answer(401, &[], ""),
-    });
-    let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &ids, &WaitOptions::new());
-    assert_eq!(done(&outcomes), ["a"]);
-    assert!(ids[1..].iter().all(|id| error_of(&outcomes, id).is_unauthorized()), "{}", shown(&outcomes));
-}
-
-#[test]
-fn a_poll_longer_than_the_timeout_of_a_call_reaches_the_last_id() {
-    let simulator = Arc::new(Simulator::start().unwrap());
-    let ids: Vec<String> = (0..100).map(|n| format!("j{n:02}")).collect();
-    let clock = simulator.clone();
-    let server = serve(move |asked, _| match asked {
-        Asked::Job(id) => {
-            clock.advance(secs(5));
-            json(&if id.as_str() >= "j80" { job(id) } else { job_in("running", id) })
-        }
-        _ => empty_page(),
-    });
-    // A poll of all jobs takes 500 seconds, or less with several requests at a time.
-    let client = simulator.client_builder().base_url(server.url()).timeout(secs(60)).build().unwrap();
-    let outcomes = wait_for_each(&client, &ids, &WaitOptions::new().timeout(HOUR));
-    assert_eq!(done(&outcomes), ids[80..], "{}", shown(&outcomes));
-    for outcome in &outcomes {
-        let is_expected = |error: &Error| error.is_timeout() && error.state() == Some(&JobState::Running);
-        assert!(outcome.as_ref().err().is_none_or(is_expected), "{}", shown(&outcomes));
-    }
-}
-
-#[test]
-fn a_poll_longer_than_the_timeout_of_a_call_reaches_the_last_id_in_real_time() {
-    let ids: Vec<String> = (0..100).map(|n| format!("j{n:02}")).collect();
-    let server = serve(|asked, _| match asked {
-        Asked::Job(id) if id.as_str() >= "j90" => delayed(json(&job(id)), millis(10)),
-        Asked::Job(id) => delayed(json(&job_in("running", id)), millis(10)),
-        _ => empty_page(),
-    });
-    let client = server.client_builder().timeout(millis(100)).build().unwrap();
-    let options = WaitOptions::new().timeout(secs(5)).min_interval(millis(10)).max_interval(millis(10));
-    // Only the ten outcomes are taken, because the other jobs do not end.
-    let outcomes: Vec<_> = client.wait_for_jobs(&ids, &options).take(10).collect();
-    assert_eq!(done(&outcomes), ids[90..], "{}", shown(&outcomes));
-}
-
-/// Returns a job of this age that is done this long after it was added.
-fn done_in(seconds: u64, age: Duration) -> SimulatedJob {
-    SimulatedJob::new("opt").age(age).pending_for(Duration::ZERO).running_for(age + secs(seconds))
-}
-
-/// Returns options for two polls, because the jobs of the tests run for 10 seconds.
-fn every_twenty_seconds() -> WaitOptions<'static> {
-    WaitOptions::new().min_interval(secs(20)).max_interval(secs(20))
-}
-
-/// Counts listing requests and other requests.
-fn pages_and_gets(simulator: &Simulator) -> (usize, usize) {
-    let requests = simulator.requests();
-    let pages = requests.iter().filter(|request| request.target.contains("limit=")).count();
-    (pages, requests.len() - pages)
-}
-
-#[test]
-fn the_newest_five_hundred_jobs_are_polled_by_listing_alone() {
-    let simulator = Service::start();
-    simulator.add_sample_jobs(200);
-    let ids: Vec<String> = (0..500).map(|_| simulator.add_job(done_in(10, Duration::ZERO)).into()).collect();
-    let outcomes = wait_for_each(&simulator.client().unwrap(), &ids, &every_twenty_seconds());
-    assert_eq!(done(&outcomes), ids);
-    let (pages, gets) = pages_and_gets(&simulator);
-    assert!(pages <= 2 * 10, "{pages} pages in two polls");
-    assert_eq!(gets, 0);
-}
-
-/// Starts a server with jobs that never end, behind `newer` other jobs.
-fn history(newer: usize, running: usize) -> RawServer {
-    RawServer::start(move |_, request| {
-        let Asked::Page = asked(request) else { return json(&job_in("running", &last_segment(request))) };
-        let number = |name: &str| {
-            let value = request.line.split_once(&format!("{name}="))?.1.split('&').next()?;
-            value.trim_start_matches('c').parse::<usize>().ok()
-        };
-        let (from, limit) = (number("cursor").unwrap_or_default(), number("limit").unwrap());
-        let to = newer.saturating_add(running).min(from + limit);
-        let jobs: Vec<String> = (from..to)
-            .map(|n| match n.checked_sub(newer) {
-                Some(n) => job_in("running", &format!("j{n}")),
-                None => job(format!("newer-{n}")),
-            })
-            .collect();
-        let has_more = to < newer + running;
-        let page = format!(r#"{{"jobs":[{}],"has_more":{has_more},"next_cursor":"c{to}"}}"#, jobs.join(","));
-        json(&page)
-    })
-}
-
-fn last_segment(request: &Message) -> String {
-    request.line.rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-/// Returns the number of requests in the first minute of a wait with the default intervals.
-fn requests_in_a_minute(newer: usize, running: usize) -> usize {
-    let server = history(newer, running);
-    let ids: Vec<String> = (0..running).map(|n| format!("j{n}")).collect();
-    let options = WaitOptions::new().timeout(secs(60));
-    let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &ids, &options);
-    assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap_err().is_timeout()));
-    server.lines().len()
-}
-
-#[test]
-fn the_request_rate_of_a_wait_is_limited_for_any_number_of_jobs() {
-    // Listing does not work, so each job is polled by id, which takes longer than the wait for so many jobs.
-    let server = serve(|asked, _| match asked {
-        Asked::Page => answer(501, &[], ""),
-        Asked::Job(id) | Asked::Cancel(id) => json(&job_in("running", id)),
-    });
-    let ids: Vec<String> = (0..20_000).map(|n| format!("j{n}")).collect();
-    let options = WaitOptions::new().timeout(secs(60));
-    wait_for_each(&simulated(&server).build().unwrap(), &ids, &options);
-    let requests = server.lines().len();
-    assert!((1000..=20 * 60 + 16).contains(&requests), "{requests}");
-}
-
-#[test]
-fn jobs_deep_in_the_history_are_not_searched_for_page_by_page() {
-    // Older than the oldest of the sample jobs, which are an hour apart.
-    let age = 6000 * HOUR;
-    for newest in [0, 10] {
-        let simulator = Service::start();
-        let mut ids: Vec<String> = (0..40).map(|_| simulator.add_job(done_in(10, age)).into()).collect();
-        simulator.add_sample_jobs(5000);
-        ids.extend((0..newest).map(|_| String::from(simulator.add_job(done_in(10, Duration::ZERO)))));
-        let outcomes = wait_for_each(&simulator.client().unwrap(), &ids, &every_twenty_seconds());
-        assert_eq!(done(&outcomes), ids);
-        let requests = simulator.requests().len();
-        // These are two polls by id, and a few requests to find out that listing does not help.
-        assert!(requests <= 2 * ids.len() + 10, "{requests} requests for {} ids", ids.len());
-    }
-}
-
-#[test]
-fn jobs_found_on_a_page_are_not_requested_by_id() {
-    let simulator = Service::start();
-    let deep: Vec<String> = (0..3).map(|_| simulator.add_job(done_in(10, 6000 * HOUR)).into()).collect();
-    simulator.add_sample_jobs(1000);
-    let new: Vec<String> = (0..60).map(|_| simulator.add_job(done_in(10, Duration::ZERO)).into()).collect();
-    let ids = [deep.clone(), new].concat();
-    let outcomes = wait_for_each(&simulator.client().unwrap(), &ids, &every_twenty_seconds());
-    assert_eq!(done(&outcomes), ids);
-    let (pages, gets) = pages_and_gets(&simulator);
-    assert!(gets <= 2 * deep.len() && pages <= 10, "{pages} pages and {gets} requests by id in two polls");
+fn on_update_sees_each_state_once_and_a_timeout_names_the_last_one_and_the_limit() {
+    let simulator = Simulator::start().unwrap();
+    let long = SimulatedJob::new("opt").pending_for(secs(5)).running_for(secs(1000));
+    let id = simulator.add_job(long);
+    let client = simulator.client().unwrap();
+    let mut states = Vec::new();
+    let options = WaitOptions::from(secs(60)).on_update(|job| states.push(job.state.to_string()));
+    let error = client.wait_for_job(&id, options).unwrap_err();
+    assert!(error.is_timeout() && error.cancellation_accepted().is_none());
+    assert!(error.to_string().contains("not done after 60 s"), "{error}");
+    assert_eq!(error.state(), Some(&JobState::Running));
+    assert_eq!(states, ["pending", "running"]);
+    let mut job = client.job(&id).unwrap();
+    assert_eq!(job.wait(WaitOptions::new().no_timeout()).unwrap().state, JobState::Done);
 }
 
 #[test]
 fn a_wait_that_was_suspended_past_its_deadline_polls_once_more() {
-    // The computer is suspended during the first request, which then gets one of these responses.
-    let cases = [
-        ("running", None),
-        ("503", Some(answer(503, &[], ""))),
-        ("a broken connection", Some(vec![Step::Close])),
-    ];
-    for (case, failure) in cases {
-        for ids in [&["a"][..], &["a", "b", "c"]] {
-            let simulator = Arc::new(Simulator::start().unwrap());
-            let (clock, failure) = (simulator.clone(), failure.clone());
-            let mut is_first = true;
-            let server = serve(move |asked, _| {
-                let state = if is_first { "running" } else { "done" };
-                if is_first {
-                    is_first = false;
-                    clock.advance(2 * HOUR);
-                    if let Some(failure) = &failure {
-                        return failure.clone();
+    for suspended in 0..4 {
+        let mut count = 0;
+        let (server, client, _simulator) = serve(move |request, simulator, now| {
+            count += 1;
+            // The process is suspended while a response is on its way.
+            if count == suspended + 1 {
+                simulator.advance(secs(5000));
+            }
+            job_or_empty_page(request, now >= 5000.0)
+        });
+        let outcome = client.wait_for_job("1", secs(60));
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert_eq!(server.requests().len(), suspended + 2);
+    }
+}
+
+#[test]
+fn a_client_that_never_had_json_stops_waiting_after_a_few_seconds() {
+    for answer in
+        [Html.answer(), answer(404, &["content-type: text/html"], "<html>no</html>"), Status(401).answer()]
+    {
+        let (server, client, simulator) = serve(move |_, _, _| answer.clone());
+        let started = simulator.now();
+        assert!(all(&client, &numbered(200), secs(600).into()).values().all(Result::is_err));
+        assert!(since(&simulator, started) < 10.0);
+        assert!(server.requests().len() <= 21, "{}", server.requests().len());
+    }
+}
+
+#[test]
+fn a_running_job_that_cannot_be_read_is_waited_for_and_an_ended_one_is_an_error() {
+    for field in [r#""name": "half \ud83d""#, r#""billed_core_seconds": [1]"#] {
+        for state in ["done", "failed"] {
+            let (_server, client, _simulator) = serve(move |request, _, now| {
+                let Some(id) = request.strip_prefix("GET /") else { return empty_page() };
+                // The name is replaced before the job ends.
+                if (60.0..100.0).contains(&now) && state == "done" || now > 100.0 && id == "0" {
+                    return json(&summary(id, now > 70.0));
+                }
+                let state = if now > 100.0 { state } else { "running" };
+                let rest = r#""job_type": "opt", "created_at": "2026-05-02T14:32:01Z""#;
+                json(&format!(r#"{{"job_id": "{id}", "state": "{state}", {field}, {rest}}}"#))
+            });
+            for (id, outcome) in all(&client, &numbered(2), secs(600).into()) {
+                match outcome {
+                    Ok(job) => assert!(job.state.is_terminal()),
+                    Err(error) => {
+                        assert!(error.is_decode() && state == "failed" && id == "1", "{error}");
+                        assert_eq!(error.state(), Some(&JobState::Failed));
                     }
                 }
-                match asked {
-                    Asked::Job(id) => json(&job_in(state, id)),
-                    _ => json(&page_in(state, &["a", "b", "c"])),
-                }
-            });
-            let client = simulator.client_builder().base_url(server.url()).build().unwrap();
-            let outcomes = wait_for_each(&client, ids, &WaitOptions::new().cancel_on_timeout(true));
-            assert_eq!(done(&outcomes), ids, "{case}: {}", shown(&outcomes));
-            let cancels = count(&server, |asked| matches!(asked, Asked::Cancel(_)));
-            assert_eq!(cancels, 0, "{case}: a job that is done must not be cancelled");
-        }
-    }
-}
-
-#[test]
-fn a_callback_that_takes_longer_than_the_wait_is_followed_by_one_more_poll() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let ids = [simulator.add_job(done_in(5400, Duration::ZERO)), simulator.add_job(done_in(9000, HOUR))];
-    let is_first = Mutex::new(true);
-    let options = WaitOptions::new().timeout(HOUR).on_update(|_| {
-        if std::mem::take(&mut *lock(&is_first)) {
-            simulator.advance(2 * HOUR);
-        }
-    });
-    let outcomes = wait_for_each(&client, &ids, &options);
-    assert_eq!(done(&outcomes), [ids[0].as_str()], "{}", shown(&outcomes));
-    let error = error_of(&outcomes, ids[1].as_str());
-    assert!(error.is_timeout() && error.state() == Some(&JobState::Running), "{error}");
-}
-
-#[test]
-fn an_invalid_id_has_its_own_error() {
-    for (bad, said) in [("", "empty"), (".", "\".\""), ("..", "\"..\""), ("a\n", "\\n"), (" a", "\" a\"")] {
-        let simulator = Service::start();
-        let client = simulator.client().unwrap();
-        let good = simulator.add_job(done_in(10, Duration::ZERO));
-        for ids in [&[good.as_str(), bad][..], &[bad, good.as_str(), bad]] {
-            // The error need not contain the id, because no job can have it.
-            let outcomes: Vec<_> = client.wait_for_jobs(ids, &WaitOptions::new()).take(6).collect();
-            assert_eq!(outcomes.len(), 2, "{bad:?}: {}", shown(&outcomes));
-            assert_eq!(done(&outcomes), [good.as_str()], "{bad:?}: {}", shown(&outcomes));
-            let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).unwrap();
-            assert_eq!((error.attempts(), error.status()), (0, None), "{bad:?}: {error}");
-            assert!(error.to_string().contains(said), "{bad:?}: {error}");
-        }
-        let for_good = format!("/jobs/{good}");
-        let requests = simulator.requests();
-        let is_for_good = |target: &str| target.ends_with(&for_good) || target.contains("limit=");
-        assert!(requests.iter().all(|request| is_for_good(&request.target)), "{bad:?}: {requests:?}");
-
-        let before = simulator.requests().len();
-        assert!(client.wait_for_job(bad, &WaitOptions::new()).is_err());
-        assert_eq!(simulator.requests().len(), before, "{bad:?} is refused before any request");
-    }
-}
-
-#[test]
-fn a_repeated_id_has_one_outcome() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let a = simulator.add_job(done_in(10, Duration::ZERO));
-    let b = simulator.add_job(done_in(60, Duration::ZERO));
-    let ids = [a.as_str(), "gone", b.as_str(), a.as_str(), "gone", b.as_str()];
-    let outcomes: Vec<_> = client.wait_for_jobs(ids, &WaitOptions::new()).take(12).collect();
-    assert_eq!(done(&outcomes), [a.as_str(), b.as_str()]);
-    assert!(error_of(&outcomes, "gone").is_not_found());
-    assert_eq!(outcomes.len(), 3, "{}", shown(&outcomes));
-}
-
-/// Three hundred jobs that do not end, and a server that takes `delay` to cancel one.
-struct Cancelling {
-    client: Client,
-    ids: Vec<String>,
-    delay: Duration,
-    /// When each request to cancel arrived.
-    cancels: Arc<Mutex<Vec<(Instant, String)>>>,
-}
-
-impl Cancelling {
-    fn start(delay: Duration) -> Self {
-        let simulator = Arc::new(Simulator::start().unwrap());
-        let cancels = Arc::new(Mutex::new(Vec::new()));
-        let ids: Vec<String> = (0..300).map(|n| format!("j{n:03}")).collect();
-        let listed: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let listing = page_in("running", &listed);
-        let (clock, received) = (simulator.clone(), cancels.clone());
-        let server = serve(move |asked, _| match asked {
-            Asked::Job(id) => json(&job_in("running", id)),
-            Asked::Page => json(&listing),
-            Asked::Cancel(id) => {
-                // Up to here, pauses took only simulated time. Cancelling takes real time.
-                clock.run_in_real_time();
-                lock(&received).push((Instant::now(), id.clone()));
-                delayed(answer(202, &[], ""), delay)
-            }
-        });
-        let client = simulator.client_builder().base_url(server.url()).build().unwrap();
-        Cancelling { client, ids, delay, cancels }
-    }
-
-    /// Returns the largest number of cancel requests that were served at the same time.
-    fn most_at_a_time(&self) -> usize {
-        let cancels = lock(&self.cancels);
-        // Serving a request takes at least the delay.
-        let overlap = |at: Instant| {
-            cancels.iter().filter(|(start, _)| *start <= at && at < *start + self.delay).count()
-        };
-        cancels.iter().map(|(start, _)| overlap(*start)).max().unwrap_or(0)
-    }
-
-    /// Waits until the timeout. Returns the outcomes, and how long cancelling took.
-    fn wait(&self, timeout: Duration) -> (Vec<Result<JobSummary>>, Duration) {
-        let options = WaitOptions::new().timeout(timeout).cancel_on_timeout(true);
-        let outcomes = wait_for_each(&self.client, &self.ids, &options);
-        let ended = Instant::now();
-        assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(Error::is_timeout)));
-        let first = lock(&self.cancels).first().expect("at least one cancel request").0;
-        (outcomes, ended - first)
-    }
-
-    /// Fails unless each error says correctly whether cancelling the job was tried.
-    fn check_what_is_said(&self, outcomes: &[Result<JobSummary>]) {
-        let cancels = lock(&self.cancels);
-        let received: HashSet<&str> = cancels.iter().map(|(_, id)| id.as_str()).collect();
-        assert_eq!(received.len(), cancels.len(), "each job must be cancelled once");
-        for error in outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err()) {
-            if received.contains(error.job_id().unwrap().as_str()) {
-                // The request may have been abandoned at the deadline.
-                assert!(error.cancellation_accepted().is_some() && !says_not_tried(error), "{error}");
-            } else {
-                assert_eq!(error.cancellation_accepted(), Some(false), "{error}");
-                // A busy server may not have read a request that was abandoned.
-                let is_known = says_not_tried(error) || error.may_have_been_processed();
-                assert!(is_known, "the error must say that cancelling was not tried: {error}");
             }
         }
     }
 }
 
-fn cancelled(outcomes: &[Result<JobSummary>]) -> usize {
-    let errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-    errors.filter(|error| error.cancellation_accepted() == Some(true)).count()
-}
-
-fn says_not_tried(error: &Error) -> bool {
-    let text = error.to_string();
-    ["not tried", "not attempted", "not sent", "not requested"].iter().any(|said| text.contains(said))
-}
-
 #[test]
-fn three_hundred_jobs_are_cancelled_several_at_a_time_before_the_deadline() {
-    // Two seconds are reserved for cancelling. One request at a time would take six.
-    let jobs = Cancelling::start(millis(20));
-    let (outcomes, took) = jobs.wait(secs(20));
-    let (accepted, at_a_time) = (cancelled(&outcomes), jobs.most_at_a_time());
-    assert!((2..=4).contains(&at_a_time), "{at_a_time} at a time, {accepted} cancelled");
-    // All jobs are cancelled, unless the machine is slow. One request at a time would cancel about 100.
-    assert!(accepted > 200, "{accepted} cancelled in {took:?}");
-    assert!(took < secs(9), "{took:?}");
-    jobs.check_what_is_said(&outcomes);
-}
-
-#[test]
-fn the_pace_of_requests_by_id_takes_no_time_from_cancelling() {
-    let server = serve(|asked, _| match asked {
-        Asked::Job(id) => json(&job(id).replace("done", "running")),
-        Asked::Cancel(_) => answer(202, &[], ""),
-        _ => answer(404, &["content-type: application/json"], r#"{"detail":"Not Found"}"#),
-    });
+fn a_stop_ends_the_wait_with_one_error_for_each_job() {
     let simulator = Simulator::start().unwrap();
-    let client = simulator.client_builder().base_url(server.url()).build().unwrap();
-    let ids: Vec<String> = (0..40).map(|n| format!("j{n}")).collect();
-    let before = simulator.now();
-    let options = WaitOptions::new().timeout(secs(2)).cancel_on_timeout(true);
-    let outcomes = wait_for_each(&client, &ids, &options);
-    assert_eq!(cancelled(&outcomes), 40, "{}", shown(&outcomes));
-    let took = simulator.now().duration_since(before).unwrap();
-    assert!(took <= secs(2), "{took:?}");
-}
-
-#[test]
-fn after_a_stop_on_update_is_not_called_any_more() {
-    let server = serve(|asked, _| match asked {
-        Asked::Job(id) => json(&job(id).replace("done", "running")),
-        _ => {
-            let ids: Vec<String> = (0..30).map(|n| format!("j{n}")).collect();
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            json(&page(&ids, false, None).replace("done", "running"))
-        }
-    });
+    let job = SimulatedJob::new("opt").state(JobState::Running).running_for(Duration::MAX);
+    let ids: Vec<String> = (0..3).map(|_| simulator.add_job(job.clone()).to_string()).collect();
+    simulator.run_in_real_time();
     let stop = StopToken::new();
-    let mut updates = 0;
-    let options = WaitOptions::new().on_update(|_| {
-        updates += 1;
-        if updates == 2 {
-            stop.stop();
+    let client = simulator.client().unwrap().with_stop(&stop);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| all(&client, &ids, WaitOptions::new().no_timeout()));
+        until(|| !simulator.requests().is_empty());
+        stop.stop();
+        for (_, outcome) in waiting.join().unwrap() {
+            let error = outcome.unwrap_err();
+            assert!(error.is_stopped() && error.cancellation_accepted().is_none(), "{error}");
         }
     });
-    let ids: Vec<String> = (0..30).map(|n| format!("j{n}")).collect();
-    let client = server.client().with_stop(&stop);
-    let outcomes = wait_for_each(&client, &ids, &options);
-    assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(Error::is_stopped)));
-    drop(options);
-    assert_eq!(updates, 2);
-}
-
-#[test]
-fn cancel_and_wait_reports_a_job_that_had_ended() {
-    let server = serve(|asked, _| match asked {
-        Asked::Cancel(_) => answer(409, &["content-type: application/json"], r#"{"detail":"it is done"}"#),
-        Asked::Job(id) => json(&job(id)),
-        _ => empty_page(),
-    });
-    let mut updates = Vec::new();
-    let options = WaitOptions::new().on_update(|job| updates.push(job.state.clone()));
-    assert_eq!(server.client().cancel_and_wait("a", &options).unwrap().state, JobState::Done);
-    drop(options);
-    assert_eq!(updates, [JobState::Done]);
-}
-
-#[test]
-fn an_error_after_an_accepted_cancellation_says_that_it_was_accepted() {
-    for status in [400, 401, 403, 404] {
-        let server = serve(move |asked, _| match asked {
-            Asked::Cancel(_) => answer(202, &[], ""),
-            _ => answer(status, &["content-type: application/json"], r#"{"detail":"no"}"#),
-        });
-        let error = server.client().cancel_and_wait("a", &WaitOptions::new()).unwrap_err();
-        assert_eq!((error.status(), error.cancellation_accepted()), (Some(status), Some(true)));
-        assert!(error.to_string().contains("accepted the request to cancel the job"), "{error}");
-    }
-}
-
-#[test]
-fn cancel_and_wait_keeps_no_time_for_a_second_cancellation() {
-    let waited = |cancel_on_timeout| {
-        let simulator = Simulator::start().unwrap();
-        let id = simulator.add_job(SimulatedJob::new("opt").running_for(Duration::MAX).ignores_cancel());
-        let options = WaitOptions::new().timeout(secs(600)).cancel_on_timeout(cancel_on_timeout);
-        let before = simulator.now();
-        let error = simulator.client().unwrap().cancel_and_wait(id, &options).unwrap_err();
-        assert_eq!((error.is_timeout(), error.cancellation_accepted()), (true, Some(true)));
-        simulator.now().duration_since(before).unwrap()
-    };
-    for cancel_on_timeout in [false, true] {
-        let waited = waited(cancel_on_timeout);
-        assert!((secs(598)..=secs(600)).contains(&waited), "{cancel_on_timeout}: {waited:?}");
-    }
-}
-
-#[test]
-fn jobs_without_time_to_be_cancelled_are_reported_as_such() {
-    // 0.2 seconds are reserved for cancelling, which would take 7.5 seconds with four requests at a time.
-    let jobs = Cancelling::start(millis(100));
-    let (outcomes, took) = jobs.wait(secs(2));
-    assert!(took < secs(3), "the deadline must bound cancelling: {took:?}");
-    assert!(cancelled(&outcomes) < 150, "{} cancelled", cancelled(&outcomes));
-    jobs.check_what_is_said(&outcomes);
-}
-
-#[test]
-fn a_response_with_another_job_is_an_error() {
-    let server = serve(|asked, _| match asked {
-        Asked::Job(id) if id == "a" => json(&job("another")),
-        Asked::Job(id) => json(&job(id)),
-        _ => empty_page(),
-    });
-    let client = simulated(&server).build().unwrap();
-    assert_eq!(client.get_job("b").unwrap().job_id, "b");
-    let error = client.get_job("a").unwrap_err();
-    assert_eq!(error.job_id().unwrap(), &"a");
-    assert!(error.to_string().contains("another"), "{error}");
-
-    let mut handle = client.job("a").unwrap();
-    assert!(handle.refresh().is_err());
-    assert!(handle.summary().is_none());
-
-    let options = WaitOptions::new().timeout(secs(60));
-    assert_eq!(client.wait_for_job("a", &options).unwrap_err().job_id().unwrap(), &"a");
-    let outcomes = wait_for_each(&client, &["a", "c", "d"], &options);
-    assert_eq!(done(&outcomes), ["c", "d"], "{}", shown(&outcomes));
-}
-
-#[test]
-fn an_id_that_the_server_writes_as_a_number_is_the_same_job() {
-    let server = serve(|_, _| json(&job("7").replace(r#""7""#, "7")));
-    assert_eq!(server.client().get_job("7").unwrap().job_id, "7");
-}
-
-#[test]
-fn a_job_that_ended_but_cannot_be_read_is_an_error_with_its_state() {
-    let ids = ["a", "b", "c"];
-    let without_time = |text: &str| text.replace(r#","created_at":"2026-05-02T14:32:01Z""#, "");
-    let unreadable = without_time(&job("a"));
-    assert_ne!(unreadable, job("a"));
-    let listings = [
-        ("by listing", json(&page(&ids, false, None).replace(&job("a"), &unreadable))),
-        ("by id", empty_page()),
-    ];
-    for (case, listing) in listings {
-        let unreadable = unreadable.clone();
-        let server = serve(move |asked, _| match asked {
-            Asked::Job(id) if id == "a" => json(&unreadable),
-            Asked::Job(id) => json(&job(id)),
-            _ => listing.clone(),
-        });
-        let client = simulated(&server).build().unwrap();
-        let outcomes = wait_for_each(&client, &ids, &WaitOptions::new());
-        assert_eq!(done(&outcomes), ["b", "c"], "{case}: {}", shown(&outcomes));
-        let error = error_of(&outcomes, "a");
-        assert_eq!(error.state(), Some(&JobState::Done), "{case}: {error}");
-        assert!(!error.is_timeout(), "{case}: {error}");
-        let error = client.wait_for_job("a", &WaitOptions::new()).unwrap_err();
-        assert_eq!(error.state(), Some(&JobState::Done), "the same must hold for a single job: {error}");
-    }
-}
-
-#[test]
-fn a_timeout_in_an_unknown_state_says_that_the_state_is_unknown() {
-    let simulator = Service::start();
-    simulator.allow_invalid_responses();
-    let client = simulator.client().unwrap();
-    let options = WaitOptions::new().timeout(secs(60));
-    let error_in = |state| {
-        let id = simulator.add_job(SimulatedJob::new("opt").state(state));
-        client.wait_for_job(&id, &options).unwrap_err().to_string()
-    };
-    let text = error_in(JobState::Unknown("archived".into()));
-    assert!(text.contains("archived") && text.contains("know"), "{text}");
-    let text = error_in(JobState::Running);
-    assert!(!text.contains("know"), "{text}");
 }
 
 #[test]
 fn a_panic_in_on_update_reaches_the_caller_and_the_client_still_works() {
-    let listings = [("by listing", json(&page(&["a", "b", "c", "d"], false, None))), ("by id", empty_page())];
-    for (case, listing) in listings {
-        let server = serve(move |asked, _| match asked {
-            Asked::Job(id) => json(&job(id)),
-            _ => listing.clone(),
-        });
-        let client = simulated(&server).build().unwrap();
-        for ids in [&["a"][..], &["a", "b", "c", "d"]] {
-            let calls = Mutex::new(0);
-            let options = WaitOptions::new().on_update(|_| {
-                let first = {
-                    let mut calls = lock(&calls);
-                    *calls += 1;
-                    *calls == 1
-                };
-                assert!(!first, "a panic of the caller");
-            });
-            let wait = || client.wait_for_jobs(ids, &options).collect::<Vec<_>>();
-            let panic = catch_unwind(AssertUnwindSafe(wait)).unwrap_err();
-            let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
-            assert_eq!(said, "a panic of the caller", "{case}");
-            let before = *lock(&calls);
-            assert_eq!(done(&wait_for_each(&client, ids, &options)), ids, "{case}");
-            assert_eq!(
-                *lock(&calls) - before,
-                ids.len(),
-                "{case}: the callback must be called again for each job"
-            );
+    let (_server, client, _simulator) = serve(|request, _, _| job_or_empty_page(request, true));
+    let options = WaitOptions::new().on_update(|_| panic!("on purpose"));
+    let wait = catch_unwind(AssertUnwindSafe(|| client.wait_for_jobs(numbered(20), options).count()));
+    assert_eq!(wait.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
+    assert_eq!(client.wait_for_jobs(numbered(20), secs(60)).count(), 20);
+}
+
+/// Waits for running jobs whose cancelling takes a tenth of a second, eight at a time.
+fn cancel_at_the_deadline(jobs: usize, timeout: u64, client_timeout: u64) -> Vec<Error> {
+    let (_server, client, simulator) = serve(|request, simulator, _| match request.strip_prefix("POST /") {
+        Some(_) => {
+            simulator.advance(Duration::from_micros(12_500));
+            answer(202, &[], "")
         }
-    }
-}
-
-/// Returns the ids of all jobs in the order of the listing.
-fn listed(client: &Client, limit: u32) -> Vec<String> {
-    client.iter_jobs().limit(limit).map(|job| job.unwrap().job_id.into()).collect()
-}
-
-#[test]
-fn simulated_jobs_are_listed_by_the_time_of_their_submission() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let new = simulator.add_job(SimulatedJob::new("opt"));
-    let old = simulator.add_job(SimulatedJob::new("opt").age(40 * 24 * HOUR));
-    assert_eq!(listed(&client, 50), [new.as_str(), old.as_str()]);
-    // Simulated time that has passed is taken into account.
-    simulator.advance(2 * HOUR);
-    let between = simulator.add_job(SimulatedJob::new("opt").age(3 * HOUR));
-    let newest = simulator.add_job(SimulatedJob::new("opt").age(HOUR));
-    let expected = [newest.as_str(), new.as_str(), between.as_str(), old.as_str()];
-    for limit in [1, 2, 50] {
-        assert_eq!(listed(&client, limit), expected, "{limit} jobs per page");
-    }
-}
-
-#[test]
-fn pages_of_simulated_jobs_of_all_ages_lose_and_repeat_none() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let mut jobs: Vec<(u64, usize, String)> = Vec::new();
-    for n in 0..60 {
-        // Each age occurs several times. Of the jobs with the same age, the last one added is the newest.
-        let age = n as u64 * 7 % 20;
-        let id = simulator.add_job(SimulatedJob::new("opt").age(age as u32 * HOUR));
-        jobs.push((age, 60 - n, id.into()));
-    }
-    jobs.sort();
-    let expected: Vec<String> = jobs.into_iter().map(|(_, _, id)| id).collect();
-    for limit in [1, 3, 7, 50, 1000] {
-        assert_eq!(listed(&client, limit), expected, "{limit} jobs per page");
-    }
-}
-
-#[test]
-fn a_simulated_history_that_changes_between_two_pages_loses_and_repeats_none() {
-    let simulator = Service::start();
-    let client = simulator.client().unwrap();
-    let add = |age: u32| -> String {
-        let done = SimulatedJob::new("opt").state(JobState::Done);
-        simulator.add_job(done.age(age * HOUR)).into()
-    };
-    // The jobs are not added in the order of their age.
-    let [d, b, a, c] = [40, 20, 10, 30].map(add);
-    let first = client.list_jobs().limit(2).send().unwrap();
-    let ids: Vec<&str> = first.jobs.iter().map(|job| job.job_id.as_str()).collect();
-    assert_eq!(ids, [&a, &b]);
-    // The last job of the page is deleted, and jobs are added before and after it.
-    client.delete_job(&b).unwrap();
-    add(5);
-    let later = add(35);
-    let cursor = first.next_cursor.unwrap();
-    let rest = client.iter_jobs().resume_from(Some(&cursor)).map(|job| job.unwrap().job_id.into());
-    assert_eq!(rest.collect::<Vec<String>>(), [c, later, d]);
-}
-
-#[test]
-fn the_simulated_time_can_be_moved_by_the_longest_duration() {
-    let simulator = Simulator::start().unwrap();
-    let client = simulator.client().unwrap();
-    let old = simulator.add_job(SimulatedJob::new("opt"));
-    simulator.advance(secs(1));
-    simulator.advance(Duration::MAX);
-    simulator.advance(Duration::MAX);
-    assert_eq!(client.get_job(&old).unwrap().state, JobState::Done);
-    assert_eq!(client.wait_for_job(&old, &WaitOptions::new()).unwrap().state, JobState::Done);
-
-    let new = simulator.add_job(SimulatedJob::new("opt"));
-    assert_eq!(client.get_job(&new).unwrap().state, JobState::Pending);
-    client.rename_job(&new, "late").unwrap();
-    client.cancel_job(&new).unwrap();
-    assert_eq!(listed(&client, 1), [new.as_str(), old.as_str()]);
-    client.delete_job(&old).unwrap();
-    assert_eq!(listed(&client, 50), [new.as_str()]);
-    simulator.set_time(SystemTime::UNIX_EPOCH);
-    assert_eq!(client.get_job(&new).unwrap().name.as_deref(), Some("late"));
-}
-
-#[test]
-fn a_job_that_the_server_lists_on_two_pages_is_returned_twice() {
-    let server = RawServer::start(|_, request| {
-        json(&match asked(request) {
-            Asked::Page if request.line.contains("cursor=c2") => page(&["b", "c"], false, None),
-            Asked::Page => page(&["a", "b"], true, Some("c2")),
-            Asked::Job(id) | Asked::Cancel(id) => job(id),
-        })
+        None => job_or_empty_page(request, false),
     });
-    // The iterator does not remember jobs, so that its memory does not grow with the history.
-    assert_eq!(listed(&server.client(), 2), ["a", "b", "b", "c"]);
-    let outcomes = wait_for_each(&simulated(&server).build().unwrap(), &["a", "b", "c"], &WaitOptions::new());
-    assert_eq!(done(&outcomes), ["a", "b", "c"], "a wait still returns one outcome for each job");
+    let started = simulator.now();
+    let options = WaitOptions::from(secs(timeout)).cancel_on_timeout(true);
+    let client = client.with_timeout(secs(client_timeout));
+    let outcomes = all(&client, &numbered(jobs), options);
+    assert!(since(&simulator, started) < (timeout + client_timeout) as f64 + 1.0);
+    outcomes.into_values().map(Result::unwrap_err).collect()
+}
+
+#[test]
+fn all_jobs_are_cancelled_at_the_deadline_and_those_without_time_are_named() {
+    for (jobs, timeout) in [(200, 10), (2000, 10)] {
+        let errors = cancel_at_the_deadline(jobs, timeout, 60);
+        assert!(errors.iter().all(|error| error.cancellation_accepted() == Some(true)));
+    }
+    let errors = cancel_at_the_deadline(200, 10, 1);
+    let (accepted, others): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| error.cancellation_accepted() == Some(true));
+    assert!((70..=90).contains(&accepted.len()), "{} of 200", accepted.len());
+    for error in others {
+        assert!(error.cancellation_accepted() == Some(false) && !error.may_have_been_processed(), "{error}");
+        assert!(error.is_timeout() && error.to_string().contains("no time was left"), "{error}");
+    }
+}
+
+#[test]
+fn cancelling_on_a_dead_service_ends_and_says_what_was_not_sent() {
+    let (server, client, simulator) = serve(|request, _, now| match request.strip_prefix("POST /") {
+        None if now < 5.0 => job_or_empty_page(request, false),
+        _ => Status(503).answer(),
+    });
+    let started = simulator.now();
+    let options = WaitOptions::from(secs(20)).cancel_on_timeout(true);
+    let outcomes = all(&client, &numbered(200), options);
+    assert!(since(&simulator, started) < 80.0);
+    let sent = server.requests().iter().filter(|request| request.line.starts_with("POST")).count();
+    assert!(sent <= 45, "{sent} requests to cancel"); // At most fifteen, of three attempts each.
+    let unsent =
+        outcomes.values().filter(|outcome| outcome.as_ref().unwrap_err().to_string().contains("not sent"));
+    assert!((185..=192).contains(&unsent.count()));
+}
+
+#[test]
+fn a_job_found_to_have_ended_when_it_is_cancelled_is_returned() {
+    let mut has_ended = false;
+    let (_server, client, _simulator) = serve(move |request, _, _| {
+        has_ended |= request.starts_with("POST");
+        if request.starts_with("POST") {
+            answer(409, &[], "{}")
+        } else {
+            job_or_empty_page(request, has_ended)
+        }
+    });
+    for outcome in all(&client, &numbered(3), WaitOptions::from(secs(20)).cancel_on_timeout(true)).values() {
+        assert_eq!(outcome.as_ref().unwrap().state, JobState::Done);
+    }
+    assert!(client.cancel_and_wait("1", secs(20)).is_ok());
+}
+
+/// A service that accepts a request to cancel. The job is gone from the first second to the second one.
+fn cancellable(gone: (f64, f64), deletion: u16) -> (RawServer, Client, Arc<Simulator>) {
+    let mut cancelled = None;
+    serve(move |request, _, now| {
+        let since = |cancelled: Option<f64>| cancelled.map(|cancelled| now - cancelled);
+        let is_gone = since(cancelled).is_some_and(|since| (gone.0..gone.1).contains(&since));
+        match request.split(' ').next() {
+            Some("POST") => {
+                cancelled = Some(now);
+                answer(202, &[], "")
+            }
+            _ if is_gone => answer(404, &[], r#"{"detail": "no such job"}"#),
+            Some("DELETE") => answer(deletion, &[], if deletion == 204 { "" } else { "{}" }),
+            _ => job_or_empty_page(request, since(cancelled).is_some_and(|since| since > 3.0)),
+        }
+    })
+}
+
+#[test]
+fn cancel_and_delete_deletes_the_job_and_says_what_became_of_it() {
+    let deletes =
+        |server: &RawServer| server.lines().iter().filter(|line| line.starts_with("DELETE")).count();
+    // One response says that the job is gone, and it is there.
+    let (server, client, _simulator) = cancellable((0.0, 0.5), 204);
+    assert!(client.cancel_and_delete("1", WaitOptions::new()).unwrap());
+    assert_eq!(deletes(&server), 1);
+    // The service removes a job that is cancelled.
+    let (server, client, _simulator) = cancellable((0.0, f64::MAX), 204);
+    client.list_jobs().send().unwrap();
+    assert!(client.cancel_and_delete("1", WaitOptions::new()).unwrap());
+    assert_eq!(deletes(&server), 1);
+    // The job is cancelled, and deleting it fails.
+    let (_server, client, _simulator) = cancellable((0.0, 0.0), 403);
+    let error = client.cancel_and_delete("1", WaitOptions::new()).unwrap_err();
+    assert_eq!((error.status(), error.cancellation_accepted()), (Some(403), Some(true)), "{error}");
+    // It does not end in time.
+    let error = client.cancel_and_delete("1", secs(2)).unwrap_err();
+    assert_eq!((error.is_timeout(), error.cancellation_accepted()), (true, Some(true)), "{error}");
+    let error = client.job("1").unwrap().cancel_and_wait(secs(2)).unwrap_err();
+    assert_eq!((error.is_timeout(), error.cancellation_accepted()), (true, Some(true)), "{error}");
 }

@@ -1,0 +1,344 @@
+//! The builder of a client, and the defaults of its settings.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::settings::{Attempt, Settings};
+use crate::config::url::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, shown};
+use crate::contract::{Assumed, Contract};
+use crate::error::{Error, Result};
+#[cfg(feature = "simulator")]
+use crate::http::clock::Clock;
+use crate::http::clock::SystemClock;
+
+/// The number of jobs on a page: the one number that the service documents.
+pub(crate) const PAGE_SIZE: u32 = 50;
+
+/// The number of payloads that the service documents for one request.
+pub(crate) const LARGEST_BATCH: usize = 1000;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_RETRIES: u32 = 2;
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A builder for a [`Client`](crate::Client) with custom settings.
+///
+/// [`Client::builder`](crate::Client::builder) and [`ClientBuilder::from_env`] return one. The API key is the only required setting.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let client = atomiverse::Client::builder()
+///     .api_key("av_0123456789")
+///     .base_url("http://127.0.0.1:8080")
+///     .timeout(Duration::from_secs(20))
+///     .max_retries(0)
+///     .build()?;
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct ClientBuilder {
+    settings: Settings,
+}
+
+impl ClientBuilder {
+    /// Returns a builder with the settings of [`Client::from_env`](crate::Client::from_env), to which others can be added.
+    ///
+    /// Reads `ATOMIVERSE_API_KEY`, and also `ATOMIVERSE_BASE_URL` and `ATOMIVERSE_API_URL` if they are set. An empty
+    /// variable counts as not set.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode.
+    /// [`build`](ClientBuilder::build) checks the values.
+    pub fn from_env() -> Result<Self> {
+        let Some(api_key) = Setting::from_env(API_KEY_VARIABLE)? else {
+            return Err(Error::input(format!(
+                "the environment variable {API_KEY_VARIABLE} is not set or empty: create a key in the settings of the \
+                 dashboard and set the variable to it"
+            )));
+        };
+        let mut builder = ClientBuilder::default();
+        builder.settings.api_key = Some(api_key);
+        builder.settings.base_url = Setting::from_env(BASE_URL_VARIABLE)?;
+        builder.settings.api_url = Setting::from_env(API_URL_VARIABLE)?;
+        Ok(builder)
+    }
+
+    /// Sets the API key.
+    ///
+    /// Atomiverse issues workspace keys and runner keys. Use a workspace key: a runner key only registers hardware of
+    /// your own. The prefix of the key is not checked.
+    pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.settings.api_key = Some(Setting { name: "api_key", value: api_key.into() });
+        self
+    }
+
+    /// Sets the address of the service. Dashboard links begin with it. Defaults to `https://atomiverse.com`.
+    ///
+    /// Plain `http://` is accepted only for a server on this machine; see
+    /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
+    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
+        self.settings.base_url = Some(Setting { name: "base_url", value: base_url.into() });
+        self
+    }
+
+    /// Sets the address of the HTTP API. Defaults to `{base_url}/api/v1`.
+    ///
+    /// The service does not document this address, so the default is an assumption. If it is wrong, correct it here.
+    pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
+        self.settings.api_url = Some(Setting { name: "api_url", value: api_url.into() });
+        self
+    }
+
+    /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response. Defaults
+    /// to 60 seconds.
+    ///
+    /// An iterator applies it to each `next`. [`Client`](crate::Client)(Client#time-limits) lists how other methods apply it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
+    ///
+    /// Looking up the server's host name is not included; the [`timeout`](ClientBuilder::timeout) bounds it.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how many times a request is retried after a transient failure. Defaults to 2. With 0 there is only one
+    /// attempt.
+    ///
+    /// | request | is retried |
+    /// |---|---|
+    /// | list, get | if the connection fails or breaks, if there is no response in time, or after 408, 425, 429, or 5xx other than 501 and 505 |
+    /// | rename, cancel, delete | likewise, but not after a time-out, 408 or 504 |
+    /// | submissions | only if nothing was sent, or after 429 |
+    ///
+    /// The pauses between the attempts are 0.5 and 1 second, shortened by up to a quarter at random. If the server asks
+    /// for a pause (`Retry-After`), the client waits as long, plus up to half of it at random; if that is longer than
+    /// the time left, the error is returned at once. After a broken connection that had been idle, the first retry
+    /// follows without a pause.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.settings.max_retries = max_retries;
+        self
+    }
+
+    /// Sets the maximum size of a response that is read, in bytes after decompression. Defaults to 64 MiB.
+    pub fn max_response_bytes(mut self, bytes: u64) -> Self {
+        self.settings.max_response_bytes = bytes;
+        self
+    }
+
+    /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then crosses the
+    /// network unencrypted. A server on this machine is accepted in any case.
+    pub fn allow_insecure_http(mut self, allow: bool) -> Self {
+        self.settings.allow_insecure_http = allow;
+        self
+    }
+
+    /// Sets the `User-Agent` header. Defaults to `atomiverse-rust/<version>`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.settings.user_agent = user_agent.into();
+        self
+    }
+
+    /// Sets the proxy, such as `http://user:password@proxy.example:3128`, in place of the one configured in the
+    /// environment. It is also used for a server on this machine and for hosts in `NO_PROXY`.
+    ///
+    /// The client asks the proxy for a tunnel (`CONNECT`). With an `https://` address, the proxy therefore does not see
+    /// the API key. With plain `http://` it can read everything.
+    ///
+    /// SOCKS proxies are not supported.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.settings.proxy = Some(Setting { name: "proxy", value: url.into() });
+        self
+    }
+
+    /// Adds a header to every request, for example for a gateway. Can be called more than once.
+    ///
+    /// The value does not appear in `Debug`, logs or errors, with one exception: if it has fewer than six characters
+    /// and the server sends it back, an error may show it.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the header that carries the API key alone, such as `X-API-Key`. By default the key is sent in
+    /// `Authorization: Bearer <key>`, which this header replaces.
+    pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
+        self.settings.api_key_header = Some(name.into());
+        self
+    }
+
+    /// Sets whether to use the proxy configured in the environment. Enabled by default.
+    ///
+    /// `HTTPS_PROXY` names the proxy for an `https://` address and `HTTP_PROXY` that for an `http://` address. If it is
+    /// not set, or cannot be used, `ALL_PROXY` does. Each name may also be in lower case. No proxy is used if `NO_PROXY`,
+    /// which is read as curl reads it, names the host of the API, or if the API is on this machine. SOCKS proxies are
+    /// not supported.
+    pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
+        self.settings.proxy_from_env = proxy_from_env;
+        self
+    }
+
+    /// Sets the certificates of the trusted authorities, in PEM format, in place of Mozilla's.
+    ///
+    /// Use this for a gateway with a private certificate authority or a proxy that inspects TLS. A client talks to one
+    /// host, so it needs no other authority.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = atomiverse::ClientBuilder::from_env()?
+    ///     .root_certificates(std::fs::read("our-authority.pem")?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.root_certificates = Some(pem.into());
+        self
+    }
+
+    /// Sets whether to trust the certificate authorities that the operating system trusts, in place of Mozilla's.
+    /// Disabled by default.
+    #[cfg(feature = "platform-verifier")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "platform-verifier")))]
+    pub fn platform_certificates(mut self, platform_certificates: bool) -> Self {
+        self.settings.platform_certificates = platform_certificates;
+        self
+    }
+
+    /// Sets whether to connect by IPv4 only. Disabled by default.
+    ///
+    /// Use this in a network whose IPv6 is broken: otherwise each new connection first waits for the IPv6 addresses of
+    /// the host.
+    pub fn ipv4_only(mut self, ipv4_only: bool) -> Self {
+        self.settings.ipv4_only = ipv4_only;
+        self
+    }
+
+    /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
+    ///
+    /// The function is also called for attempts that failed to connect, timed out or were stopped. It runs on the
+    /// thread that sends the request, which waits for it. It is not called for a call that ended before its first
+    /// attempt, for example because the server had asked another call to wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    /// use atomiverse::simulator::{Fault, Simulator};
+    ///
+    /// let simulator = Simulator::start()?;
+    /// let failed = Arc::new(AtomicU32::new(0));
+    /// let counter = failed.clone();
+    /// let client = simulator.client_builder().on_attempt(move |attempt| {
+    ///     if attempt.error.is_some() {
+    ///         counter.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// let client = client.build()?;
+    /// simulator.fail_next(Fault::status(503));
+    /// client.list_jobs().send()?;
+    /// assert_eq!(failed.load(Ordering::Relaxed), 1);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_attempt(mut self, observe: impl Fn(&Attempt<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.on_attempt.push(Arc::new(observe));
+        self
+    }
+
+    /// Sets the HTTP API of the service, if it differs from what this crate assumes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// use atomiverse::{Contract, Operation, Request};
+    ///
+    /// struct WithoutRenaming;
+    ///
+    /// impl Contract for WithoutRenaming {
+    ///     fn request(&self, operation: Operation<'_>) -> Request {
+    ///         match operation {
+    ///             Operation::Rename { .. } => Request::unsupported("this service cannot rename jobs"),
+    ///             other => Request::assumed(other),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # let simulator = atomiverse::simulator::Simulator::start()?;
+    /// let client = simulator.client_builder().contract(WithoutRenaming).build()?;
+    /// let error = client.rename_job("9f2c", "water").unwrap_err();
+    /// assert_eq!(error.to_string(), "rename job 9f2c: this service cannot rename jobs");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn contract(mut self, contract: impl Contract) -> Self {
+        self.settings.contract = Arc::new(contract);
+        self
+    }
+
+    #[cfg(feature = "simulator")]
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Returns the settings, not yet checked.
+    pub(crate) fn into_settings(self) -> Settings {
+        self.settings
+    }
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        ClientBuilder {
+            settings: Settings {
+                api_key: None,
+                base_url: None,
+                api_url: None,
+                allow_insecure_http: false,
+                timeout: TIMEOUT,
+                connect_timeout: CONNECT_TIMEOUT,
+                max_retries: MAX_RETRIES,
+                max_response_bytes: MAX_RESPONSE_BYTES,
+                user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+                proxy: None,
+                proxy_from_env: true,
+                headers: Vec::new(),
+                api_key_header: None,
+                root_certificates: None,
+                platform_certificates: false,
+                ipv4_only: false,
+                contract: Arc::new(Assumed),
+                on_attempt: Vec::new(),
+                clock: Arc::new(SystemClock),
+            },
+        }
+    }
+}
+
+/// Shows settings, but neither the API key nor the values of headers.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { api_key, base_url, api_url, timeout, max_retries, .. } = &self.settings;
+        f.debug_struct("ClientBuilder")
+            .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
+            .field("base_url", &base_url.as_ref().map(|base_url| shown(&base_url.value)))
+            .field("api_url", &api_url.as_ref().map(|api_url| shown(&api_url.value)))
+            .field("timeout", timeout)
+            .field("max_retries", max_retries)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,234 @@
+//! The settings of a client. They are checked once, so that a setting that cannot work fails before the first request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{HeaderName, HeaderValue};
+
+use crate::config::proxy::Proxy;
+use crate::config::url::{Setting, Url, bad_url, code_point};
+use crate::contract::{Contract, Operation};
+use crate::error::{Error, Result, sanitize};
+use crate::http::clock::Clock;
+use crate::http::message::Secrets;
+use crate::http::request::problem_of_header;
+
+/// The address of the service, unless the user sets another one.
+const BASE_URL: &str = "https://atomiverse.com";
+
+/// The path of the API below the base URL, unless the user sets another address.
+const API_PATH: &str = "/api/v1";
+
+/// One attempt of a request, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Attempt<'a> {
+    /// What the request is for.
+    pub operation: Operation<'a>,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The number of the attempt, counted from 1.
+    pub number: u32,
+    /// The HTTP status. `None` if the attempt failed before the response was complete.
+    pub status: Option<u16>,
+    /// Why the attempt failed. `None` if the status is 2xx.
+    pub error: Option<&'a str>,
+    /// The duration of the attempt, without the pause after it.
+    pub elapsed: Duration,
+    /// The pause before the next attempt. `None` if there will be none.
+    pub retry_in: Option<Duration>,
+}
+
+type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
+
+/// The settings of the user, not yet checked.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) api_key: Option<Setting>,
+    /// Defaults to the origin of `api_url`, or to the address of the service.
+    pub(crate) base_url: Option<Setting>,
+    pub(crate) api_url: Option<Setting>,
+    pub(crate) allow_insecure_http: bool,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_response_bytes: u64,
+    pub(crate) user_agent: String,
+    /// Replaces the proxy of the environment.
+    pub(crate) proxy: Option<Setting>,
+    pub(crate) proxy_from_env: bool,
+    /// The names and values of headers that are added to every request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The header whose value is the key alone, in place of `Authorization: Bearer`.
+    pub(crate) api_key_header: Option<String>,
+    /// Certificates as PEM, which replace the built-in ones.
+    pub(crate) root_certificates: Option<Vec<u8>>,
+    pub(crate) platform_certificates: bool,
+    pub(crate) ipv4_only: bool,
+    pub(crate) max_retries: u32,
+    pub(crate) contract: Arc<dyn Contract>,
+    pub(crate) on_attempt: Vec<OnAttempt>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Settings that were checked, and the values that are derived from them.
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    /// The base URL, without a trailing slash.
+    pub(crate) base_url: String,
+    /// The root of the API, without a trailing slash.
+    pub(crate) api_url: String,
+    /// The header that carries the key.
+    pub(crate) api_key: ApiKey,
+    /// The other headers of every request.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) proxy: Option<Proxy>,
+}
+
+impl Settings {
+    pub(crate) fn check(self) -> Result<Config> {
+        let api_url =
+            self.api_url.as_ref().map(|url| Url::parse(url, self.allow_insecure_http)).transpose()?;
+        let base_setting = match (&self.base_url, &api_url) {
+            (Some(base_url), _) => base_url.clone(),
+            (None, Some(api_url)) => Setting { name: "api_url", value: api_url.origin.clone() },
+            (None, None) => Setting { name: "base_url", value: BASE_URL.to_owned() },
+        };
+        let base_url = Url::parse(&base_setting, self.allow_insecure_http)?;
+        if base_url.text.ends_with(API_PATH) {
+            return Err(bad_url(
+                &base_setting,
+                "leave out /api/v1, which the client adds; to set the whole address of the API, use api_url \
+                 (ATOMIVERSE_API_URL)",
+            ));
+        }
+        let default = || Url { text: base_url.text.clone() + API_PATH, ..base_url.clone() };
+        let api_url = api_url.unwrap_or_else(default);
+        let Some(api_key) = &self.api_key else {
+            return Err(Error::input(
+                "no API key: call api_key(..), or set ATOMIVERSE_API_KEY and use from_env()",
+            ));
+        };
+        let api_key = self.api_key(api_key)?;
+        let headers = self.checked_headers(&api_key)?;
+        let user_agent = &self.user_agent;
+        if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            let shown: String = user_agent.chars().take(80).collect();
+            return Err(Error::input(format!(
+                "user_agent {shown:?}: it must be printable ASCII and not empty"
+            )));
+        }
+        if self.max_response_bytes == 0 {
+            return Err(Error::input("max_response_bytes is zero: no call could succeed"));
+        }
+        for (name, timeout) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
+            if timeout.is_zero() {
+                return Err(Error::input(format!("{name} is zero: no call could succeed")));
+            }
+        }
+        if api_url.is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
+            return Err(Error::input(format!(
+                "{} `{}` needs TLS, which this build leaves out: enable the feature rustls or native-tls",
+                self.api_url.as_ref().unwrap_or(&base_setting).name,
+                sanitize(&api_url.text, 200)
+            )));
+        }
+        let proxy = match &self.proxy {
+            Some(proxy) => Some(Proxy::parse(proxy.clone())?),
+            None if self.proxy_from_env && !api_url.is_loopback => Proxy::from_env(&api_url)?,
+            None => None,
+        };
+        if let (Some(proxy), false, false) = (&proxy, api_url.is_https, self.allow_insecure_http) {
+            if !proxy.is_loopback {
+                return Err(Error::input(format!(
+                    "the proxy {} would see the API key, because the API URL {} is plain http: use https, or \
+                     call allow_insecure_http(true)",
+                    proxy.shown,
+                    sanitize(&api_url.text, 200)
+                )));
+            }
+        }
+        Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
+    }
+
+    /// Returns the setting that the address of the API comes from, if the user set it.
+    pub(crate) fn address(&self) -> Option<&'static str> {
+        self.api_url.as_ref().or(self.base_url.as_ref()).map(|setting| setting.name)
+    }
+
+    /// Returns the key as it is sent.
+    pub(crate) fn api_key(&self, key: &Setting) -> Result<ApiKey> {
+        check_key(key)?;
+        let header = match &self.api_key_header {
+            Some(name) => checked_header("api_key_header", name, &key.value)?,
+            None => checked_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
+        };
+        let secrets = Secrets::key(&key.value).and(self.headers.iter().map(|(_, value)| value.as_str()));
+        Ok(ApiKey { name: key.name, header, secrets })
+    }
+
+    fn checked_headers(&self, api_key: &ApiKey) -> Result<Vec<(HeaderName, HeaderValue)>> {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        for (name, value) in &self.headers {
+            let header = checked_header("header", name, value)?;
+            let problem = if api_key.header.0 == header.0 {
+                "this header carries the API key, which api_key sets"
+            } else if headers.iter().any(|(other, _)| *other == header.0) {
+                "this header is set twice"
+            } else {
+                headers.push(header);
+                continue;
+            };
+            return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
+        }
+        Ok(headers)
+    }
+}
+
+/// A key that was checked.
+#[derive(Clone)]
+pub(crate) struct ApiKey {
+    /// The name under which the user set it.
+    pub(crate) name: &'static str,
+    pub(crate) header: (HeaderName, HeaderValue),
+    /// The strings that no error may show: the key, and the values of the other headers of every request.
+    pub(crate) secrets: Secrets,
+}
+
+/// Refuses a header that cannot be sent, without showing its value.
+fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
+    // Requests set these headers.
+    const OWN: [&str; 3] = ["content-type", "idempotency-key", "user-agent"];
+    let bad = |why: &str| Error::input(format!("{setting} {:?}: {why}", sanitize(name, 80)));
+    if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(bad("the client sets this header itself; leave it out"));
+    }
+    if let Some(problem) = problem_of_header(name, value) {
+        return Err(bad(problem));
+    }
+    match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        (Ok(name), Ok(mut value)) => {
+            value.set_sensitive(true);
+            Ok((name, value))
+        }
+        _ => Err(bad("not a valid header")),
+    }
+}
+
+/// Refuses a string that cannot be a key, without showing it.
+fn check_key(Setting { name, value }: &Setting) -> Result<()> {
+    let problem = if value.is_empty() {
+        "is empty: create a key in the settings of the dashboard"
+    } else if value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']) {
+        "is in quotation marks: set it without them"
+    } else if value.contains(['\n', '\r']) {
+        "contains a line break: remove it"
+    } else if let Some(odd) = value.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(Error::input(format!(
+            "the API key ({name}) contains the character {}, which is not visible ASCII: copy it again",
+            code_point(odd)
+        )));
+    } else {
+        return Ok(());
+    };
+    Err(Error::input(format!("the API key ({name}) {problem}")))
+}

@@ -1,0 +1,384 @@
+//! Errors: what failed, on which job, what the server said, and what the caller can do next.
+
+mod advice;
+mod kind;
+
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use kind::{Class, Earlier, ErrorKind, FailedCancellation, Seen, sanitize, seconds};
+
+use crate::types::{JobId, JobState, PartialBatch};
+
+/// A [`Result`](std::result::Result) with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+///
+/// Its message is one line that says what failed, on which job, what the server said, and what to do. Both `{}` and
+/// `{:?}` show the message, so an error that `main` returns is readable. The message does not contain the API key.
+/// There is no [`source`](std::error::Error::source), because the message is complete.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// # use atomiverse::simulator::{SimulatedJob, Simulator};
+/// # let simulator = Simulator::start()?;
+/// # let client = simulator.client()?;
+/// # let id = simulator.add_job(SimulatedJob::new("opt"));
+/// match client.delete_job(&id) {
+///     Ok(()) => println!("deleted"),
+///     Err(error) if error.is_not_found() => println!("already gone"),
+///     Err(error) if error.is_conflict() => println!("still {:?}: cancel it first", error.state()),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[non_exhaustive]
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    context: Option<Context>,
+    partial_batch: Option<PartialBatch>,
+}
+
+/// The call that an error belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The name of the operation, such as "rename job".
+    pub(crate) action: &'static str,
+    pub(crate) job_id: Option<JobId>,
+    /// The request that failed. `None` if there was none.
+    pub(crate) request: Option<RequestContext>,
+    /// Whether the server had accepted a request to cancel the job before.
+    pub(crate) is_cancelled: bool,
+}
+
+/// The request that an error belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestContext {
+    pub(crate) class: Class,
+    /// The setting that the address comes from, if the user set it.
+    pub(crate) address: Option<&'static str>,
+    /// The setting that the key comes from, such as "api_key".
+    pub(crate) key: &'static str,
+    pub(crate) request_id: Option<String>,
+    /// The number of attempts to send the request.
+    pub(crate) attempts: u32,
+    /// The time from the start of the call to its end.
+    pub(crate) elapsed: Duration,
+    pub(crate) earlier: Earlier,
+    /// Whether a response has shown that the service is at this address.
+    pub(crate) has_responded: bool,
+}
+
+impl Context {
+    /// The context of an action on a job, before or without a request.
+    pub(crate) fn of_job(action: &'static str, id: &JobId) -> Self {
+        Context { action, job_id: Some(id.clone()), request: None, is_cancelled: false }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, context: Context) -> Self {
+        Error(Box::new(Inner { kind, context: Some(context), partial_batch: None }))
+    }
+
+    /// Creates an error that belongs to no call.
+    pub(crate) fn without_request(kind: ErrorKind) -> Self {
+        Error(Box::new(Inner { kind, context: None, partial_batch: None }))
+    }
+
+    /// Creates an error about input or configuration, found before anything was sent.
+    pub(crate) fn input(text: impl Into<String>) -> Self {
+        Error::without_request(ErrorKind::Input(text.into()))
+    }
+
+    pub(crate) fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    pub(crate) fn into_kind(self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Replaces the description of what happened with a better one.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub(crate) fn with_partial_batch(mut self, partial_batch: PartialBatch) -> Self {
+        self.0.partial_batch = Some(partial_batch);
+        self
+    }
+
+    /// Returns the same error for another job of a wait, for which no request was sent because of it.
+    pub(crate) fn for_job(&self, action: &'static str, id: &JobId) -> Self {
+        let request = self.request().cloned();
+        Error::new(self.kind().clone(), Context { request, ..Context::of_job(action, id) })
+    }
+
+    /// Returns the same error, after a later response has shown that the service is at this address.
+    pub(crate) fn after_response(mut self) -> Self {
+        if let Some(request) = self.0.context.as_mut().and_then(|context| context.request.as_mut()) {
+            request.has_responded = true;
+        }
+        self
+    }
+
+    /// Returns the same error, about a job that the server has agreed to cancel.
+    pub(crate) fn after_cancellation(mut self) -> Self {
+        if let Some(context) = &mut self.0.context {
+            context.is_cancelled = true;
+        }
+        self
+    }
+
+    /// Returns whether the failure is about the request and not about the way to the service: the service responded
+    /// with JSON, or the request could not be sent.
+    pub(crate) fn is_about_request(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Status { is_html, .. } => !is_html,
+            ErrorKind::Decode { is_json, .. } => *is_json,
+            ErrorKind::UnreadableJob { .. } | ErrorKind::WrongJob(_) => true,
+            ErrorKind::Input(_) | ErrorKind::Unsupported(_) => true,
+            _ => false,
+        }
+    }
+
+    fn context(&self) -> Option<&Context> {
+        self.0.context.as_ref()
+    }
+
+    fn request(&self) -> Option<&RequestContext> {
+        self.context()?.request.as_ref()
+    }
+
+    /// Returns the HTTP status of the response that the error is about.
+    ///
+    /// It is `None` in the following cases:
+    ///
+    /// - No complete response was received: the call was refused, stopped or timed out, the connection failed, or the
+    ///   body of a successful response was broken or too large.
+    /// - A wait timed out or was stopped.
+    /// - The response was successful, and one of these problems was found in it: a job of a page cannot be read, it
+    ///   describes another job, the number of entries of a batch is wrong, or a cursor or a page is missing or
+    ///   repeated.
+    pub fn status(&self) -> Option<u16> {
+        self.kind().status()
+    }
+
+    /// Returns the server's identifier of the request (`x-request-id`), if the response had one. The service's support
+    /// can look it up.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request()?.request_id.as_deref()
+    }
+
+    /// Returns the id of the job that the call was about.
+    pub fn job_id(&self) -> Option<&JobId> {
+        match self.kind() {
+            ErrorKind::UnreadableJob { job_id, .. } => job_id.as_ref(),
+            _ => self.context()?.job_id.as_ref(),
+        }
+    }
+
+    /// Returns the state of the job, if the error depends on it and the state is known:
+    ///
+    /// - If a change was refused because of the state, or its response did not confirm it, this is the state that a
+    ///   reload then showed.
+    /// - If a wait timed out or was stopped, this is the last state that was received.
+    /// - If a job could not be read, this is its state if that could be read.
+    pub fn state(&self) -> Option<&JobState> {
+        self.kind().state()
+    }
+
+    /// Returns the server's message, on one line and of limited length. For a 422 in the format of FastAPI it names
+    /// each field.
+    pub fn server_message(&self) -> Option<&str> {
+        self.kind().message()
+    }
+
+    /// Returns how long the server asked to wait before another attempt (`Retry-After`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.kind().retry_after()
+    }
+
+    /// Returns how many times the request was attempted, including attempts that failed to connect.
+    ///
+    /// It is 0 if the call was refused before any attempt, and for a wait that timed out or was stopped. If a call
+    /// sends several different requests, as waits and iterations do, the attempts are those of the request that failed.
+    pub fn attempts(&self) -> u32 {
+        self.request().map_or(0, |request| request.attempts)
+    }
+
+    /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs to another
+    /// account.
+    ///
+    /// It is false if the body of such a response is an HTML page, which may come from a gateway.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_html: false, .. })
+            && self.request().is_some_and(|request| request.class != Class::Submission)
+    }
+
+    /// Returns whether the [`Contract`](crate::Contract) says that the service has no request for this operation.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unsupported(_))
+    }
+
+    /// Returns whether the state of the job does not allow the change (409). For example, a pending or running job
+    /// cannot be deleted. [`state`](Error::state) returns the state.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
+    }
+
+    /// Returns whether the server refused a value (422), such as the name of a job.
+    /// [`server_message`](Error::server_message) says which value and why.
+    pub fn is_validation(&self) -> bool {
+        self.status() == Some(422)
+    }
+
+    /// Returns whether the server did not accept the API key (401).
+    pub fn is_unauthorized(&self) -> bool {
+        self.status() == Some(401)
+    }
+
+    /// Returns whether the server rejected the request because there were too many (429).
+    /// [`retry_after`](Error::retry_after) may say how long to wait.
+    pub fn is_rate_limited(&self) -> bool {
+        self.status() == Some(429)
+    }
+
+    /// Returns whether a time limit ended the call: connecting, an attempt, the whole call or a wait took too long. It
+    /// is false for the statuses 408 and 504, with which the server reports a timeout.
+    ///
+    /// A change that timed out may have been made, unless no attempt got as far as sending the request, for example
+    /// because connecting timed out. [`may_have_been_processed`](Error::may_have_been_processed) says which is the
+    /// case.
+    pub fn is_timeout(&self) -> bool {
+        self.kind().is_timeout()
+    }
+
+    /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call,
+    /// or the server responded with 408, 425, 429, 500, 502, 503 or 504.
+    ///
+    /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
+    /// change, check [`may_have_been_processed`](Error::may_have_been_processed) too.
+    pub fn is_transient(&self) -> bool {
+        self.kind().is_transient()
+    }
+
+    /// Returns whether a [`StopToken`](crate::StopToken) ended the call.
+    ///
+    /// [`may_have_been_processed`](Error::may_have_been_processed) says whether a change may have been made
+    /// nevertheless. If a wait timed out and was stopped while it cancelled the job, [`is_timeout`](Error::is_timeout)
+    /// is true as well.
+    pub fn is_stopped(&self) -> bool {
+        self.kind().is_stopped()
+    }
+
+    /// Returns whether a response, or a job in it, could not be read in the expected format.
+    pub fn is_decode(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. })
+    }
+
+    /// Returns whether one job of a page could not be read. An [iteration](crate::JobsIter) continues after such an
+    /// error.
+    pub fn is_unreadable_job(&self) -> bool {
+        matches!(self.kind(), ErrorKind::UnreadableJob { .. })
+    }
+
+    /// Returns whether the server may have made the requested change although the call failed.
+    ///
+    /// This is true if a request of the call may have reached the server and its outcome is unknown: the connection
+    /// broke, the time ran out after connecting, or the response was 408, a server error (5xx) or a redirect other than
+    /// 307 and 308, was broken, or did not confirm the change. It is false for calls that only read, and if no
+    /// connection was made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client_builder().max_retries(0).build()?;
+    /// # let id = simulator.add_job(SimulatedJob::new("opt"));
+    /// # simulator.fail_next(Fault::LostResponse);
+    /// use atomiverse::JobState;
+    ///
+    /// let error = client.cancel_job(&id).unwrap_err(); // The response was lost.
+    /// assert!(error.may_have_been_processed());
+    /// assert_eq!(client.get_job(&id)?.state, JobState::Cancelled);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn may_have_been_processed(&self) -> bool {
+        match self.request() {
+            Some(RequestContext { class: Class::Read, .. }) => false,
+            Some(RequestContext { earlier, .. }) => {
+                self.kind().may_have_been_processed() || earlier.may_have_been_processed
+            }
+            // For a wait that timed out, this says whether the job may have been cancelled.
+            None => self.kind().may_have_been_processed(),
+        }
+    }
+
+    /// Returns which payloads of a batch were submitted before it failed, and what the server returned for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "simulator")] {
+    /// # use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
+    /// # let simulator = Simulator::start()?;
+    /// # let client = simulator.client()?;
+    /// use serde_json::json;
+    ///
+    /// // The second of three requests fails.
+    /// simulator.fail_when(|request| request.body.contains("molecule-1500"), 1, Fault::status(500));
+    /// let payloads = (0..2500).map(|n| json!({"job_type": "opt", "name": format!("molecule-{n}")}));
+    /// let error = client.submit_batch(payloads).unwrap_err();
+    /// let partial = error.partial_batch().unwrap();
+    /// assert_eq!((&partial.answered, &partial.failed, &partial.not_sent), (&(0..1000), &(1000..2000), &(2000..2500)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn partial_batch(&self) -> Option<&PartialBatch> {
+        self.0.partial_batch.as_ref()
+    }
+
+    /// Returns whether the server accepted the request to cancel the job, for a wait that failed:
+    ///
+    /// - `Some(true)` if the server accepted it. The job may still be running for a while, or finish.
+    /// - `Some(false)` if it is not known to have accepted it.
+    ///   [`may_have_been_processed`](Error::may_have_been_processed) says whether the job may have been cancelled.
+    /// - `None` if no request to cancel was due, and for all other errors.
+    pub fn cancellation_accepted(&self) -> Option<bool> {
+        match self.kind() {
+            ErrorKind::WaitTimedOut { cancellation: Some(cancellation), .. } => Some(cancellation.is_ok()),
+            _ => self.context().filter(|context| context.is_cancelled).map(|_| true),
+        }
+    }
+}
+
+impl From<Error> for FailedCancellation {
+    fn from(error: Error) -> Self {
+        FailedCancellation {
+            error: error.to_string(),
+            may_have_been_processed: error.may_have_been_processed(),
+            is_stopped: error.is_stopped(),
+        }
+    }
+}
+
+/// Same as [`Display`](fmt::Display).
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}

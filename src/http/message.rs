@@ -1,0 +1,240 @@
+//! What the body of a response says, and what of it may be shown. Pure.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::error::sanitize;
+
+/// `Retry-After`: seconds, or an HTTP date. No pause, or a date in the past, leaves the client to its own pauses.
+pub(crate) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = || {
+        let seconds: f64 = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0)?;
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    };
+    let date = || httpdate::parse_http_date(text).ok()?.duration_since(now).ok();
+    seconds().or_else(date).filter(|pause| !pause.is_zero())
+}
+
+/// Returns the message in the body of an error response, in each form that the contract lists: FastAPI's `detail` as a
+/// string or as a list, RFC 9457, `error`, `message`, `msg`, `description`, plain text, or the title of an HTML page.
+pub(crate) fn error_message(body: &[u8]) -> Option<String> {
+    const LONGEST: usize = 300;
+
+    let start = |max: usize| sanitize(&String::from_utf8_lossy(&body[..body.len().min(4 * max)]), max);
+    let json: Option<Value> = serde_json::from_slice(without_bom(body)).ok();
+    let text = match json.as_ref().and_then(message_of_json) {
+        Some(message) => message,
+        None if is_html(body) => match title(&start(2000)) {
+            Some(title) => format!("an HTML page, {title:?}"),
+            None => "an HTML page".to_owned(),
+        },
+        None => start(LONGEST),
+    };
+    let text = sanitize(&text, LONGEST);
+    (!text.is_empty()).then_some(text)
+}
+
+fn message_of_json(body: &Value) -> Option<String> {
+    let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let message = || text("message").or_else(|| text("msg")).or_else(|| text("description"));
+    match (&body["detail"], &body["error"]) {
+        (Value::Null, Value::Null) => message().or_else(|| text("title")),
+        // The message says more than the name of the error.
+        (Value::Null, Value::String(error)) => message().or_else(|| Some(error.clone())),
+        (Value::Null, error) => Some(message_of_error(error)),
+        (detail, _) => Some(match text("title") {
+            Some(title) => format!("{title}: {}", message_of_detail(detail)),
+            None => message_of_detail(detail),
+        }),
+    }
+}
+
+/// FastAPI describes each invalid field with its place in the request.
+fn message_of_detail(detail: &Value) -> String {
+    let field = |field: &Value| {
+        let message = field["msg"].as_str()?;
+        let place = field["loc"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let start =
+            usize::from(place.len() > 1 && ["body", "query", "path"].iter().any(|part| place[0] == *part));
+        let place: Vec<String> = place[start..].iter().map(as_text).collect();
+        Some(if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) })
+    };
+    let fields: Option<Vec<String>> =
+        detail.as_array().map(|fields| fields.iter().filter_map(field).collect());
+    match fields {
+        Some(fields) if !fields.is_empty() => fields.join("; "),
+        _ => as_text(detail),
+    }
+}
+
+fn message_of_error(error: &Value) -> String {
+    match (error["message"].as_str(), &error["code"]) {
+        (Some(message), Value::Null) => message.to_owned(),
+        (Some(message), code) => format!("{message} ({})", as_text(code)),
+        (None, _) => as_text(error),
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn title(page: &str) -> Option<&str> {
+    // Only ASCII letters change, so byte positions stay the same.
+    let lower = page.to_ascii_lowercase();
+    let from = lower.find("<title>")? + "<title>".len();
+    let to = from + lower[from..].find("</title>")?;
+    Some(page[from..to].trim())
+}
+
+/// Decodes JSON. Checking the encoding of the whole body once is cheaper than checking each string in it.
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    let body = without_bom(body);
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        // This fails with an error that names the position.
+        Err(_) => serde_json::from_slice(body),
+    }
+}
+
+pub(crate) fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(without_bom(body)).is_ok()
+}
+
+/// Returns whether a body is a page. Its label says little: `OK` may be called HTML.
+pub(crate) fn is_html(body: &[u8]) -> bool {
+    without_bom(body).trim_ascii_start().starts_with(b"<")
+}
+
+/// Some servers write a byte order mark before their JSON.
+pub(crate) fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// Strings that no error may show, although the server may have sent them back: the key and the values of headers.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(Arc<[String]>);
+
+impl Secrets {
+    pub(crate) fn key(key: &str) -> Self {
+        Secrets(if key.is_empty() { Arc::default() } else { [key.to_owned()].into() })
+    }
+
+    /// Adds the values of further headers.
+    pub(crate) fn and<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        // A shorter value is hardly a secret, and hiding it would make other words unreadable.
+        const SHORTEST: usize = 6;
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return self.clone();
+        }
+        let mut secrets = self.0.to_vec();
+        for value in values {
+            // The server may show the token without its scheme, such as `Bearer`.
+            let token = value.rsplit(' ').next().unwrap_or_default();
+            let parts = [value, token].into_iter().filter(|part| part.len() >= SHORTEST);
+            secrets.extend(parts.map(str::to_owned));
+        }
+        // The longest is hidden first, because one may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Secrets(secrets.into())
+    }
+
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in self.0.iter() {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "(hidden)");
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> Option<String> {
+        error_message(body.as_bytes())
+    }
+
+    #[test]
+    fn every_error_body_of_the_contract_is_understood() {
+        let cases = [
+            (r#"{"detail": "Job not found"}"#, "Job not found"),
+            (
+                r#"{"detail": [{"loc": ["body", "name"], "msg": "too long", "type": "x"},
+                               {"loc": ["body", "jobs", 3, "charge"], "msg": "not a number", "type": "y"}]}"#,
+                "name: too long; jobs.3.charge: not a number",
+            ),
+            (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "body: required"),
+            (r#"{"detail": [{"msg": "required"}]}"#, "required"),
+            (r#"{"detail": []}"#, "[]"),
+            (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"max":3,"reason":"limit"}"#),
+            (r#"{"title": "Conflict", "status": 409, "detail": "still running"}"#, "Conflict: still running"),
+            (r#"{"title": "Conflict", "status": 409}"#, "Conflict"),
+            (r#"{"error": {"message": "no such key", "code": "auth_7"}}"#, "no such key (auth_7)"),
+            (r#"{"error": {"message": "no such key"}}"#, "no such key"),
+            (r#"{"error": "no such key"}"#, "no such key"),
+            (r#"{"error": "Not Found", "message": "no such job"}"#, "no such job"),
+            (r#"{"message": "slow down"}"#, "slow down"),
+            (r#"{"msg": "slow down"}"#, "slow down"),
+            (r#"{"code": 7, "description": "slow down"}"#, "slow down"),
+            ("upstream connect error", "upstream connect error"),
+            (
+                "<html><head><TITLE>502 Bad\n Gateway</TITLE></head></html>",
+                r#"an HTML page, "502 Bad Gateway""#,
+            ),
+            ("<html><body>oops</body></html>", "an HTML page"),
+            (r#"{"unheard": "of"}"#, r#"{"unheard": "of"}"#),
+            (r#"["a", "list"]"#, r#"["a", "list"]"#),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(message(body).as_deref(), Some(expected), "{body}");
+        }
+        assert_eq!((message(""), message(" \r\n ")), (None, None));
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let now = httpdate::parse_http_date("Sat, 02 May 2026 14:32:01 GMT").unwrap();
+        let read = |text| parse_retry_after(text, now);
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("Sat, 02 May 2026 14:32:11 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(read("99999999999999999999999"), Some(Duration::MAX));
+        for none in ["0", "0.0", "Sat, 02 May 2026 14:00:00 GMT", "soon", "-1", "nan", ""] {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn server_text_is_one_line_without_controls_and_not_endless() {
+        let hostile =
+            format!(r#"{{"detail": "a\u001b[31mred\u0007\nnext\u202ereversed {}"}}"#, "x".repeat(10_000));
+        let message = message(&hostile).unwrap();
+        assert!(message.starts_with("a [31mred next reversed xxx"), "{message}");
+        assert_eq!(message.chars().count(), 301);
+        assert!(error_message(b"\xff\xfe\x00bad").is_some());
+    }
+
+    #[test]
+    fn secrets_are_hidden_with_and_without_their_scheme() {
+        let secrets = Secrets::key("k").and(["Basic dXNlcjpwYXNz", "on", "signature"]);
+        let hidden = secrets.hide("Basic dXNlcjpwYXNz, dXNlcjpwYXNz, on, signature");
+        assert_eq!(hidden, "(hidden), (hidden), on, (hidden)");
+        assert_eq!(Secrets::key("").hide("text"), "text");
+    }
+}

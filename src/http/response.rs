@@ -1,0 +1,239 @@
+//! Responses as plain data.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::StatusCode;
+
+use crate::error::{Context, Error, ErrorKind, Result, sanitize};
+use crate::http::message::{
+    Secrets, error_message, from_json, is_html, is_json, parse_retry_after, without_bom,
+};
+use crate::types::{JobId, JobState};
+
+/// A response as plain data.
+///
+/// [`Client::send`](crate::Client::send) returns one, and a [`Contract`](crate::Contract) receives one for each
+/// operation.
+///
+/// `Debug` shows the status and the length of the body.
+///
+/// # Examples
+///
+/// This changes the response of a service that has its list in `items`, and calls the state of a job `status`. Such code
+/// can be tested without a server:
+///
+/// ```
+/// use atomiverse::{Operation, Response};
+/// use serde_json::{Value, json};
+///
+/// fn adapt(operation: Operation<'_>, response: &mut Response) {
+///     if let Operation::List { .. } = operation {
+///         response.map_json(|mut body| json!({"jobs": body["items"].take(), "next_cursor": body["next"].take()}));
+///     }
+///     response.edit_jobs(operation, |job| job["state"] = job["status"].take());
+/// }
+///
+/// let mut response = Response::new(200, r#"{"items": [{"job_id": "9f2c", "status": "done"}], "next": null}"#);
+/// adapt(Operation::List { limit: 50, cursor: None }, &mut response);
+/// let body: Value = response.json()?;
+/// assert_eq!(body["jobs"][0]["state"], "done");
+/// # Ok::<(), atomiverse::Error>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers in the server's order, with names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 1 MiB.
+    pub body: Vec<u8>,
+    secrets: Secrets,
+    /// The call that the response belongs to, once it has ended.
+    context: Option<Box<Context>>,
+}
+
+impl Response {
+    /// Creates a response without headers, for tests of a [`Contract`](crate::Contract).
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Response {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            secrets: Secrets::default(),
+            context: None,
+        }
+    }
+
+    /// Hides these strings in what errors show of the response.
+    pub(crate) fn hiding(self, secrets: Secrets) -> Self {
+        Response { secrets, ..self }
+    }
+
+    /// Records the call that the response belongs to.
+    pub(crate) fn of_call(self, context: Context) -> Self {
+        Response { context: Some(Box::new(context)), ..self }
+    }
+
+    /// Returns the value of a header, or `None` if there is none or it is empty. Upper and lower case are the same.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        headers.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the body as a string. Bytes that are not UTF-8 are replaced with U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(without_bom(&self.body))
+    }
+
+    /// Decodes the body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [decoding error](Error::is_decode) if the body is not valid JSON or does not fit the type. It says
+    /// what was requested and how the body begins.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        from_json(&self.body).map_err(|_| self.unreadable("of the requested type"))
+    }
+
+    /// Replaces the body with this value as JSON. A value that cannot be written as JSON leaves the body as it is.
+    pub fn set_json(&mut self, value: &(impl Serialize + ?Sized)) {
+        if let Ok(body) = serde_json::to_vec(value) {
+            self.body = body;
+        }
+    }
+
+    /// Replaces the body of a success, if it is JSON, with what a function makes of it.
+    ///
+    /// A response with another status, or whose body is not valid JSON as a whole, is left as it is.
+    pub fn map_json(&mut self, map: impl FnOnce(Value) -> Value) {
+        if self.is_success() {
+            if let Ok(body) = from_json(&self.body) {
+                self.set_json(&map(body));
+            }
+        }
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Returns whether the body is an HTML page, which may come from another server than the service.
+    pub(crate) fn is_html(&self) -> bool {
+        is_html(&self.body)
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        is_json(&self.body)
+    }
+
+    pub(crate) fn request_id(&self) -> Option<String> {
+        self.header("x-request-id").map(|id| self.shown(id, 200))
+    }
+
+    /// Hides secrets in a string from this response.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        self.secrets.hide(text)
+    }
+
+    /// Prepares a string from this response for an error: hides secrets and cuts it.
+    pub(crate) fn shown(&self, text: &str, max: usize) -> String {
+        sanitize(&self.hide(text), max)
+    }
+
+    /// Returns the beginning of the body.
+    pub(crate) fn excerpt(&self) -> String {
+        // Secrets are hidden before the string is cut, so that one at the cut is found.
+        let start = &self.body[..self.body.len().min(64 * 1024)];
+        self.shown(&String::from_utf8_lossy(start), 80)
+    }
+
+    /// Describes a body that cannot be read by how it begins.
+    pub(crate) fn unreadable(&self, expected: &'static str) -> Error {
+        let excerpt = self.excerpt();
+        let problem =
+            if excerpt.is_empty() { "it is empty".to_owned() } else { format!("it begins with {excerpt}") };
+        self.not_a(expected, problem, None)
+    }
+
+    /// Describes a body that cannot be read. The state of the job may be known nevertheless.
+    pub(crate) fn not_a(&self, expected: &'static str, problem: String, state: Option<JobState>) -> Error {
+        let (status, is_html, is_json) = (self.status, self.is_html(), self.is_json());
+        self.error(ErrorKind::Decode { expected, problem, status, is_html, is_json, state })
+    }
+
+    /// Describes a status that is not a success. `now` is the time of day.
+    pub(crate) fn failure(&self, now: SystemTime) -> ErrorKind {
+        let (status, name) = (self.status, name_of(self.status));
+        if (300..400).contains(&status) {
+            // The query may hold a credential for the new address.
+            let location = self.header("location").and_then(|location| location.split('?').next());
+            let location = location.map(|location| self.shown(location, 80));
+            return ErrorKind::Redirect { status, name, location };
+        }
+        // The clock of the server decides what a date means.
+        let sent = self.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let retry_after = self.header("retry-after");
+        ErrorKind::Status {
+            status,
+            name,
+            message: self.message(),
+            retry_after: retry_after.and_then(|text| parse_retry_after(text, sent.unwrap_or(now))),
+            is_html: self.is_html(),
+        }
+    }
+
+    fn message(&self) -> Option<String> {
+        // Secrets are hidden again after decoding, because the server may have escaped them.
+        let body = self.hide(&self.text());
+        error_message(body.as_bytes()).map(|message| self.hide(&message))
+    }
+
+    /// Creates an error about this response.
+    pub(crate) fn error(&self, kind: ErrorKind) -> Error {
+        match &self.context {
+            Some(context) => Error::new(kind, (**context).clone()),
+            None => Error::without_request(kind),
+        }
+    }
+
+    pub(crate) fn job_id(&self) -> Option<&JobId> {
+        self.context.as_ref()?.job_id.as_ref()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("body_length", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the standard name of a status.
+fn name_of(status: u16) -> &'static str {
+    let status = StatusCode::from_u16(status).ok();
+    status.and_then(|status| status.canonical_reason()).unwrap_or("(nonstandard status)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_after_that_is_a_date_is_compared_with_the_date_of_the_response() {
+        let mut response = Response::new(503, "");
+        response.headers.push(("date".to_owned(), "Sat, 02 May 2026 14:32:01 GMT".to_owned()));
+        response.headers.push(("retry-after".to_owned(), "Sat, 02 May 2026 14:32:11 GMT".to_owned()));
+        let hour_off = httpdate::parse_http_date("Sat, 02 May 2026 13:32:01 GMT").unwrap();
+        assert_eq!(response.failure(hour_off).retry_after(), Some(Duration::from_secs(10)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Stopping calls from another thread, and waiting for something that may be stopped.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use crate::sync::lock;
+
+/// A token that stops calls from another thread, such as a Ctrl-C handler or the shutdown of a service.
+///
+/// A client made by [`Client::with_stop`](crate::Client::with_stop) watches the token. After [`stop`](StopToken::stop),
+/// each of its calls returns within 100 milliseconds with an error for which [`is_stopped`](crate::Error::is_stopped)
+/// is true, and a new call sends nothing. Clones of the token are stopped together. A token that was stopped cannot be
+/// reset.
+///
+/// Two things are not interrupted: the decoding of a response that was received, which can take longer than that for
+/// tens of megabytes, and functions of the caller, such as hooks. An iterator still returns the jobs of a page that it
+/// has received.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "simulator")] {
+/// use atomiverse::{StopToken, WaitOptions, simulator::{SimulatedJob, Simulator}};
+/// use std::thread;
+///
+/// let simulator = Simulator::start()?;
+/// simulator.run_in_real_time();
+/// let id = simulator.add_job(SimulatedJob::new("opt").running_for(std::time::Duration::MAX));
+/// let stop = StopToken::new();
+/// let client = simulator.client()?.with_stop(&stop);
+///
+/// let waiting = thread::spawn(move || client.wait_for_job(id, WaitOptions::new()));
+/// stop.stop();
+/// assert!(waiting.join().unwrap().unwrap_err().is_stopped());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct StopToken(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    is_stopped: AtomicBool,
+    /// The threads to wake up. A thread that waits twice is listed twice.
+    waiting: Mutex<Vec<Thread>>,
+}
+
+impl StopToken {
+    /// Creates a token that is not stopped.
+    pub fn new() -> Self {
+        StopToken::default()
+    }
+
+    /// Stops every call that watches this token or a clone of it. Does not wait for these calls to return.
+    pub fn stop(&self) {
+        self.0.is_stopped.store(true, Ordering::SeqCst);
+        lock(&self.0.waiting).iter().for_each(Thread::unpark);
+    }
+
+    /// Returns whether [`stop`](StopToken::stop) was called.
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for StopToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopToken").field("is_stopped", &self.is_stopped()).finish()
+    }
+}
+
+/// The tokens that a client watches.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stops(Vec<StopToken>);
+
+/// Why a wait has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Waited<T> {
+    Ready(T),
+    Stopped,
+    TimedOut,
+}
+
+impl Stops {
+    /// Returns these tokens and one more.
+    pub(crate) fn and(&self, token: &StopToken) -> Self {
+        Stops(self.0.iter().chain([token]).cloned().collect())
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.iter().any(StopToken::is_stopped)
+    }
+
+    /// Parks this thread until `ready` returns something, a token is stopped or the deadline has passed. Whoever makes
+    /// `ready` return something must unpark the thread.
+    pub(crate) fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut() -> Option<T>) -> Waited<T> {
+        // Registered before the first check, so that no stop is missed.
+        let _registered = Registered::new(&self.0);
+        loop {
+            if let Some(value) = ready() {
+                return Waited::Ready(value);
+            }
+            if self.is_stopped() {
+                return Waited::Stopped;
+            }
+            match deadline.saturating_duration_since(Instant::now()) {
+                left if left.is_zero() => return Waited::TimedOut,
+                left => thread::park_timeout(left),
+            }
+        }
+    }
+}
+
+/// Lists this thread at each of the tokens while it waits.
+struct Registered<'a>(&'a [StopToken]);
+
+impl<'a> Registered<'a> {
+    fn new(tokens: &'a [StopToken]) -> Self {
+        for token in tokens {
+            lock(&token.0.waiting).push(thread::current());
+        }
+        Registered(tokens)
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let this = thread::current().id();
+        for token in self.0 {
+            let mut waiting = lock(&token.0.waiting);
+            if let Some(position) = waiting.iter().position(|thread| thread.id() == this) {
+                waiting.swap_remove(position);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn clones_share_one_state_and_stay_stopped() {
+        let token = StopToken::new();
+        let clone = token.clone();
+        assert!(!clone.is_stopped());
+        token.stop();
+        token.stop();
+        assert!(clone.is_stopped());
+        assert_eq!(format!("{clone:?}"), "StopToken { is_stopped: true }");
+    }
+
+    #[test]
+    fn each_token_of_a_client_ends_a_wait_and_no_thread_stays_listed() {
+        let tokens = [StopToken::new(), StopToken::new()];
+        let stops = Stops::default().and(&tokens[0]).and(&tokens[1]);
+        for token in &tokens {
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| stops.wait(Instant::now() + LONG, || None::<()>));
+                while lock(&token.0.waiting).is_empty() && !stops.is_stopped() {
+                    thread::yield_now();
+                }
+                token.stop();
+                assert_eq!(waiting.join().unwrap(), Waited::Stopped);
+            });
+        }
+        assert!(tokens.iter().all(|token| lock(&token.0.waiting).is_empty()));
+    }
+
+    #[test]
+    fn what_is_ready_counts_even_after_a_stop_and_a_deadline() {
+        let token = StopToken::new();
+        token.stop();
+        let stops = Stops::default().and(&token);
+        assert_eq!(stops.wait(Instant::now(), || Some(1)), Waited::Ready(1));
+        assert_eq!(Stops::default().wait(Instant::now(), || None::<()>), Waited::TimedOut);
+    }
+}

@@ -1,0 +1,631 @@
+//! Makes exactly one attempt: sends a request, and returns what was received or what failed.
+//!
+//! This is the only file that sends requests with ureq; `config` and `request` use its types for URLs and headers. A call is
+//! bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of
+//! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
+
+// `AttemptError` is large, but it is short-lived.
+#![allow(clippy::result_large_err)]
+
+use std::io::{self, Read};
+use std::net::ToSocketAddrs;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use ureq::config::IpFamily;
+use ureq::http::{self, HeaderName, HeaderValue, header};
+use ureq::{Agent, Body, SendBody, Timeout};
+
+use crate::config::proxy::Proxy;
+use crate::config::settings::{ApiKey, Config, Settings};
+use crate::error::{Class, Error, ErrorKind, Result, sanitize};
+use crate::http::clock::{DECADES, saturating_add};
+use crate::http::message::Secrets;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::http::stop::{Stops, Waited};
+use crate::http::worker::{MAX_IDLE, MAX_IDLE_TIME, Panicked, Pending, PerProcess, Workers};
+use crate::sync::lock;
+
+/// How many bytes of the body of an error response are kept.
+const MAX_ERROR_BODY: u64 = 1 << 20;
+
+/// A body that is longer is sent only after the server has agreed to read it, so that a refusal is received.
+const MAX_UNANNOUNCED_BODY: usize = 1 << 20;
+
+/// The server may close an idle connection at the moment at which a request is sent on it, and a submission cannot be
+/// retried then. It therefore uses a connection only while that is unlikely.
+const MAX_IDLE_TIME_FOR_SUBMISSIONS: Duration = Duration::from_secs(1);
+
+/// How many attempts of a client may go on after their callers have left. A look-up cannot be interrupted.
+const MAX_ABANDONED: usize = 64;
+
+/// After this time without a byte, the network may have failed silently, and all idle connections with it.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A connection is refused in this time. Later the same error may be about a connection that was established: the
+/// first retransmission takes as long.
+const MAX_REFUSAL_TIME: Duration = Duration::from_millis(200);
+
+/// A caller that wakes up later than this was suspended, and its worker too.
+const MAX_WAKE_UP_DELAY: Duration = Duration::from_millis(20);
+
+/// The time that a worker gets for a response that arrived during a suspension.
+const MAX_EXTENSION: Duration = Duration::from_millis(250);
+
+/// Sends requests. Keeps workers and connections for the next ones.
+pub(crate) struct Transport {
+    shared: Arc<Shared>,
+    kept: PerProcess<Kept>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What an attempt needs to know.
+struct Shared {
+    config: ureq::config::Config,
+    connect_timeout: Duration,
+    max_response_bytes: u64,
+    proxy: Option<Proxy>,
+}
+
+type Outcome = Result<Response, AttemptError>;
+
+#[derive(Default)]
+struct Kept {
+    workers: Workers<Outcome>,
+    /// Each has at most one connection. With the time since which it has been idle; the last used one is at the end.
+    agents: Mutex<Vec<(Agent, Instant)>>,
+    /// The attempts whose callers have left. Each is alive until its worker has ended it.
+    abandoned: Mutex<Vec<Weak<Progress>>>,
+}
+
+/// The failure of an attempt: no response, or one that is broken.
+#[derive(Debug)]
+pub(crate) struct AttemptError {
+    pub(crate) kind: ErrorKind,
+    /// The request id in the head of a response whose body is broken.
+    pub(crate) request_id: Option<String>,
+}
+
+impl From<ErrorKind> for AttemptError {
+    fn from(kind: ErrorKind) -> Self {
+        AttemptError { kind, request_id: None }
+    }
+}
+
+/// What worker and caller tell each other about an attempt.
+struct Progress {
+    state: AtomicU8,
+    started: Instant,
+    /// When the last part of the response came, in milliseconds since the start.
+    heard: AtomicU32,
+}
+
+impl Progress {
+    /// The request may be on its way: its body was asked for, or ureq got a request without a body.
+    const ASKED: u8 = 1;
+    /// The caller has left. A request that was not asked for until then will never be sent.
+    const ABANDONED: u8 = 2;
+
+    fn new() -> Self {
+        Progress { state: AtomicU8::new(0), started: Instant::now(), heard: AtomicU32::new(0) }
+    }
+
+    /// Returns an error if the request must not be sent any more.
+    fn ask(&self) -> io::Result<()> {
+        match self.state.fetch_or(Self::ASKED, Ordering::SeqCst) & Self::ABANDONED {
+            0 => Ok(()),
+            _ => Err(io::Error::other("abandoned")),
+        }
+    }
+
+    /// Returns whether the request may have been sent.
+    fn abandon(&self) -> bool {
+        self.state.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::ASKED != 0
+    }
+
+    fn may_be_sent(&self) -> bool {
+        self.state.load(Ordering::SeqCst) & Self::ASKED != 0
+    }
+
+    fn hear(&self) {
+        let elapsed = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        self.heard.store(elapsed, Ordering::Relaxed);
+    }
+
+    fn is_silent(&self) -> bool {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed).into());
+        self.started.elapsed().saturating_sub(heard) >= SILENCE
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let proxy = match &config.proxy {
+            Some(proxy) => Some(ureq::Proxy::new(&proxy.url).map_err(|error| {
+                Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown))
+            })?),
+            None => None,
+        };
+        let settings = &config.settings;
+        let connect_timeout = settings.connect_timeout.min(DECADES);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
+            .user_agent(&settings.user_agent)
+            .accept("application/json")
+            .timeout_connect(Some(connect_timeout))
+            // The caller bounds the other phases. With a limit, ureq continues after an interruption by a signal.
+            .timeout_per_read(Some(DECADES))
+            .timeout_per_write(Some(DECADES))
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(MAX_IDLE_TIME);
+        let shared = Shared {
+            config: with_tls(agent, settings)?.build(),
+            connect_timeout,
+            max_response_bytes: settings.max_response_bytes,
+            proxy: config.proxy.clone(),
+        };
+        Ok(Transport {
+            shared: Arc::new(shared),
+            kept: PerProcess::default(),
+            headers: config.headers.clone(),
+        })
+    }
+
+    /// Sends the request once and receives the whole response, whatever its status.
+    pub(crate) fn attempt(
+        &self,
+        request: &Request,
+        url: &str,
+        api_key: &ApiKey,
+        class: Class,
+        within: Duration,
+        stops: &Stops,
+    ) -> Outcome {
+        let head = self.head(request, url, api_key);
+        let head = head.map_err(|error| ErrorKind::Input(sanitize(&error.to_string(), 200)))?;
+        if stops.is_stopped() {
+            return Err(ErrorKind::Stopped { is_in_flight: false }.into());
+        }
+        let kept = self.kept.get();
+        if kept.abandoned() >= MAX_ABANDONED {
+            return Err(on_this_machine(
+                "too many attempts that were stopped or timed out have not ended yet",
+            )
+            .into());
+        }
+        let agent = kept.take_agent(class);
+        let reused = agent.is_some();
+        let agent = agent.unwrap_or_else(|| self.shared.config.new_agent());
+        let progress = Arc::new(Progress::new());
+        let exchange = Exchange {
+            shared: self.shared.clone(),
+            agent: agent.clone(),
+            head,
+            body: body(request),
+            class,
+            secrets: api_key.secrets.clone(),
+            progress: progress.clone(),
+            reused,
+            within,
+        };
+        let started = kept.workers.start(|| exchange.run());
+        let pending = started.map_err(|error| on_this_machine(&format!("cannot start a thread: {error}")))?;
+        let outcome = match wait(&pending, saturating_add(progress.started, within), stops) {
+            Waited::Ready(Ok(outcome)) => outcome,
+            Waited::Ready(Err(Panicked)) if progress.may_be_sent() => {
+                Err(ErrorKind::ConnectionLost { reason: "a panic".to_owned(), was_reused: false }.into())
+            }
+            Waited::Ready(Err(Panicked)) => Err(on_this_machine("a panic").into()),
+            waited => {
+                // In this order: a request that is not on its way when the caller leaves must find the agent closed.
+                agent.shutdown();
+                let may_be_sent = progress.abandon();
+                if progress.is_silent() {
+                    kept.drop_agents();
+                }
+                lock(&kept.abandoned).push(Arc::downgrade(&progress));
+                return Err(self.left(matches!(waited, Waited::Stopped), may_be_sent, within).into());
+            }
+        };
+        match &outcome {
+            Ok(_) => kept.keep_agent(agent),
+            Err(AttemptError {
+                kind: ErrorKind::ConnectionLost { .. } | ErrorKind::NotConnected { .. },
+                ..
+            }) => {
+                kept.drop_agents();
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Ensures that the next requests use new connections.
+    pub(crate) fn distrust_idle_connections(&self) {
+        self.kept.get().drop_agents();
+    }
+
+    /// Describes why the caller has left.
+    fn left(&self, is_stopped: bool, may_be_sent: bool, within: Duration) -> ErrorKind {
+        match (is_stopped, may_be_sent) {
+            (true, is_in_flight) => ErrorKind::Stopped { is_in_flight },
+            (false, true) => ErrorKind::Timeout { within },
+            (false, false) => self.shared.not_connected("the server was not reached", Some(within)),
+        }
+    }
+
+    fn head(&self, request: &Request, url: &str, api_key: &ApiKey) -> http::Result<http::Request<()>> {
+        let mut head = http::Request::builder().method(request.method.as_str()).uri(url).body(())?;
+        let headers = head.headers_mut();
+        // Each header replaces an earlier one with the same name.
+        for (name, value) in self.headers.iter().chain([&api_key.header]) {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &request.headers {
+            headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        }
+        if let Some(body) = body(request) {
+            // ureq cannot determine the length of a reader.
+            headers.insert(header::CONTENT_LENGTH, body.len().into());
+            if body.len() > MAX_UNANNOUNCED_BODY {
+                headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// Returns the body that is sent.
+fn body(request: &Request) -> Option<Vec<u8>> {
+    // Without an explicit empty body, ureq sends a request with one of these methods as chunked.
+    let needs_body = ["POST", "PUT", "PATCH"].contains(&request.method.as_str());
+    request.body.clone().or(needs_body.then(Vec::new))
+}
+
+/// Waits for the result. A caller that was suspended past its deadline waits a little longer.
+fn wait(
+    pending: &Pending<Outcome>,
+    deadline: Instant,
+    stops: &Stops,
+) -> Waited<std::result::Result<Outcome, Panicked>> {
+    let waited = stops.wait(deadline, || pending.take());
+    let late = Instant::now().saturating_duration_since(deadline);
+    if matches!(waited, Waited::TimedOut) && late > MAX_WAKE_UP_DELAY {
+        return stops.wait(Instant::now() + late.min(MAX_EXTENSION), || pending.take());
+    }
+    waited
+}
+
+impl Kept {
+    /// Returns how many attempts go on although their callers have left.
+    fn abandoned(&self) -> usize {
+        let mut abandoned = lock(&self.abandoned);
+        abandoned.retain(|attempt| attempt.strong_count() > 0);
+        abandoned.len()
+    }
+
+    fn take_agent(&self, class: Class) -> Option<Agent> {
+        let max_idle = if class == Class::Submission { MAX_IDLE_TIME_FOR_SUBMISSIONS } else { MAX_IDLE_TIME };
+        let mut agents = lock(&self.agents);
+        agents.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
+        match agents.last() {
+            Some((_, since)) if since.elapsed() < max_idle => agents.pop().map(|(agent, _)| agent),
+            _ => None,
+        }
+    }
+
+    fn keep_agent(&self, agent: Agent) {
+        let mut agents = lock(&self.agents);
+        if agents.len() < MAX_IDLE {
+            agents.push((agent, Instant::now()));
+        }
+    }
+
+    fn drop_agents(&self) {
+        let dropped = std::mem::take(&mut *lock(&self.agents));
+        // Closing the connections may take a moment.
+        drop(dropped);
+    }
+}
+
+/// An attempt, as its worker sees it.
+struct Exchange {
+    shared: Arc<Shared>,
+    agent: Agent,
+    head: http::Request<()>,
+    body: Option<Vec<u8>>,
+    class: Class,
+    secrets: Secrets,
+    progress: Arc<Progress>,
+    reused: bool,
+    within: Duration,
+}
+
+impl Exchange {
+    fn run(mut self) -> Outcome {
+        let is_head = self.head.method() == http::Method::HEAD;
+        // Whether the server can have acted on the request is known by its body being asked for. Without one, it
+        // counts as sent when ureq gets it.
+        let body = self.body.take().filter(|body| !body.is_empty());
+        let is_asked_here = body.is_none();
+        if is_asked_here {
+            self.look_up()?;
+            let abandoned = self.progress.ask();
+            abandoned.map_err(|_| ErrorKind::Stopped { is_in_flight: false })?;
+        }
+        let asked = Instant::now();
+        let body = match body {
+            Some(body) => {
+                SendBody::from_owned_reader(Handout { body, at: 0, progress: self.progress.clone() })
+            }
+            None if self.head.headers().contains_key(header::CONTENT_LENGTH) => {
+                SendBody::from_owned_reader(io::empty())
+            }
+            None => SendBody::none(),
+        };
+        let head = std::mem::take(&mut self.head);
+        let is_https = head.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+        let received = self.agent.run(head.map(|()| body));
+        let mut received = received.map_err(|error| {
+            let is_unsent = if is_asked_here {
+                is_from_setup(&error, is_https && !self.reused, asked.elapsed(), self.class)
+            } else {
+                !self.progress.may_be_sent()
+            };
+            if is_unsent {
+                return self.shared.setup_failure(&error, self.within);
+            }
+            // What speaks TLS, or has responded before, is an HTTP server.
+            let is_http = is_https || self.reused;
+            self.failure(error, "the response is not valid HTTP", is_http)
+        })?;
+        self.progress.hear();
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets.clone());
+        let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+        response.headers.extend(headers);
+        if matches!(response.status, 204 | 205 | 304) || is_head {
+            // There is no body, even if a header says that it is compressed.
+        } else if response.is_success() {
+            let limit = self.shared.max_response_bytes;
+            let read = read(&mut received, limit, &self.progress, &mut response.body);
+            read.map_err(|error| AttemptError {
+                kind: self.failure(error, "the body of the response is broken", true),
+                request_id: response.request_id(),
+            })?;
+        } else {
+            // A short body is read to its end, so that the connection can be used again. Of a body that is longer or
+            // broken, only the beginning is kept.
+            let _ = read(&mut received, MAX_ERROR_BODY, &self.progress, &mut response.body);
+        }
+        Ok(response)
+    }
+
+    /// Looks the host up before a change without a body is sent, because ureq does not tell a failed look-up from a
+    /// lost connection. The host is looked up by the proxy if there is one.
+    fn look_up(&self) -> std::result::Result<(), ErrorKind> {
+        let uri = self.head.uri();
+        if self.class == Class::Read || self.shared.proxy.is_some() {
+            return Ok(());
+        }
+        let host = uri.host().unwrap_or_default();
+        match format!("{host}:{}", uri.port_u16().unwrap_or(443)).to_socket_addrs() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.shared.setup_failure(&ureq::Error::Io(error), self.within)),
+        }
+    }
+
+    /// Describes an error after which the request may have been sent.
+    fn failure(&self, error: ureq::Error, broken: &str, is_http: bool) -> ErrorKind {
+        let lost = |error: &io::Error| {
+            let reason = sanitize(&error.to_string(), 100);
+            ErrorKind::ConnectionLost { reason, was_reused: self.reused }
+        };
+        match error {
+            ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
+            ureq::Error::Timeout(_) => ErrorKind::Timeout { within: self.within },
+            ureq::Error::Io(error) => lost(&error),
+            // A compressed body that ends early.
+            #[cfg(feature = "gzip")]
+            ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => lost(&error),
+            ureq::Error::Protocol(error) => bad_response(broken, &error.to_string(), is_http),
+            // The size of the head shows that it is one.
+            error @ ureq::Error::LargeResponseHeader(..) => bad_response(broken, &error.to_string(), true),
+            error => bad_response(broken, &error.to_string(), is_http),
+        }
+    }
+}
+
+fn bad_response(broken: &str, text: &str, is_http: bool) -> ErrorKind {
+    ErrorKind::BadResponse { text: format!("{broken}: {}", sanitize(text, 200)), is_http }
+}
+
+/// Hands the body out, and nothing of it once the caller has left.
+struct Handout {
+    body: Vec<u8>,
+    at: usize,
+    progress: Arc<Progress>,
+}
+
+impl Read for Handout {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.progress.ask()?;
+        let read = (&self.body[self.at..]).read(buffer)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+/// Reads the body, up to a limit.
+fn read(
+    response: &mut http::Response<Body>,
+    limit: u64,
+    progress: &Progress,
+    body: &mut Vec<u8>,
+) -> std::result::Result<(), ureq::Error> {
+    struct Heard<'a, R>(R, &'a Progress);
+    impl<R: Read> Read for Heard<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer).inspect(|_| self.1.hear())
+        }
+    }
+    // The length is what the server says, so it is not trusted with much memory.
+    let length = response.body().content_length().unwrap_or(0).min(limit).min(1 << 20);
+    body.reserve_exact(usize::try_from(length).unwrap_or(0));
+    let reader = response.body_mut().with_config().limit(limit).reader();
+    match Heard(reader, progress).read_to_end(body).map_err(ureq::Error::from) {
+        // A body of no bytes that is said to be compressed: the decoder itself found the end, not the connection.
+        #[cfg(feature = "gzip")]
+        Err(ureq::Error::Decompress(_, error)) if body.is_empty() && is_simple_eof(&error) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+#[cfg(feature = "gzip")]
+fn is_simple_eof(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none()
+}
+
+/// Returns whether an error shows that a request without a body was not sent. A read is retried in any case, so for
+/// one it is enough that this is likely.
+fn is_from_setup(error: &ureq::Error, may_be_handshake: bool, elapsed: Duration, class: Class) -> bool {
+    use io::ErrorKind::*;
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+            true
+        }
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
+        #[cfg(feature = "rustls")]
+        ureq::Error::Rustls(_) => true,
+        #[cfg(feature = "native-tls")]
+        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
+        ureq::Error::Io(error) if is_unknown_host(error) || is_limit_of_machine(error) => true,
+        ureq::Error::Io(error) => match error.kind() {
+            InvalidData => may_be_handshake,
+            ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown => {
+                elapsed < MAX_REFUSAL_TIME
+            }
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
+            | TimedOut | Interrupted | InvalidInput => false,
+            // On most platforms, a failed look-up is of a kind that has no stable name.
+            _ => class == Class::Read,
+        },
+        _ => false,
+    }
+}
+
+/// Windows reports a failed look-up by one of these codes, and other platforms use none of them.
+fn is_unknown_host(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| (11001..=11004).contains(&code))
+}
+
+/// Returns whether this machine has no thread, no port, or no file descriptor left (ENFILE, EMFILE, WSAEMFILE).
+fn is_limit_of_machine(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::AddrNotAvailable)
+        || error.raw_os_error().is_some_and(|code| matches!(code, 23 | 24 | 10024))
+}
+
+/// The attempt failed on this machine, before anything was sent.
+fn on_this_machine(reason: &str) -> ErrorKind {
+    let reason = sanitize(reason, 200);
+    ErrorKind::NotConnected { reason, timed_out: None, is_about_address: false }
+}
+
+impl Shared {
+    /// Describes an error that occurred before the request was sent.
+    fn setup_failure(&self, error: &ureq::Error, within: Duration) -> ErrorKind {
+        let timed_out = |reason| self.not_connected(reason, Some(self.connect_timeout.min(within)));
+        match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                on_this_machine("cannot start a thread")
+            }
+            ureq::Error::Io(error) if is_limit_of_machine(error) => on_this_machine(&error.to_string()),
+            // rustls reports a certificate that it does not trust in this way.
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.tls(&error.to_string())
+            }
+            ureq::Error::Io(error) => self.not_connected(&error.to_string(), None),
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired => self.tls(&error.to_string()),
+            #[cfg(feature = "rustls")]
+            ureq::Error::Rustls(_) => self.tls(&error.to_string()),
+            #[cfg(feature = "native-tls")]
+            ureq::Error::NativeTls(_) | ureq::Error::Der(_) => self.tls(&error.to_string()),
+            // The proxy, or the server behind it.
+            ureq::Error::Timeout(_) if self.proxy.is_some() => timed_out("no response through it"),
+            ureq::Error::Timeout(_) => timed_out("the server did not respond"),
+            ureq::Error::ConnectProxyFailed(reason) => self.not_connected(reason, None),
+            error => self.not_connected(&error.to_string(), None),
+        }
+    }
+
+    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
+        let reason = match &self.proxy {
+            Some(Proxy { shown, .. }) => format!("the proxy {shown}: {}", sanitize(reason, 200)),
+            None => sanitize(reason, 200),
+        };
+        let is_about_address = self.proxy.is_none();
+        ErrorKind::NotConnected { reason, timed_out, is_about_address }
+    }
+
+    fn tls(&self, reason: &str) -> ErrorKind {
+        let proxy = self.proxy.as_ref().map(|proxy| format!(", through the proxy {}", proxy.shown));
+        ErrorKind::Tls(format!("{}{}{TRUST}", sanitize(reason, 200), proxy.unwrap_or_default()))
+    }
+}
+
+const TRUST: &str = "; if the server is your own, sign its certificate by an authority, and pass the certificate of the \
+                     authority to root_certificates";
+
+type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
+    if settings.root_certificates.is_some() || settings.platform_certificates {
+        return Err(Error::input(
+            "root_certificates needs TLS, which this build leaves out: enable the feature rustls or native-tls",
+        ));
+    }
+    Ok(config)
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
+    use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+
+    // ureq panics if the provider that is set here is not part of the build.
+    let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
+    let roots = match (&settings.root_certificates, settings.platform_certificates) {
+        (None, false) => RootCerts::WebPki,
+        (None, true) => RootCerts::PlatformVerifier,
+        (Some(_), true) => {
+            return Err(Error::input(
+                "root_certificates and platform_certificates exclude each other: set one",
+            ));
+        }
+        (Some(pem), false) => {
+            let mut certificates = Vec::new();
+            for item in parse_pem(pem) {
+                match item {
+                    Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                    Ok(_) => {}
+                    Err(_) => return Err(Error::input("root_certificates: not valid PEM")),
+                }
+            }
+            if certificates.is_empty() {
+                return Err(Error::input(
+                    "root_certificates: no certificate found; expected one in PEM format",
+                ));
+            }
+            RootCerts::Specific(Arc::new(certificates))
+        }
+    };
+    Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
+}

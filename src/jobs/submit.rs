@@ -1,0 +1,84 @@
+//! Submissions: what is sent, and the outcome.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::config::builder::LARGEST_BATCH;
+use crate::contract::Operation;
+use crate::error::{Error, Result, sanitize};
+use crate::http::call::Http;
+use crate::http::message::without_bom;
+use crate::http::response::Response;
+use crate::types::{BatchSubmission, PartialBatch, Submitted};
+
+pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
+    let payload = check_payload(payload).map_err(|problem| refused("the payload", &problem))?;
+    let response = http.send(Operation::Submit { payload: &payload }, http.deadline())?;
+    let submitted = Submitted::from_json(without_bom(&response.body));
+    submitted.map_err(|_| response.unreadable("an object with the job_id of the new job"))
+}
+
+/// Sends the payloads in requests of at most 1000, up to the first that fails, and combines the responses.
+pub(crate) fn submit_batch<P: Serialize>(
+    http: &Http,
+    payloads: impl IntoIterator<Item = P>,
+) -> Result<BatchSubmission> {
+    // Every payload is checked before the first request.
+    let payloads = payloads.into_iter().enumerate().map(|(n, payload)| {
+        check_payload(&payload).map_err(|problem| refused(&format!("payloads[{n}]"), &problem))
+    });
+    let payloads = payloads.collect::<Result<Vec<Box<RawValue>>>>()?;
+    let payloads: Vec<&RawValue> = payloads.iter().map(|payload| &**payload).collect();
+    let mut received = BatchSubmission::default();
+    let mut from = 0;
+    for chunk in payloads.chunks(LARGEST_BATCH) {
+        let (batch, outcome) = submit_chunk(http, chunk);
+        received.extend(batch);
+        if let Err(error) = outcome {
+            let to = if error.attempts() > 0 { from + chunk.len() } else { from };
+            return Err(error.with_partial_batch(PartialBatch {
+                received,
+                answered: 0..from,
+                failed: from..to,
+                not_sent: to..payloads.len(),
+            }));
+        }
+        from += chunk.len();
+    }
+    Ok(received)
+}
+
+/// Returns all entries that can be read, and whether they are known to be the outcomes of the payloads.
+fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result<()>) {
+    match http.send(Operation::SubmitBatch { payloads }, http.deadline()) {
+        Ok(response) => decode_batch(&response, payloads.len()),
+        Err(error) => (BatchSubmission::default(), Err(error)),
+    }
+}
+
+fn decode_batch(response: &Response, payloads: usize) -> (BatchSubmission, Result<()>) {
+    let (batch, complete) = BatchSubmission::from_json(without_bom(&response.body));
+    let outcome = if complete.is_err() {
+        Err(response.unreadable("the outcome of a batch"))
+    } else if batch.jobs.len() != payloads {
+        Err(response.unreadable("a batch with one entry for each payload"))
+    } else {
+        Ok(())
+    };
+    (batch, outcome)
+}
+
+fn refused(payload: &str, problem: &str) -> Error {
+    Error::input(format!("{payload} {problem}; nothing was sent"))
+}
+
+/// Returns the payload as JSON, or why it cannot be sent.
+fn check_payload(payload: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, String> {
+    let json = to_raw_value(payload)
+        .map_err(|error| format!("cannot be written as JSON: {}", sanitize(&error.to_string(), 120)))?;
+    match json.get().as_bytes().first() {
+        Some(b'{') => Ok(json),
+        Some(b'"') => Err("is a string, not a JSON object: parse it first".to_owned()),
+        _ => Err("is not a JSON object".to_owned()),
+    }
+}
