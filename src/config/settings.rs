@@ -125,12 +125,17 @@ impl Settings {
                 return Err(Error::input(format!("{name} is zero: no call could succeed")));
             }
         }
+        if self.root_certificates.is_some() && self.platform_certificates {
+            return Err(Error::input(
+                "root_certificates and platform_certificates exclude each other: set one",
+            ));
+        }
         if api_url.is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
-            return Err(Error::input(format!(
-                "{} `{}` needs TLS, which this build leaves out: enable the feature rustls or native-tls",
-                self.api_url.as_ref().unwrap_or(&base_setting).name,
-                sanitize(&api_url.text, 200)
-            )));
+            let setting = self.api_url.as_ref().unwrap_or(&base_setting);
+            return Err(bad_url(
+                setting,
+                "https needs the feature rustls or native-tls, which this build leaves out",
+            ));
         }
         let proxy = match &self.proxy {
             Some(proxy) => Some(Proxy::parse(proxy.clone())?),

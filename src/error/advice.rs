@@ -103,10 +103,8 @@ impl Error {
                     None => "check the network".to_owned(),
                 });
             }
-            ErrorKind::BadResponse { is_http: false, .. } => {
-                return self.address().map(|address| format!("the scheme or port of {address} may be wrong"));
-            }
             ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => "raise timeout if the server needs longer",
+            ErrorKind::Tls(_) => "a private authority's certificate goes to root_certificates",
             ErrorKind::TooLarge(_) => "raise max_response_bytes",
             ErrorKind::Decode { .. }
             | ErrorKind::UnreadableJob { .. }

@@ -68,8 +68,8 @@ pub(crate) enum ErrorKind {
     #[error("no response within {}", seconds(*within))]
     Timeout { within: Duration },
     /// The response is not HTTP, or its body is broken.
-    #[error("{text}")]
-    BadResponse { text: String, is_http: bool },
+    #[error("{0}")]
+    BadResponse(String),
     #[error("the response is larger than {0} bytes")]
     TooLarge(u64),
     #[error("{status} {name}{}", said(message.as_deref()))]

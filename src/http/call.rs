@@ -265,7 +265,8 @@ impl Call<'_> {
             request.headers.iter().filter(|(name, _)| !shown(name)).map(|(_, value)| value.as_str());
         api_key.secrets = api_key.secrets.and(secrets);
         let url = format!("{api_url}{}", request.path);
-        let mut response = transport.attempt(request, &url, &api_key, class, within, &self.http.stops)?;
+        let mut response =
+            transport.attempt(request.clone(), &url, api_key, class, within, &self.http.stops)?;
         self.http.contract().response(self.operation, &mut response);
         if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
             has_responded.store(true, Ordering::Relaxed);

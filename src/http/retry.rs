@@ -82,7 +82,7 @@ mod tests {
             (TIMEOUT, reads),
             (ErrorKind::Tls(String::new()), none),
             (ErrorKind::TooLarge(1), none),
-            (ErrorKind::BadResponse { text: String::new(), is_http: true }, none),
+            (ErrorKind::BadResponse(String::new()), none),
             (ErrorKind::Unsupported(String::new()), none),
             (ErrorKind::Stopped { is_in_flight: true }, none),
         ] {

@@ -1,7 +1,7 @@
 //! Makes exactly one attempt: sends a request, and returns what was received or what failed.
 //!
-//! This is the only file that sends requests with ureq; `config` and `request` use its types for URLs and headers. A call is
-//! bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of
+//! This is the only file that sends requests with ureq; `config` and `request` use its types for URLs and headers. A call
+//! is bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of
 //! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
 // `AttemptError` is large, but it is short-lived.
@@ -17,7 +17,6 @@ use ureq::config::IpFamily;
 use ureq::http::{self, HeaderName, HeaderValue, header};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use crate::config::proxy::Proxy;
 use crate::config::settings::{ApiKey, Config, Settings};
 use crate::error::{Class, Error, ErrorKind, Result, sanitize};
 use crate::http::clock::{DECADES, saturating_add};
@@ -56,17 +55,18 @@ const MAX_EXTENSION: Duration = Duration::from_millis(250);
 
 /// Sends requests. Keeps workers and connections for the next ones.
 pub(crate) struct Transport {
-    shared: Arc<Shared>,
+    settings: Arc<AgentSettings>,
     kept: PerProcess<Kept>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What an attempt needs to know.
-struct Shared {
+struct AgentSettings {
     config: ureq::config::Config,
     connect_timeout: Duration,
     max_response_bytes: u64,
-    proxy: Option<Proxy>,
+    /// The proxy, for errors.
+    proxy: Option<String>,
 }
 
 type Outcome = Result<Response, AttemptError>;
@@ -142,19 +142,17 @@ impl Progress {
 
 impl Transport {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let proxy = match &config.proxy {
-            Some(proxy) => Some(ureq::Proxy::new(&proxy.url).map_err(|error| {
-                Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown))
-            })?),
-            None => None,
-        };
+        let proxy = config.proxy.as_ref().map(|proxy| {
+            let cannot = |error| Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown));
+            ureq::Proxy::new(&proxy.url).map_err(cannot)
+        });
         let settings = &config.settings;
         let connect_timeout = settings.connect_timeout.min(DECADES);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy)
+            .proxy(proxy.transpose()?)
             .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
             .user_agent(&settings.user_agent)
             .accept("application/json")
@@ -165,14 +163,14 @@ impl Transport {
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE_TIME);
-        let shared = Shared {
+        let settings = AgentSettings {
             config: with_tls(agent, settings)?.build(),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
-            proxy: config.proxy.clone(),
+            proxy: config.proxy.as_ref().map(|proxy| proxy.shown.clone()),
         };
         Ok(Transport {
-            shared: Arc::new(shared),
+            settings: Arc::new(settings),
             kept: PerProcess::default(),
             headers: config.headers.clone(),
         })
@@ -181,48 +179,45 @@ impl Transport {
     /// Sends the request once and receives the whole response, whatever its status.
     pub(crate) fn attempt(
         &self,
-        request: &Request,
+        request: Request,
         url: &str,
-        api_key: &ApiKey,
+        api_key: ApiKey,
         class: Class,
         within: Duration,
         stops: &Stops,
     ) -> Outcome {
-        let head = self.head(request, url, api_key);
-        let head = head.map_err(|error| ErrorKind::Input(sanitize(&error.to_string(), 200)))?;
         if stops.is_stopped() {
             return Err(ErrorKind::Stopped { is_in_flight: false }.into());
         }
         let kept = self.kept.get();
         if kept.abandoned() >= MAX_ABANDONED {
-            return Err(on_this_machine(
-                "too many attempts that were stopped or timed out have not ended yet",
-            )
-            .into());
+            return Err(here("too many attempts that were stopped or timed out have not ended yet").into());
         }
+        let unsendable = |error: http::Error| ErrorKind::Input(error.to_string());
+        let head = self.head(&request, url, &api_key).map_err(unsendable)?;
         let agent = kept.take_agent(class);
-        let reused = agent.is_some();
-        let agent = agent.unwrap_or_else(|| self.shared.config.new_agent());
+        let is_reused = agent.is_some();
+        let agent = agent.unwrap_or_else(|| self.settings.config.new_agent());
         let progress = Arc::new(Progress::new());
         let exchange = Exchange {
-            shared: self.shared.clone(),
+            settings: self.settings.clone(),
             agent: agent.clone(),
             head,
-            body: body(request),
+            body: request.body.filter(|body| !body.is_empty()),
             class,
-            secrets: api_key.secrets.clone(),
+            secrets: api_key.secrets,
             progress: progress.clone(),
-            reused,
+            is_reused,
             within,
         };
         let started = kept.workers.start(|| exchange.run());
-        let pending = started.map_err(|error| on_this_machine(&format!("cannot start a thread: {error}")))?;
+        let pending = started.map_err(|error| here(&format!("cannot start a thread: {error}")))?;
         let outcome = match wait(&pending, saturating_add(progress.started, within), stops) {
             Waited::Ready(Ok(outcome)) => outcome,
             Waited::Ready(Err(Panicked)) if progress.may_be_sent() => {
                 Err(ErrorKind::ConnectionLost { reason: "a panic".to_owned(), was_reused: false }.into())
             }
-            Waited::Ready(Err(Panicked)) => Err(on_this_machine("a panic").into()),
+            Waited::Ready(Err(Panicked)) => Err(here("a panic").into()),
             waited => {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
                 agent.shutdown();
@@ -231,17 +226,17 @@ impl Transport {
                     kept.drop_agents();
                 }
                 lock(&kept.abandoned).push(Arc::downgrade(&progress));
-                return Err(self.left(matches!(waited, Waited::Stopped), may_be_sent, within).into());
+                return Err(match (waited, may_be_sent) {
+                    (Waited::Stopped, is_in_flight) => ErrorKind::Stopped { is_in_flight },
+                    (_, true) => ErrorKind::Timeout { within },
+                    (_, false) => self.settings.not_connected("no response", Some(within)),
+                }
+                .into());
             }
         };
         match &outcome {
             Ok(_) => kept.keep_agent(agent),
-            Err(AttemptError {
-                kind: ErrorKind::ConnectionLost { .. } | ErrorKind::NotConnected { .. },
-                ..
-            }) => {
-                kept.drop_agents();
-            }
+            Err(error) if matches!(error.kind, ErrorKind::ConnectionLost { .. }) => kept.drop_agents(),
             Err(_) => {}
         }
         outcome
@@ -250,15 +245,6 @@ impl Transport {
     /// Ensures that the next requests use new connections.
     pub(crate) fn distrust_idle_connections(&self) {
         self.kept.get().drop_agents();
-    }
-
-    /// Describes why the caller has left.
-    fn left(&self, is_stopped: bool, may_be_sent: bool, within: Duration) -> ErrorKind {
-        match (is_stopped, may_be_sent) {
-            (true, is_in_flight) => ErrorKind::Stopped { is_in_flight },
-            (false, true) => ErrorKind::Timeout { within },
-            (false, false) => self.shared.not_connected("the server was not reached", Some(within)),
-        }
     }
 
     fn head(&self, request: &Request, url: &str, api_key: &ApiKey) -> http::Result<http::Request<()>> {
@@ -271,22 +257,16 @@ impl Transport {
         for (name, value) in &request.headers {
             headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
-        if let Some(body) = body(request) {
-            // ureq cannot determine the length of a reader.
-            headers.insert(header::CONTENT_LENGTH, body.len().into());
-            if body.len() > MAX_UNANNOUNCED_BODY {
-                headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-            }
+        // ureq cannot determine the length of a reader, and without one it sends a body in chunks, even an empty one.
+        let length = request.body.as_ref().map_or(0, Vec::len);
+        if length > 0 || ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        if length > MAX_UNANNOUNCED_BODY {
+            headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         }
         Ok(head)
     }
-}
-
-/// Returns the body that is sent.
-fn body(request: &Request) -> Option<Vec<u8>> {
-    // Without an explicit empty body, ureq sends a request with one of these methods as chunked.
-    let needs_body = ["POST", "PUT", "PATCH"].contains(&request.method.as_str());
-    request.body.clone().or(needs_body.then(Vec::new))
 }
 
 /// Waits for the result. A caller that was suspended past its deadline waits a little longer.
@@ -329,75 +309,39 @@ impl Kept {
     }
 
     fn drop_agents(&self) {
-        let dropped = std::mem::take(&mut *lock(&self.agents));
-        // Closing the connections may take a moment.
-        drop(dropped);
+        lock(&self.agents).clear();
     }
 }
 
 /// An attempt, as its worker sees it.
 struct Exchange {
-    shared: Arc<Shared>,
+    settings: Arc<AgentSettings>,
     agent: Agent,
     head: http::Request<()>,
     body: Option<Vec<u8>>,
     class: Class,
     secrets: Secrets,
     progress: Arc<Progress>,
-    reused: bool,
+    is_reused: bool,
     within: Duration,
 }
 
 impl Exchange {
     fn run(mut self) -> Outcome {
-        let is_head = self.head.method() == http::Method::HEAD;
-        // Whether the server can have acted on the request is known by its body being asked for. Without one, it
-        // counts as sent when ureq gets it.
-        let body = self.body.take().filter(|body| !body.is_empty());
-        let is_asked_here = body.is_none();
-        if is_asked_here {
-            self.look_up()?;
-            let abandoned = self.progress.ask();
-            abandoned.map_err(|_| ErrorKind::Stopped { is_in_flight: false })?;
-        }
-        let asked = Instant::now();
-        let body = match body {
-            Some(body) => {
-                SendBody::from_owned_reader(Handout { body, at: 0, progress: self.progress.clone() })
-            }
-            None if self.head.headers().contains_key(header::CONTENT_LENGTH) => {
-                SendBody::from_owned_reader(io::empty())
-            }
-            None => SendBody::none(),
-        };
-        let head = std::mem::take(&mut self.head);
-        let is_https = head.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
-        let received = self.agent.run(head.map(|()| body));
-        let mut received = received.map_err(|error| {
-            let is_unsent = if is_asked_here {
-                is_from_setup(&error, is_https && !self.reused, asked.elapsed(), self.class)
-            } else {
-                !self.progress.may_be_sent()
-            };
-            if is_unsent {
-                return self.shared.setup_failure(&error, self.within);
-            }
-            // What speaks TLS, or has responded before, is an HTTP server.
-            let is_http = is_https || self.reused;
-            self.failure(error, "the response is not valid HTTP", is_http)
-        })?;
+        let has_response_body = self.head.method() != http::Method::HEAD;
+        let mut received = self.send()?;
         self.progress.hear();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets.clone());
         let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
         response.headers.extend(headers);
-        if matches!(response.status, 204 | 205 | 304) || is_head {
-            // There is no body, even if a header says that it is compressed.
+        if !has_response_body || matches!(response.status, 204 | 205 | 304) {
+            // A header may nevertheless say that the body is compressed.
         } else if response.is_success() {
-            let limit = self.shared.max_response_bytes;
+            let limit = self.settings.max_response_bytes;
             let read = read(&mut received, limit, &self.progress, &mut response.body);
             read.map_err(|error| AttemptError {
-                kind: self.failure(error, "the body of the response is broken", true),
+                kind: self.describe(&error, false, "the body of the response is broken"),
                 request_id: response.request_id(),
             })?;
         } else {
@@ -408,58 +352,104 @@ impl Exchange {
         Ok(response)
     }
 
+    /// Sends the request and receives the head of the response.
+    fn send(&mut self) -> std::result::Result<http::Response<Body>, ErrorKind> {
+        let is_new_tls = !self.is_reused && self.head.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+        let asked = Instant::now();
+        let (has_body, body) = match self.body.take() {
+            // The reader knows whether the body was asked for, and therefore whether the server can have acted.
+            Some(body) => {
+                let body = io::Cursor::new(body);
+                let handout = Handout { body, progress: self.progress.clone() };
+                (true, SendBody::from_owned_reader(handout))
+            }
+            // Without a body, the request counts as sent when ureq gets it.
+            None => {
+                self.look_up()?;
+                let abandoned = self.progress.ask();
+                abandoned.map_err(|_| ErrorKind::Stopped { is_in_flight: false })?;
+                let has_length = self.head.headers().contains_key(header::CONTENT_LENGTH);
+                (false, if has_length { SendBody::from_owned_reader(io::empty()) } else { SendBody::none() })
+            }
+        };
+        let head = std::mem::take(&mut self.head);
+        self.agent.run(head.map(|()| body)).map_err(|error| {
+            let is_unsent = if has_body {
+                !self.progress.may_be_sent()
+            } else {
+                is_from_setup(&error, is_new_tls, asked.elapsed(), self.class)
+            };
+            self.describe(&error, is_unsent, "the response is not valid HTTP")
+        })
+    }
+
     /// Looks the host up before a change without a body is sent, because ureq does not tell a failed look-up from a
     /// lost connection. The host is looked up by the proxy if there is one.
     fn look_up(&self) -> std::result::Result<(), ErrorKind> {
-        let uri = self.head.uri();
-        if self.class == Class::Read || self.shared.proxy.is_some() {
+        if self.class == Class::Read || self.settings.proxy.is_some() {
             return Ok(());
         }
-        let host = uri.host().unwrap_or_default();
-        match format!("{host}:{}", uri.port_u16().unwrap_or(443)).to_socket_addrs() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.shared.setup_failure(&ureq::Error::Io(error), self.within)),
-        }
+        let uri = self.head.uri();
+        let address = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
+        address.to_socket_addrs().map(drop).map_err(|error| self.describe(&error.into(), true, ""))
     }
 
-    /// Describes an error after which the request may have been sent.
-    fn failure(&self, error: ureq::Error, broken: &str, is_http: bool) -> ErrorKind {
-        let lost = |error: &io::Error| {
-            let reason = sanitize(&error.to_string(), 100);
-            ErrorKind::ConnectionLost { reason, was_reused: self.reused }
+    /// Describes an error. `broken` describes a response that cannot be understood.
+    fn describe(&self, error: &ureq::Error, is_unsent: bool, broken: &str) -> ErrorKind {
+        let settings = &self.settings;
+        let text = match error {
+            ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
+            error => sanitize(&error.to_string(), 120),
         };
         match error {
-            ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(limit),
+            _ if is_unsent && is_limit_of_machine(error) => here(&text),
+            _ if is_unsent && is_about_tls(error) => ErrorKind::Tls(settings.with_proxy(&text)),
+            ureq::Error::Timeout(_) if is_unsent => {
+                settings.not_connected("no response", Some(settings.connect_timeout.min(self.within)))
+            }
+            _ if is_unsent => settings.not_connected(&text, None),
+            ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(*limit),
             ureq::Error::Timeout(_) => ErrorKind::Timeout { within: self.within },
-            ureq::Error::Io(error) => lost(&error),
+            ureq::Error::Io(_) => ErrorKind::ConnectionLost { reason: text, was_reused: self.is_reused },
             // A compressed body that ends early.
             #[cfg(feature = "gzip")]
-            ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => lost(&error),
-            ureq::Error::Protocol(error) => bad_response(broken, &error.to_string(), is_http),
-            // The size of the head shows that it is one.
-            error @ ureq::Error::LargeResponseHeader(..) => bad_response(broken, &error.to_string(), true),
-            error => bad_response(broken, &error.to_string(), is_http),
+            ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                ErrorKind::ConnectionLost { reason: text, was_reused: self.is_reused }
+            }
+            _ => ErrorKind::BadResponse(format!("{broken}: {text}")),
         }
     }
 }
 
-fn bad_response(broken: &str, text: &str, is_http: bool) -> ErrorKind {
-    ErrorKind::BadResponse { text: format!("{broken}: {}", sanitize(text, 200)), is_http }
+impl AgentSettings {
+    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
+        let is_about_address = self.proxy.is_none();
+        ErrorKind::NotConnected { reason: self.with_proxy(reason), timed_out, is_about_address }
+    }
+
+    fn with_proxy(&self, reason: &str) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("the proxy {proxy}: {reason}"),
+            None => reason.to_owned(),
+        }
+    }
+}
+
+/// Describes a failure on this machine, before anything was sent.
+fn here(reason: &str) -> ErrorKind {
+    ErrorKind::NotConnected { reason: reason.to_owned(), timed_out: None, is_about_address: false }
 }
 
 /// Hands the body out, and nothing of it once the caller has left.
 struct Handout {
-    body: Vec<u8>,
-    at: usize,
+    body: io::Cursor<Vec<u8>>,
     progress: Arc<Progress>,
 }
 
 impl Read for Handout {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.progress.ask()?;
-        let read = (&self.body[self.at..]).read(buffer)?;
-        self.at += read;
-        Ok(read)
+        self.body.read(buffer)
     }
 }
 
@@ -481,118 +471,67 @@ fn read(
     body.reserve_exact(usize::try_from(length).unwrap_or(0));
     let reader = response.body_mut().with_config().limit(limit).reader();
     match Heard(reader, progress).read_to_end(body).map_err(ureq::Error::from) {
-        // A body of no bytes that is said to be compressed: the decoder itself found the end, not the connection.
+        // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
         #[cfg(feature = "gzip")]
-        Err(ureq::Error::Decompress(_, error)) if body.is_empty() && is_simple_eof(&error) => Ok(()),
+        Err(ureq::Error::Decompress(_, error))
+            if body.is_empty()
+                && error.kind() == io::ErrorKind::UnexpectedEof
+                && error.get_ref().is_none() =>
+        {
+            Ok(())
+        }
         outcome => outcome.map(drop),
     }
 }
 
-#[cfg(feature = "gzip")]
-fn is_simple_eof(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none()
-}
-
 /// Returns whether an error shows that a request without a body was not sent. A read is retried in any case, so for
 /// one it is enough that this is likely.
-fn is_from_setup(error: &ureq::Error, may_be_handshake: bool, elapsed: Duration, class: Class) -> bool {
+fn is_from_setup(error: &ureq::Error, is_new_tls: bool, elapsed: Duration, class: Class) -> bool {
     use io::ErrorKind::*;
     match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
             true
         }
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
-        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
-        #[cfg(feature = "rustls")]
-        ureq::Error::Rustls(_) => true,
-        #[cfg(feature = "native-tls")]
-        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
-        ureq::Error::Io(error) if is_unknown_host(error) || is_limit_of_machine(error) => true,
+        error if is_limit_of_machine(error) => true,
         ureq::Error::Io(error) => match error.kind() {
-            InvalidData => may_be_handshake,
+            InvalidData => is_new_tls,
             ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown => {
                 elapsed < MAX_REFUSAL_TIME
             }
             UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
             | TimedOut | Interrupted | InvalidInput => false,
-            // On most platforms, a failed look-up is of a kind that has no stable name.
-            _ => class == Class::Read,
+            // On most platforms, a failed look-up is of a kind that has no stable name. Windows has codes for it.
+            _ => class == Class::Read || matches!(error.raw_os_error(), Some(11001..=11004)),
         },
+        error => is_about_tls(error),
+    }
+}
+
+/// Returns whether this machine has no thread, no port, or no file descriptor left (ENFILE, EMFILE, WSAEMFILE).
+fn is_limit_of_machine(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(error) = error else { return false };
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::AddrNotAvailable)
+        || matches!(error.raw_os_error(), Some(23 | 24 | 10024))
+}
+
+fn is_about_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
+        // rustls reports a certificate that it does not trust in this way.
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        #[cfg(feature = "rustls")]
+        ureq::Error::Rustls(_) => true,
+        #[cfg(feature = "native-tls")]
+        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
         _ => false,
     }
 }
 
-/// Windows reports a failed look-up by one of these codes, and other platforms use none of them.
-fn is_unknown_host(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|code| (11001..=11004).contains(&code))
-}
-
-/// Returns whether this machine has no thread, no port, or no file descriptor left (ENFILE, EMFILE, WSAEMFILE).
-fn is_limit_of_machine(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::AddrNotAvailable)
-        || error.raw_os_error().is_some_and(|code| matches!(code, 23 | 24 | 10024))
-}
-
-/// The attempt failed on this machine, before anything was sent.
-fn on_this_machine(reason: &str) -> ErrorKind {
-    let reason = sanitize(reason, 200);
-    ErrorKind::NotConnected { reason, timed_out: None, is_about_address: false }
-}
-
-impl Shared {
-    /// Describes an error that occurred before the request was sent.
-    fn setup_failure(&self, error: &ureq::Error, within: Duration) -> ErrorKind {
-        let timed_out = |reason| self.not_connected(reason, Some(self.connect_timeout.min(within)));
-        match error {
-            ureq::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                on_this_machine("cannot start a thread")
-            }
-            ureq::Error::Io(error) if is_limit_of_machine(error) => on_this_machine(&error.to_string()),
-            // rustls reports a certificate that it does not trust in this way.
-            ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.tls(&error.to_string())
-            }
-            ureq::Error::Io(error) => self.not_connected(&error.to_string(), None),
-            ureq::Error::Tls(_) | ureq::Error::TlsRequired => self.tls(&error.to_string()),
-            #[cfg(feature = "rustls")]
-            ureq::Error::Rustls(_) => self.tls(&error.to_string()),
-            #[cfg(feature = "native-tls")]
-            ureq::Error::NativeTls(_) | ureq::Error::Der(_) => self.tls(&error.to_string()),
-            // The proxy, or the server behind it.
-            ureq::Error::Timeout(_) if self.proxy.is_some() => timed_out("no response through it"),
-            ureq::Error::Timeout(_) => timed_out("the server did not respond"),
-            ureq::Error::ConnectProxyFailed(reason) => self.not_connected(reason, None),
-            error => self.not_connected(&error.to_string(), None),
-        }
-    }
-
-    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
-        let reason = match &self.proxy {
-            Some(Proxy { shown, .. }) => format!("the proxy {shown}: {}", sanitize(reason, 200)),
-            None => sanitize(reason, 200),
-        };
-        let is_about_address = self.proxy.is_none();
-        ErrorKind::NotConnected { reason, timed_out, is_about_address }
-    }
-
-    fn tls(&self, reason: &str) -> ErrorKind {
-        let proxy = self.proxy.as_ref().map(|proxy| format!(", through the proxy {}", proxy.shown));
-        ErrorKind::Tls(format!("{}{}{TRUST}", sanitize(reason, 200), proxy.unwrap_or_default()))
-    }
-}
-
-const TRUST: &str = "; if the server is your own, sign its certificate by an authority, and pass the certificate of the \
-                     authority to root_certificates";
-
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 #[cfg(not(any(feature = "rustls", feature = "native-tls")))]
-fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
-    if settings.root_certificates.is_some() || settings.platform_certificates {
-        return Err(Error::input(
-            "root_certificates needs TLS, which this build leaves out: enable the feature rustls or native-tls",
-        ));
-    }
+fn with_tls(config: AgentConfig, _: &Settings) -> Result<AgentConfig> {
     Ok(config)
 }
 
@@ -602,23 +541,17 @@ fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
 
     // ureq panics if the provider that is set here is not part of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
-    let roots = match (&settings.root_certificates, settings.platform_certificates) {
-        (None, false) => RootCerts::WebPki,
-        (None, true) => RootCerts::PlatformVerifier,
-        (Some(_), true) => {
-            return Err(Error::input(
-                "root_certificates and platform_certificates exclude each other: set one",
-            ));
-        }
-        (Some(pem), false) => {
-            let mut certificates = Vec::new();
-            for item in parse_pem(pem) {
-                match item {
-                    Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-                    Ok(_) => {}
-                    Err(_) => return Err(Error::input("root_certificates: not valid PEM")),
-                }
-            }
+    let roots = match &settings.root_certificates {
+        Some(pem) => {
+            let items = parse_pem(pem).collect::<std::result::Result<Vec<PemItem<'_>>, _>>();
+            let items = items.map_err(|_| Error::input("root_certificates: not valid PEM"))?;
+            let certificates: Vec<_> = items
+                .into_iter()
+                .filter_map(|item| match item {
+                    PemItem::Certificate(certificate) => Some(certificate),
+                    _ => None,
+                })
+                .collect();
             if certificates.is_empty() {
                 return Err(Error::input(
                     "root_certificates: no certificate found; expected one in PEM format",
@@ -626,6 +559,8 @@ fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
             }
             RootCerts::Specific(Arc::new(certificates))
         }
+        None if settings.platform_certificates => RootCerts::PlatformVerifier,
+        None => RootCerts::WebPki,
     };
     Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -86,14 +86,6 @@ impl BatchSubmission {
         self.failed = self.failed.saturating_add(other.failed);
         self.cache_hits = self.cache_hits.saturating_add(other.cache_hits);
         self.jobs.extend(other.jobs);
-    }
-}
-
-impl<'de> Deserialize<'de> for BatchSubmission {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let (batch, complete) = BatchSubmission::from_json(json.get().as_bytes());
-        complete.map(|()| batch).map_err(D::Error::custom)
     }
 }
 

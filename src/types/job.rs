@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Timestamp;
-use super::lenient::{FromAny, Lenient, OpaqueString, deserialize_strictly, fields};
+use super::lenient::{FromAny, Lenient, deserialize_strictly, fields};
 use super::molecule::MoleculePreview;
 
 /// The identifier that the server assigned to a job, an opaque string.
@@ -50,13 +50,16 @@ impl JobId {
 }
 
 /// Deserializes from a string or an integer.
-impl<'de> Deserialize<'de> for JobId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        OpaqueString::deserialize(deserializer).map(|OpaqueString(id)| JobId(id))
+impl FromAny for JobId {
+    const EXPECTED: &str = "an identifier: a string or an integer";
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+    fn from_integer(number: i128) -> Option<Self> {
+        Some(number.to_string().into())
     }
 }
 
-/// Allows looking up a `&str` in a map with `JobId` keys.
 impl Borrow<str> for JobId {
     fn borrow(&self) -> &str {
         &self.0
@@ -392,4 +395,4 @@ impl FromAny for JobState {
     }
 }
 
-deserialize_strictly!(CoreSeconds, JobState);
+deserialize_strictly!(CoreSeconds, JobId, JobState);

@@ -63,35 +63,6 @@ pub(crate) fn fields<'a, const N: usize>(
     Ok(values)
 }
 
-/// A string that is only compared and sent back. Some services write it as an integer.
-#[derive(Debug)]
-pub(super) struct OpaqueString(pub(super) String);
-
-impl<'de> Deserialize<'de> for OpaqueString {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Opaque;
-        impl Visitor<'_> for Opaque {
-            type Value = String;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an integer")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<String, E> {
-                Ok(text.to_owned())
-            }
-            fn visit_string<E>(self, text: String) -> Result<String, E> {
-                Ok(text)
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<String, E> {
-                Ok(number.to_string())
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<String, E> {
-                Ok(number.to_string())
-            }
-        }
-        deserializer.deserialize_any(Opaque).map(OpaqueString)
-    }
-}
-
 /// Builds a `T` from a JSON value. By default no value is accepted.
 pub(super) trait FromAny: Sized {
     const EXPECTED: &str;
@@ -104,6 +75,10 @@ pub(super) trait FromAny: Sized {
         None
     }
 
+    fn from_integer(number: i128) -> Option<Self> {
+        Self::from_number(number as f64)
+    }
+
     fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
@@ -113,13 +88,14 @@ pub(super) trait FromAny: Sized {
         // If any crate of a program enables the feature `arbitrary_precision` of serde_json, it is enabled for all
         // crates. A number of unknown type then arrives as a map with this one key.
         const NUMBER: &str = "$serde_json::private::Number";
-        let mut number = None;
+        let mut value = None;
         while let Some((Lenient::<String>(key), Lenient::<String>(text))) = map.next_entry()? {
-            if key.as_deref() == Some(NUMBER) {
-                number = text.and_then(|text| text.parse().ok());
+            if let (Some(NUMBER), Some(text)) = (key.as_deref(), text) {
+                let number = || Self::from_number(text.parse().ok()?);
+                value = text.parse().map_or_else(|_| number(), Self::from_integer);
             }
         }
-        Ok(number.and_then(Self::from_number))
+        Ok(value)
     }
 }
 
@@ -138,10 +114,10 @@ impl<'de, T: FromAny> Deserialize<'de> for Lenient<T> {
                 Ok(None)
             }
             fn visit_i64<E>(self, number: i64) -> Result<Option<T>, E> {
-                Ok(T::from_number(number as f64))
+                Ok(T::from_integer(number.into()))
             }
             fn visit_u64<E>(self, number: u64) -> Result<Option<T>, E> {
-                Ok(T::from_number(number as f64))
+                Ok(T::from_integer(number.into()))
             }
             fn visit_f64<E>(self, number: f64) -> Result<Option<T>, E> {
                 Ok(T::from_number(number))

@@ -1,5 +1,7 @@
 //! The molecule of a job, for display.
 
+use std::borrow::Cow;
+
 use serde::de::{IgnoredAny, MapAccess};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -119,14 +121,7 @@ impl Atom {
 /// assert_eq!(Element::from("Xx").atomic_number(), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Element(Symbol);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Symbol {
-    /// An index into [`SYMBOLS`]. An atom of a known element needs no allocation.
-    Known(u8),
-    Other(Box<str>),
-}
+pub struct Element(Cow<'static, str>);
 
 #[rustfmt::skip]
 const SYMBOLS: [&str; 118] = [
@@ -142,54 +137,21 @@ const SYMBOLS: [&str; 118] = [
 impl Element {
     /// Returns the symbol, such as `O`.
     pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Symbol::Known(index) => SYMBOLS[usize::from(*index)],
-            Symbol::Other(text) => text,
-        }
+        &self.0
     }
 
     /// Returns the number of protons, or `None` for a symbol outside the periodic table.
     pub fn atomic_number(&self) -> Option<u8> {
-        match self.0 {
-            Symbol::Known(index) => Some(index + 1),
-            Symbol::Other(_) => None,
-        }
-    }
-}
-
-/// The index of each symbol in [`SYMBOLS`], plus one, by the letters of the symbol. It is used for every atom of every
-/// page.
-const PLACES: [[u8; 27]; 26] = {
-    let mut places = [[0; 27]; 26];
-    let mut n = 0;
-    while n < SYMBOLS.len() {
-        if let Some((first, second)) = letters(SYMBOLS[n].as_bytes()) {
-            places[first][second] = n as u8 + 1;
-        }
-        n += 1;
-    }
-    places
-};
-
-/// Returns a symbol such as `C` or `Cl` as indices into [`PLACES`].
-const fn letters(symbol: &[u8]) -> Option<(usize, usize)> {
-    match *symbol {
-        [first @ b'A'..=b'Z'] => Some(((first - b'A') as usize, 0)),
-        [first @ b'A'..=b'Z', second @ b'a'..=b'z'] => {
-            Some(((first - b'A') as usize, (second - b'a') as usize + 1))
-        }
-        _ => None,
+        let index = SYMBOLS.iter().position(|symbol| *symbol == self.0)?;
+        u8::try_from(index + 1).ok()
     }
 }
 
 impl From<&str> for Element {
     fn from(text: &str) -> Self {
         let text = text.trim();
-        let place = letters(text.as_bytes()).map_or(0, |(first, second)| PLACES[first][second]);
-        Element(match place.checked_sub(1) {
-            Some(index) => Symbol::Known(index),
-            None => Symbol::Other(text.into()),
-        })
+        let known = SYMBOLS.into_iter().find(|symbol| *symbol == text);
+        Element(known.map_or_else(|| Cow::Owned(text.to_owned()), Cow::Borrowed))
     }
 }
 

@@ -3,8 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::JobSummary;
-use super::lenient::OpaqueString;
+use super::{JobId, JobSummary};
 
 /// One page of the job history.
 ///
@@ -44,29 +43,24 @@ pub struct JobsPage {
 #[serde(bound(deserialize = "J: Deserialize<'de>"), expecting = "an object with the field `jobs`")]
 pub(crate) struct ReceivedPage<J> {
     /// The jobs. A null, as Go writes an empty list, is read as one.
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) jobs: Vec<J>,
     has_more: Option<bool>,
     #[serde(default, deserialize_with = "present")]
-    next_cursor: Option<Option<OpaqueString>>,
+    /// It is read in the same forms as an identifier.
+    next_cursor: Option<Option<JobId>>,
 }
 
 impl<J> ReceivedPage<J> {
     /// Returns whether there is a next page, and its cursor. `None` if the page says neither.
     pub(crate) fn next(&self) -> Option<(bool, Option<String>)> {
-        let cursor = self.next_cursor.as_ref();
-        let cursor = cursor.map(|cursor| cursor.as_ref().map(|OpaqueString(cursor)| cursor));
+        let cursor = self.next_cursor.as_ref().map(|cursor| cursor.as_ref().map(JobId::as_str));
         let has_cursor = cursor.map(|cursor| cursor.is_some_and(|cursor| !cursor.is_empty()));
-        Some((self.has_more.or(has_cursor)?, cursor.flatten().cloned()))
+        Some((self.has_more.or(has_cursor)?, cursor.flatten().map(str::to_owned)))
     }
 }
 
-fn or_empty<'de, J: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<J>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 /// Distinguishes a key that is null from one that is missing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<OpaqueString>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<JobId>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
 
