@@ -182,6 +182,16 @@ impl ErrorKind {
         }
     }
 
+    /// Describes a time-out of an attempt by the limits that the user knows: that of the call, and that of connecting.
+    pub(crate) fn with_limits(mut self, call: Duration, connect: Duration) -> Self {
+        match &mut self {
+            ErrorKind::Timeout { within } => *within = call,
+            ErrorKind::NotConnected { timed_out: Some(within), .. } => *within = call.min(connect),
+            _ => {}
+        }
+        self
+    }
+
     /// Returns whether a stop token ended the call.
     pub(crate) fn is_stopped(&self) -> bool {
         match self {

@@ -194,8 +194,13 @@ impl Call<'_> {
                     let request_id = response.request_id();
                     return Ok(response.of_call(self.context(request_id)));
                 }
-                Err((AttemptError { kind, request_id, .. }, None)) => {
-                    return Err(Error::new(kind, self.context(request_id)));
+                Err((AttemptError { kind, request_id }, None)) => {
+                    // The user knows the limit of the call, and not what was left of it for the last attempt.
+                    let limit = self.deadline.saturating_duration_since(self.started);
+                    return Err(Error::new(
+                        kind.with_limits(limit, self.http.core.settings.connect_timeout),
+                        self.context(request_id),
+                    ));
                 }
                 Err((AttemptError { kind, .. }, Some(pause))) => {
                     self.earlier.add(&kind);
