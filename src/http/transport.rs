@@ -9,7 +9,7 @@
 
 use std::io::{self, Read};
 use std::net::ToSocketAddrs;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -39,9 +39,6 @@ const MAX_IDLE_TIME_FOR_SUBMISSIONS: Duration = Duration::from_secs(1);
 
 /// How many attempts of a client may go on after their callers have left. A look-up cannot be interrupted.
 const MAX_ABANDONED: usize = 64;
-
-/// After this time without a byte, the network may have failed silently, and all idle connections with it.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// A connection is refused in this time. Later the same error may be about a connection that was established: the
 /// first retransmission takes as long.
@@ -95,12 +92,8 @@ impl From<ErrorKind> for AttemptError {
 }
 
 /// What worker and caller tell each other about an attempt.
-struct Progress {
-    state: AtomicU8,
-    started: Instant,
-    /// When the last part of the response came, in milliseconds since the start.
-    heard: AtomicU32,
-}
+#[derive(Default)]
+struct Progress(AtomicU8);
 
 impl Progress {
     /// The request may be on its way: its body was asked for, or ureq got a request without a body.
@@ -108,13 +101,9 @@ impl Progress {
     /// The caller has left. A request that was not asked for until then will never be sent.
     const ABANDONED: u8 = 2;
 
-    fn new() -> Self {
-        Progress { state: AtomicU8::new(0), started: Instant::now(), heard: AtomicU32::new(0) }
-    }
-
     /// Returns an error if the request must not be sent any more.
     fn ask(&self) -> io::Result<()> {
-        match self.state.fetch_or(Self::ASKED, Ordering::SeqCst) & Self::ABANDONED {
+        match self.0.fetch_or(Self::ASKED, Ordering::SeqCst) & Self::ABANDONED {
             0 => Ok(()),
             _ => Err(io::Error::other("abandoned")),
         }
@@ -122,21 +111,11 @@ impl Progress {
 
     /// Returns whether the request may have been sent.
     fn abandon(&self) -> bool {
-        self.state.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::ASKED != 0
+        self.0.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::ASKED != 0
     }
 
     fn may_be_sent(&self) -> bool {
-        self.state.load(Ordering::SeqCst) & Self::ASKED != 0
-    }
-
-    fn hear(&self) {
-        let elapsed = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        self.heard.store(elapsed, Ordering::Relaxed);
-    }
-
-    fn is_silent(&self) -> bool {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed).into());
-        self.started.elapsed().saturating_sub(heard) >= SILENCE
+        self.0.load(Ordering::SeqCst) & Self::ASKED != 0
     }
 }
 
@@ -198,7 +177,7 @@ impl Transport {
         let agent = kept.take_agent(class);
         let is_reused = agent.is_some();
         let agent = agent.unwrap_or_else(|| self.settings.config.new_agent());
-        let progress = Arc::new(Progress::new());
+        let progress = Arc::<Progress>::default();
         let exchange = Exchange {
             settings: self.settings.clone(),
             agent: agent.clone(),
@@ -210,9 +189,10 @@ impl Transport {
             is_reused,
             within,
         };
+        let deadline = saturating_add(Instant::now(), within);
         let started = kept.workers.start(|| exchange.run());
         let pending = started.map_err(|error| here(&format!("cannot start a thread: {error}")))?;
-        let outcome = match wait(&pending, saturating_add(progress.started, within), stops) {
+        let outcome = match wait(&pending, deadline, stops) {
             Waited::Ready(Ok(outcome)) => outcome,
             Waited::Ready(Err(Panicked)) if progress.may_be_sent() => {
                 Err(ErrorKind::ConnectionLost { reason: "a panic".to_owned(), was_reused: false }.into())
@@ -222,7 +202,8 @@ impl Transport {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
                 agent.shutdown();
                 let may_be_sent = progress.abandon();
-                if progress.is_silent() {
+                // The network may have failed silently, and all idle connections with it.
+                if matches!(waited, Waited::TimedOut) {
                     kept.drop_agents();
                 }
                 lock(&kept.abandoned).push(Arc::downgrade(&progress));
@@ -330,7 +311,6 @@ impl Exchange {
     fn run(mut self) -> Outcome {
         let has_response_body = self.head.method() != http::Method::HEAD;
         let mut received = self.send()?;
-        self.progress.hear();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets.clone());
         let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
@@ -338,8 +318,7 @@ impl Exchange {
         if !has_response_body || matches!(response.status, 204 | 205 | 304) {
             // A header may nevertheless say that the body is compressed.
         } else if response.is_success() {
-            let limit = self.settings.max_response_bytes;
-            let read = read(&mut received, limit, &self.progress, &mut response.body);
+            let read = read(&mut received, self.settings.max_response_bytes, &mut response.body);
             read.map_err(|error| AttemptError {
                 kind: self.describe(&error, false, "the body of the response is broken"),
                 request_id: response.request_id(),
@@ -347,7 +326,7 @@ impl Exchange {
         } else {
             // A short body is read to its end, so that the connection can be used again. Of a body that is longer or
             // broken, only the beginning is kept.
-            let _ = read(&mut received, MAX_ERROR_BODY, &self.progress, &mut response.body);
+            let _ = read(&mut received, MAX_ERROR_BODY, &mut response.body);
         }
         Ok(response)
     }
@@ -457,20 +436,13 @@ impl Read for Handout {
 fn read(
     response: &mut http::Response<Body>,
     limit: u64,
-    progress: &Progress,
     body: &mut Vec<u8>,
 ) -> std::result::Result<(), ureq::Error> {
-    struct Heard<'a, R>(R, &'a Progress);
-    impl<R: Read> Read for Heard<'_, R> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buffer).inspect(|_| self.1.hear())
-        }
-    }
     // The length is what the server says, so it is not trusted with much memory.
     let length = response.body().content_length().unwrap_or(0).min(limit).min(1 << 20);
     body.reserve_exact(usize::try_from(length).unwrap_or(0));
-    let reader = response.body_mut().with_config().limit(limit).reader();
-    match Heard(reader, progress).read_to_end(body).map_err(ureq::Error::from) {
+    let mut reader = response.body_mut().with_config().limit(limit).reader();
+    match reader.read_to_end(body).map_err(ureq::Error::from) {
         // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
         #[cfg(feature = "gzip")]
         Err(ureq::Error::Decompress(_, error))
