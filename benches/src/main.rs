@@ -17,11 +17,9 @@ mod server;
 mod tables;
 
 use std::env;
-use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clients::{Scan, Work};
 
@@ -32,11 +30,10 @@ fn main() {
         ["serve"] => server::run(),
         // Makes one scan, so that the memory, the time or the instructions of a whole process can be measured.
         ["once", client, url, limit, max_jobs] => {
-            let (limit, max_jobs) = (limit.parse().ok(), max_jobs.parse().unwrap());
+            let (limit, max_jobs) = (limit.parse().unwrap(), max_jobs.parse().unwrap());
             clients::by_name(client)(&Work { url: (*url).to_owned(), limit, max_jobs });
             println!("{}", status("VmHWM"));
         }
-        ["abandon", url, prefetch] => abandon(url, prefetch.parse().unwrap()),
         names => {
             let is_smoke = names.contains(&"--smoke");
             let bench = Bench { server: Server::start(), rounds: if is_smoke { 3 } else { 11 }, is_smoke };
@@ -146,24 +143,8 @@ fn numbers(output: &std::process::Output) -> Vec<u64> {
 
 /// Returns the peak resident memory in KiB of a process that makes this scan.
 fn peak_memory(client: &str, work: &Work) -> u64 {
-    let limit = work.limit.map_or("none".to_owned(), |limit| limit.to_string());
-    numbers(&this_program(&[], &["once", client, &work.url, &limit, &work.max_jobs.to_string()]))[0]
-}
-
-/// Drops 1,000 iterators half-way through their first page, while the server delays the second one. Prints the number
-/// of threads and the resident memory in KiB before the first drop, after the last one, and a second later.
-fn abandon(url: &str, prefetch: bool) {
-    let client = clients::client(url);
-    black_box(client.iter_jobs().max_jobs(1).count());
-    let print = || println!("{} {}", status("Threads"), status("VmRSS"));
-    print();
-    for _ in 0..1000 {
-        let mut jobs = client.iter_jobs().prefetch(prefetch);
-        assert!(jobs.by_ref().take(25).all(|job| job.is_ok()));
-    }
-    print();
-    thread::sleep(Duration::from_secs(1));
-    print();
+    let (limit, max_jobs) = (work.limit.to_string(), work.max_jobs.to_string());
+    numbers(&this_program(&[], &["once", client, &work.url, &limit, &max_jobs]))[0]
 }
 
 /// Returns a number from `/proc/self/status`, or 0 if it is missing.

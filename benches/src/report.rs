@@ -16,20 +16,6 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     table
 }
 
-/// Formats a ratio that should be at least `goal`.
-pub fn at_least(goal: f64, ratio: f64) -> String {
-    verdict(ratio, ratio >= goal, &format!("at least {goal:.2}"))
-}
-
-/// Formats a ratio that should be at most `goal`.
-pub fn at_most(goal: f64, ratio: f64) -> String {
-    verdict(ratio, ratio <= goal, &format!("at most {goal:.2}"))
-}
-
-fn verdict(ratio: f64, is_met: bool, goal: &str) -> String {
-    if is_met { format!("{ratio:.2} ({goal})") } else { format!("**{ratio:.2}** ({goal}: missed)") }
-}
-
 /// Prints a table, and replaces the text between its markers in the report.
 pub fn publish(name: &str, table: &str, is_smoke: bool) {
     let note =

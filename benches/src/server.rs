@@ -1,22 +1,18 @@
 //! A server whose pages were rendered beforehand: `/length/3/jobs?limit=50&cursor=100` is the page of 50 jobs from
 //! the hundredth on, with 3 atoms each and a Content-Length.
 //!
-//! The kinds are `length`, `chunked`, `gzip`, `slow` (20 ms per page) and `stuck` (all pages but the first take a
-//! minute).
+//! The kinds are `length`, `chunked` and `gzip`.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 /// The number of jobs in the whole history.
 pub const JOBS: usize = 1_000_000;
 /// The number of different jobs. The history repeats them.
 const DISTINCT: usize = 20_000;
-/// How long a page takes on the slow server.
-pub const SLOW: Duration = Duration::from_millis(20);
 
 pub fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,11 +59,6 @@ fn serve(stream: &TcpStream, rendered: &Rendered) -> std::io::Result<()> {
             at_hand = Some((atoms, rendered.history(atoms)));
         }
         let Some((_, history)) = &at_hand else { return Ok(()) };
-        match kind {
-            "slow" => thread::sleep(SLOW),
-            "stuck" if first > 0 => thread::sleep(Duration::from_secs(60)),
-            _ => {}
-        }
         response.clear();
         match kind {
             "gzip" => gzip(&mut response, &rendered.gzip(atoms, history, first, limit)),
