@@ -1,42 +1,35 @@
-//! For any responses of a server, the iterator does not use a cursor twice, does not request more jobs than it needs,
-//! and does not continue after the end.
+//! For any pages of a server, an iteration does not use a cursor twice, does not continue after the end, and loses no
+//! job of a page that it has accepted.
 #![no_main]
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 
-use atomiverse::JobsPage;
+use atomiverse::{JobSummary, JobsPage};
 use libfuzzer_sys::fuzz_target;
 
-static PAGE: LazyLock<JobsPage> = LazyLock::new(|| {
-    serde_json::from_str(
-        r#"{"jobs": [{"job_id": "a", "state": "done", "job_type": "opt", "created_at": "2026-05-02T14:32:01Z"}],
-            "has_more": false}"#,
-    )
-    .unwrap()
-});
-
 fuzz_target!(|data: &[u8]| {
-    let Some(([limit, wanted], pages)) = data.split_first_chunk() else { return };
-    let max_jobs = (*wanted < 128).then_some(usize::from(*wanted));
-    let mut pages = pages.iter();
-    let mut requested = HashSet::new();
-    let mut ended = false;
-    let mut sent = 0;
+    let mut bytes = data.iter();
+    let mut used = HashSet::new();
+    let mut sent: Vec<JobSummary> = Vec::new();
+    let mut last: Vec<JobSummary> = Vec::new();
+    let mut is_over = false;
     // Each byte describes a page: `has_more`, whether it has a cursor and which one, and the number of jobs.
-    let received = atomiverse::fuzzing::scan(u32::from(*limit), max_jobs, |limit, cursor| {
-        assert!(!ended, "a request after the end");
-        assert!(limit > 0);
-        assert!(max_jobs.is_none_or(|max| limit as usize <= max - sent), "more jobs requested than needed");
-        assert!(requested.insert(cursor.map(str::to_owned)), "two requests with {cursor:?}");
-        let byte = pages.next()?;
-        let mut page = PAGE.clone();
-        page.has_more = byte & 1 == 1;
-        page.next_cursor = (byte & 2 == 2).then(|| format!("{}", byte >> 4));
-        page.jobs = vec![PAGE.jobs[0].clone(); usize::from(byte >> 2 & 3)];
-        sent += page.jobs.len();
-        ended = !page.has_more || page.next_cursor.is_none();
-        Some(page)
+    let received = atomiverse::fuzzing::iterate(|cursor| {
+        assert!(!is_over, "a request after the end");
+        assert!(used.insert(cursor.map(str::to_owned)), "two requests with {cursor:?}");
+        let byte = bytes.next()?;
+        let next_cursor = (byte & 2 == 2).then(|| format!("{}", byte >> 4));
+        let job =
+            |n| JobSummary::new(format!("{}-{n}", byte >> 3 & 1), "done", "opt", "2026-05-02T14:32:01Z");
+        let jobs: Vec<JobSummary> = (0..byte >> 2 & 3).map(job).collect();
+        // The iteration refuses a page with the same jobs as the one before it.
+        is_over = byte & 1 == 0 || next_cursor.is_none() || jobs.len() > 1 && jobs == last;
+        if jobs.len() < 2 || jobs != last {
+            sent.extend(jobs.iter().cloned());
+        }
+        last.clone_from(&jobs);
+        let page = serde_json::json!({"jobs": jobs, "has_more": byte & 1 == 1, "next_cursor": next_cursor});
+        Some(serde_json::from_value::<JobsPage>(page).unwrap())
     });
-    assert_eq!(received, sent, "a job was lost");
+    assert_eq!(received, sent);
 });
