@@ -19,28 +19,29 @@ use crate::types::{BatchSubmission, JobId, JobSummary};
 
 /// A blocking client for the Atomiverse API.
 ///
-/// A client is cheap to clone and can be used from several threads. Its clones share one connection pool.
+/// A client is cheap to clone and can be used from several threads. Its clones share their connections.
 ///
 /// # Time limits
 ///
-/// A method that sends requests blocks until it is done, and by default for at most 60 seconds. The setting
-/// [`timeout`](crate::ClientBuilder::timeout) changes this limit. Methods that send requests for several jobs or pages
-/// apply it as follows:
+/// A method that sends requests blocks until it is done, by default for at most 60 seconds with everything in it. The
+/// setting [`timeout`](crate::ClientBuilder::timeout) changes this limit. Some methods apply it more than once:
 ///
-/// - An iteration over jobs applies the timeout to each `next`.
+/// - An iteration over jobs applies it to each `next`.
 /// - [`cancel_jobs`](Client::cancel_jobs) and [`delete_jobs`](Client::delete_jobs) apply it to each job, and
-///   [`submit_batch`](Client::submit_batch) to each request.
+///   [`submit_batch`](Client::submit_batch) to each request of 1000 payloads.
 /// - Waiting for jobs has a [limit of its own](WaitOptions::timeout), which defaults to one hour.
-///   [`WaitOptions::for_ever`] removes it.
 ///
-/// The caller's own functions, such as those passed to [`on_request`](crate::ClientBuilder::on_request), are not
-/// interrupted.
+/// The caller's own code, such as a [`Contract`](crate::Contract), is not interrupted.
+///
+/// # Identifiers
+///
+/// A job id consists of 1 to 256 visible ASCII characters other than `"`, `'`, `` ` ``, `<`, `>`, `?`, `#` and `\`, and
+/// is not `.` or `..`. Each method refuses any other id without sending anything.
 ///
 /// # Use in async code
 ///
-/// A call blocks the thread that makes it. In async code, make calls on a thread that may block, for example with
-/// `tokio::task::spawn_blocking`. Dropping the future of such a task does not end the call; a [`StopToken`] does. See
-/// [`with_stop`](Client::with_stop).
+/// A call blocks the thread that makes it. The [guide for services](crate::_guide::service#async-code) shows how to
+/// make one in async code.
 ///
 /// # Examples
 ///
@@ -135,10 +136,10 @@ impl Client {
 
     /// Returns a client whose calls end when the token is stopped.
     ///
-    /// A call then returns an error within 100 milliseconds, whether or not the server responds: it ends its pause,
-    /// starts no new attempt, and abandons an attempt that is in flight. The error says whether a change that was in
-    /// flight [may have been processed](Error::may_have_been_processed). Iterators and [`Job`]s made by this client
-    /// watch the token too. If this client already watches a token, the new client watches both.
+    /// A call then returns an error within 100 milliseconds, whether or not the server responds. The error says whether
+    /// a change that was in flight [may have been processed](crate::Error::may_have_been_processed). Iterators and
+    /// [`Job`]s made by this client watch the token too. If this client already watches tokens, the new client watches
+    /// them all.
     ///
     /// # Examples
     ///
@@ -236,10 +237,9 @@ impl Client {
     ///
     /// Returns an error if
     ///
-    /// - the `id` is empty, `.` or `..`, contains control characters, or begins or ends with whitespace (no request is
-    ///   sent in these cases);
+    /// - the `id` is [not valid](Client#identifiers) (nothing is sent);
     /// - the request fails;
-    /// - there is [no such job](Error::is_not_found);
+    /// - there is [no such job](crate::Error::is_not_found);
     /// - the response cannot be read, or describes another job.
     pub fn get_job(&self, id: impl AsRef<str>) -> Result<JobSummary> {
         change::get(&self.http, &check_id(id.as_ref())?, self.http.deadline())
@@ -250,43 +250,54 @@ impl Client {
     /// The name is sent unchanged. The server enforces the rules for names: according to the service's documentation, a
     /// name must not be empty after trimming, has at most 120 characters, and contains printable characters only.
     ///
+    /// If a successful response does not say plainly that the job was renamed, the job is loaded, and its name decides.
+    ///
     /// # Errors
     ///
-    /// Returns a [validation error](Error::is_validation) if the server refuses the name, and an error if the response
-    /// shows another name. Otherwise returns the same errors as [`get_job`](Client::get_job).
-    /// [`Error::may_have_been_processed`] says whether the job may have been renamed although the call failed.
+    /// - Returns a [validation error](crate::Error::is_validation) if the server refuses the name.
+    /// - Returns an error if the response leaves open what happened and the job has another name or cannot be loaded.
+    ///   It says what the service responded and what the job showed.
+    /// - Otherwise returns the same errors as [`get_job`](Client::get_job).
+    ///
+    /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the job may have been
+    /// renamed although the call failed.
     pub fn rename_job(&self, id: impl AsRef<str>, name: impl AsRef<str>) -> Result<()> {
         change::rename(&self.http, &check_id(id.as_ref())?, name.as_ref(), self.http.deadline())
     }
 
     /// Asks the service to cancel a job.
     ///
-    /// Cancellation is best effort: even if the server accepts the request, the job may still finish. If the job has
-    /// already ended, it keeps its state, and the call succeeds. Load the job to see its state, or use
+    /// Success means that the service has accepted the request, or that the job has already ended. Cancellation is best
+    /// effort: the job may still finish. Load the job to see its state, or use
     /// [`cancel_and_wait`](Client::cancel_and_wait).
     ///
     /// # Errors
     ///
-    /// Returns the same errors as [`get_job`](Client::get_job). If the server refuses to cancel (400, 404 or 409), the
-    /// job is loaded, and the call fails unless the job turns out to have ended. [`Error::may_have_been_processed`]
-    /// says whether the job may have been cancelled although the call failed.
+    /// Returns the same errors as [`get_job`](Client::get_job). If the server refuses to cancel (400, 404, 409, 410, or
+    /// a body that says `"success": false`), the job is loaded, and the call fails unless the job turns out to have
+    /// ended. [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the job may have
+    /// been cancelled although the call failed.
     pub fn cancel_job(&self, id: impl AsRef<str>) -> Result<()> {
         change::cancel(&self.http, &check_id(id.as_ref())?, self.http.deadline()).map(drop)
     }
 
     /// Deletes a job from the history. Only a done, failed or cancelled job can be deleted.
     ///
-    /// The call also succeeds if a retry finds no such job and an earlier attempt of the same call may have deleted it,
-    /// because its response was lost or had status 500 or 502.
+    /// If a successful response does not say plainly that the job was deleted, the job is loaded, and the call succeeds
+    /// if it is gone. The call also succeeds if a retry finds no such job and an earlier attempt of the same call may
+    /// have deleted it.
     ///
     /// # Errors
     ///
-    /// - Returns a [conflict](Error::is_conflict) if the job is pending or running. The job is then loaded, and the
-    ///   error carries its [state](Error::state).
-    /// - Returns a [not-found error](Error::is_not_found) if there is no such job. See also
+    /// - Returns a [conflict](crate::Error::is_conflict) if the job is pending or running. The job is then loaded, and
+    ///   the error has its [state](crate::Error::state).
+    /// - Returns a [not-found error](crate::Error::is_not_found) if there is no such job. See also
     ///   [`delete_job_if_exists`](Client::delete_job_if_exists).
-    /// - Otherwise returns the same errors as [`get_job`](Client::get_job). [`Error::may_have_been_processed`] says
-    ///   whether the job may have been deleted although the call failed.
+    /// - Returns an error if the response leaves open what happened and the job still exists or cannot be loaded.
+    /// - Otherwise returns the same errors as [`get_job`](Client::get_job).
+    ///
+    /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the job may have been
+    /// deleted although the call failed.
     pub fn delete_job(&self, id: impl AsRef<str>) -> Result<()> {
         change::delete(&self.http, &check_id(id.as_ref())?, false, self.http.deadline())
     }
@@ -296,10 +307,9 @@ impl Client {
     /// Use this method for clean-up that may run twice. It returns `false` only if the service itself says that there
     /// is no such job:
     ///
-    /// - A 404 whose body is neither empty nor JSON, such as the HTML page of a gateway, is an error.
-    /// - After a 404 the job is loaded. If it exists, the call fails, because the service does not support the request
-    ///   to delete it.
-    /// - If no call of this client has succeeded yet, one page of jobs is requested to check the address.
+    /// - After a 404 or 410 the job is loaded. If it exists, the call fails, because the service has no such request.
+    /// - A 404 with an HTML page, which a gateway may have sent, is an error.
+    /// - If this client has had no JSON response yet, one page of jobs is requested to check the address.
     ///
     /// # Errors
     ///
@@ -329,6 +339,8 @@ impl Client {
     /// # Errors
     ///
     /// Returns the same errors as [`cancel_job`](Client::cancel_job) and [`wait_for_job`](Client::wait_for_job).
+    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the job was cancelled before
+    /// the wait failed.
     ///
     /// # Examples
     ///
@@ -354,12 +366,15 @@ impl Client {
     /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such job.
     ///
     /// The [timeout](WaitOptions::timeout) of the options bounds cancelling and waiting together. The
-    /// [timeout](crate::ClientBuilder::timeout) of the client then bounds deleting.
+    /// [timeout](crate::ClientBuilder::timeout) of the client then bounds deleting. If the service removes a job when
+    /// it is cancelled, the job counts as deleted.
     ///
     /// # Errors
     ///
     /// Returns the same errors as [`cancel_and_wait`](Client::cancel_and_wait) and
     /// [`delete_job_if_exists`](Client::delete_job_if_exists). If the job does not end in time, it is not deleted.
+    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the job was cancelled before
+    /// the call failed.
     pub fn cancel_and_delete<'a>(
         &self,
         id: impl AsRef<str>,
@@ -368,12 +383,12 @@ impl Client {
         wait::cancel_and_delete(&self.http, &check_id(id.as_ref())?, options.into())
     }
 
-    /// Returns an iterator that asks the service to cancel many jobs. It cancels four at a time by default; see
-    /// [`parallel`](Bulk::parallel).
+    /// Asks the service to cancel many jobs, eight at a time. Returns the outcome of each, in the order of the ids.
     ///
     /// Each job is cancelled as by [`cancel_job`](Client::cancel_job), with its own
-    /// [`timeout`](crate::ClientBuilder::timeout). A failure does not affect the other jobs. Nothing is sent before the
-    /// first `next`.
+    /// [`timeout`](crate::ClientBuilder::timeout). An id that occurs twice counts once. A failure does not affect the
+    /// other jobs, with one exception: after eight [transient](crate::Error::is_transient) failures in a row the rest
+    /// are not sent, and their errors say so.
     ///
     /// # Examples
     ///
@@ -398,12 +413,12 @@ impl Client {
         bulk::call_each(http, "cancel job", ids, |id| change::cancel(http, id, http.deadline()).map(drop))
     }
 
-    /// Returns an iterator that deletes many jobs from the history. It deletes four at a time by default; see
-    /// [`parallel`](Bulk::parallel).
+    /// Deletes many jobs from the history, eight at a time. Returns the outcome of each, in the order of the ids:
+    /// `true` if the job was deleted, and `false` if there was no such job.
     ///
     /// Each job is deleted as by [`delete_job_if_exists`](Client::delete_job_if_exists), with its own
-    /// [`timeout`](crate::ClientBuilder::timeout). A failure does not affect the other jobs. Nothing is sent before the
-    /// first `next`.
+    /// [`timeout`](crate::ClientBuilder::timeout). Ids that occur twice and failures are treated as by
+    /// [`cancel_jobs`](Client::cancel_jobs).
     ///
     /// # Examples
     ///
@@ -441,23 +456,24 @@ impl Client {
 
     /// Sends a request for which this crate has no method, such as one for the result of a job.
     ///
-    /// The address, API key, limits, retries, stop token and errors are the same as for every other call. A status
-    /// other than 2xx is an error.
+    /// The address, API key, limits, stop tokens, contract and errors are the same as for every other call. The
+    /// request's method or [`idempotent`](Request::idempotent) decides how it is retried. A status other than 2xx is an
+    /// error.
     ///
     /// # Errors
     ///
-    /// Returns an error without sending anything if the method, path or body or a header cannot be sent. Otherwise
+    /// Returns an error without sending anything if the method, path, body or a header cannot be sent. Otherwise
     /// returns an error if the request fails.
     ///
     /// # Examples
     ///
     /// ```
     /// # #[cfg(feature = "simulator")] {
-    /// use atomiverse::{RawRequest, simulator::Simulator};
+    /// use atomiverse::{Request, simulator::Simulator};
     ///
     /// let simulator = Simulator::start()?;
     /// simulator.add_sample_jobs(3);
-    /// let request = RawRequest::new("GET", ["jobs"]).query("limit", 2);
+    /// let request = Request::new("GET", ["jobs"]).query("limit", 2);
     /// let page: serde_json::Value = simulator.client()?.send(request)?.json()?;
     /// assert_eq!(page["jobs"].as_array().map(Vec::len), Some(2));
     /// # }
@@ -471,19 +487,22 @@ impl Client {
     ///
     /// The payload describes the job. It is any value that serialises to a JSON object: a struct, a
     /// [`serde_json::Value`], or what `model_dump()` returns in the Python SDK. It is sent unchanged, and the server
-    /// validates it. If the response describes the job completely, the handle has its [`summary`](Job::summary). If the
-    /// service has received the same payload before, it may return the existing job.
+    /// validates it. The service may return the existing job for a payload that it has received before;
+    /// [`Job::is_cache_hit`] tells.
     ///
-    /// Each call sends an `Idempotency-Key` header, whose value is the same for all attempts of the call. It is not
-    /// known whether the service uses it.
+    /// A submission is retried only if nothing was sent or the server responded with 429. Each call sends an
+    /// `Idempotency-Key` header, whose value is the same for all its attempts. It is not known whether the service uses
+    /// it.
     ///
     /// # Errors
     ///
-    /// Returns an error without sending anything if the payload is not a JSON object. Returns a [validation
-    /// error](Error::is_validation) if the server refuses the payload.
+    /// - Returns an error without sending anything if the payload is not a JSON object.
+    /// - Returns a [validation error](crate::Error::is_validation) if the server refuses the payload.
+    /// - Returns an error that quotes the response if it succeeds without a `job_id`.
     ///
-    /// A submission is retried only if no connection was made or the server responded with 429. After a failure,
-    /// [`Error::may_have_been_processed`] says whether the server may have accepted the job.
+    /// After a failure, list the newest jobs before you submit again if
+    /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) is true: the server may have accepted
+    /// the job.
     ///
     /// # Examples
     ///
@@ -505,17 +524,17 @@ impl Client {
 
     /// Submits any number of jobs, in requests of at most 1000.
     ///
-    /// A payload that the server rejects does not affect the others: its entry says why it failed. The requests are
-    /// sent one after the other, up to the first that fails. The [`timeout`](crate::ClientBuilder::timeout) applies to
-    /// each of them. An empty list sends nothing.
+    /// A payload that the server rejects does not affect the others: its entry says why it failed. The entries are in
+    /// the order of the payloads. The requests are sent one after the other, up to the first that fails, each with the
+    /// [`timeout`](crate::ClientBuilder::timeout) of the client. An empty list sends nothing.
     ///
     /// # Errors
     ///
     /// Returns an error without sending anything if any payload is not a JSON object.
     ///
-    /// If a request fails, [`partial_batch`](Error::partial_batch) says which payloads were submitted, which were in
-    /// the request that failed, and which were not sent. A response whose number of entries differs from the number of
-    /// payloads counts as a failure. Otherwise returns the same errors as [`submit_job`](Client::submit_job).
+    /// If a request fails, [`partial_batch`](crate::Error::partial_batch) says which payloads were submitted, which
+    /// were in the request that failed, and which were not sent. A response whose number of entries differs from the
+    /// number of payloads counts as a failure. Otherwise returns the same errors as [`submit_job`](Client::submit_job).
     ///
     /// # Examples
     ///
@@ -548,15 +567,15 @@ impl Client {
     /// The wait takes at most one hour by default; see [`WaitOptions::timeout`]. It polls the job at growing intervals.
     /// A failed job is not an error.
     ///
-    /// A poll that fails for a [transient reason](Error::is_transient) does not end the wait. After the first
-    /// successful poll, a response that cannot be read does not end it either.
+    /// A [transient failure](crate::Error::is_transient) of a poll does not end the wait. Any other failure ends it if
+    /// two polls at least five seconds apart had it and none between them saw the job.
     ///
     /// # Errors
     ///
-    /// - Returns a [timeout](Error::is_timeout) if the job has not ended in time. The error has the last
-    ///   [state](Error::state) that was received.
-    /// - Returns other errors at once, for example if the job is [not found](Error::is_not_found) or the key is
-    ///   refused.
+    /// - Returns a [timeout](crate::Error::is_timeout) if the job has not ended in time. The error has the last
+    ///   [state](crate::Error::state) that was received.
+    /// - Returns the error of the polls if it ends the wait, for example if the job is [not
+    ///   found](crate::Error::is_not_found) or the key is refused.
     /// - Returns an error without sending anything if the `id` or the options are not valid, for example if an interval
     ///   is zero.
     ///
@@ -583,33 +602,19 @@ impl Client {
         wait::wait_for_job(&self.http, id.as_ref(), options.into())
     }
 
-    /// Waits for several jobs at once. Returns an iterator that yields each job when it has ended.
+    /// Waits for several jobs at once. Returns an iterator that yields each id with the outcome of its job, as the jobs
+    /// end.
     ///
-    /// The iterator yields exactly one outcome for each id: the last summary of the job, or an error about it, for
-    /// example because there is no such job, the id is not valid, or the time is up. An id that occurs twice counts
-    /// once. The wait begins with the first `next`, and its [timeout](WaitOptions::timeout) applies to all jobs
-    /// together. If the options are not valid, the iterator yields one error.
+    /// The outcome is the last summary of the job, or an error about it, as of [`wait_for_job`](Client::wait_for_job).
+    /// An id that occurs twice counts once. The wait begins with the first `next`, and its
+    /// [timeout](WaitOptions::timeout) applies to all jobs together.
     ///
     /// # Requests
     ///
-    /// A wait for several jobs assumes that the newest jobs are on the first pages of the job list. It reads jobs from
-    /// pages of up to 1000 while that takes fewer requests than loading each job: 5,000 new jobs take five requests a
-    /// poll. Jobs that are not found on these pages are loaded by id, four at a time. The wait stops using pages if one
-    /// fails for a reason that is not transient, if pages fail in two polls in a row, or if they take as many requests
-    /// as loading each job.
-    ///
-    /// At the start of a poll, the first page or the first 16 requests by id are sent at once. Further requests are
-    /// sent at a rate of 20 a second, which bounds the requests of a wait for any number of jobs. The table shows the
-    /// approximate number of requests in the first minute with the default intervals; less is better. In the first
-    /// column the jobs are the newest ones of the account, and in the second one 100,000 other jobs are newer. In later
-    /// minutes there are about half as many requests.
-    ///
-    /// | jobs | they are the newest | 100,000 others are newer |
-    /// |---|---|---|
-    /// | 1 | 11 | 11 |
-    /// | 10 | 20 | 110 |
-    /// | 200 | 11 | 1050 |
-    /// | 5000 | 55 | 840 |
+    /// A poll first reads pages of the job list, while enough of the jobs are found on them, and then loads the others
+    /// by id, eight at a time and twenty a second. If the jobs are the newest ones of the account, a poll for 200 jobs
+    /// takes four requests. Wherever they stand in the list, it takes at most 1.1 requests a job and one more. During
+    /// an outage it takes one.
     ///
     /// # Examples
     ///
@@ -642,7 +647,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error if the `id` is not valid; see [`get_job`](Client::get_job).
+    /// Returns an error if the `id` is [not valid](Client#identifiers).
     pub fn job(&self, id: impl AsRef<str>) -> Result<Job> {
         Ok(Job::new(self, check_id(id.as_ref())?))
     }
@@ -651,13 +656,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns an error if the `id` is not valid; see [`get_job`](Client::get_job).
+    /// Returns an error if the `id` is [not valid](Client#identifiers).
     ///
     /// # Examples
     ///
     /// ```
-    /// let client = atomiverse::Client::new("key")?;
-    /// assert_eq!(client.job_dashboard_url("a b")?, "https://atomiverse.com/job?job_id=a%20b");
+    /// let client = atomiverse::Client::new("av_0123456789")?;
+    /// assert_eq!(client.job_dashboard_url("9f2c")?, "https://atomiverse.com/job?job_id=9f2c");
     /// # Ok::<(), atomiverse::Error>(())
     /// ```
     pub fn job_dashboard_url(&self, id: impl AsRef<str>) -> Result<String> {

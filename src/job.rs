@@ -104,7 +104,7 @@ impl Job {
         self.client.rename_job(&self.id, name)
     }
 
-    /// Asks the service to cancel the job.
+    /// Asks the service to cancel the job. Success means that it has accepted this, or that the job has already ended.
     ///
     /// # Errors
     ///

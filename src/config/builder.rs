@@ -25,7 +25,8 @@ const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A builder for a [`Client`](crate::Client) with custom settings.
 ///
-/// [`Client::builder`](crate::Client::builder) and [`ClientBuilder::from_env`] return one. The API key is the only required setting.
+/// [`Client::builder`](crate::Client::builder) and [`ClientBuilder::from_env`] return one. The API key is the only
+/// required setting.
 ///
 /// # Examples
 ///
@@ -47,7 +48,8 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Returns a builder with the settings of [`Client::from_env`](crate::Client::from_env), to which others can be added.
+    /// Returns a builder with the settings of [`Client::from_env`](crate::Client::from_env), to which others can be
+    /// added.
     ///
     /// Reads `ATOMIVERSE_API_KEY`, and also `ATOMIVERSE_BASE_URL` and `ATOMIVERSE_API_URL` if they are set. An empty
     /// variable counts as not set.
@@ -79,7 +81,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the address of the service. Dashboard links begin with it. Defaults to `https://atomiverse.com`.
+    /// Sets the address of the service. Dashboard links begin with it. Defaults to the origin of
+    /// [`api_url`](ClientBuilder::api_url) if only that is set, and otherwise to `https://atomiverse.com`.
     ///
     /// Plain `http://` is accepted only for a server on this machine; see
     /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
@@ -99,7 +102,8 @@ impl ClientBuilder {
     /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response. Defaults
     /// to 60 seconds.
     ///
-    /// An iterator applies it to each `next`. [`Client`](crate::Client)(Client#time-limits) lists how other methods apply it.
+    /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. The first attempt of a call
+    /// that reads gets at most half of it, which leaves time for a second one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
@@ -181,9 +185,9 @@ impl ClientBuilder {
     /// Sets whether to use the proxy configured in the environment. Enabled by default.
     ///
     /// `HTTPS_PROXY` names the proxy for an `https://` address and `HTTP_PROXY` that for an `http://` address. If it is
-    /// not set, or cannot be used, `ALL_PROXY` does. Each name may also be in lower case. No proxy is used if `NO_PROXY`,
-    /// which is read as curl reads it, names the host of the API, or if the API is on this machine. SOCKS proxies are
-    /// not supported.
+    /// not set, or cannot be used, `ALL_PROXY` does. Each name may also be in lower case. No proxy is used if
+    /// `NO_PROXY`, which is read as curl reads it, names the host of the API, or if the API is on this machine. SOCKS
+    /// proxies are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
         self.settings.proxy_from_env = proxy_from_env;
         self
@@ -227,9 +231,8 @@ impl ClientBuilder {
 
     /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
     ///
-    /// The function is also called for attempts that failed to connect, timed out or were stopped. It runs on the
-    /// thread that sends the request, which waits for it. It is not called for a call that ended before its first
-    /// attempt, for example because the server had asked another call to wait.
+    /// The function is also called for attempts that failed to connect, timed out or were stopped. The call waits for
+    /// it. It is not called for a call that ended before its first attempt, for example because its client was stopped.
     ///
     /// # Examples
     ///
@@ -258,7 +261,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the HTTP API of the service, if it differs from what this crate assumes.
+    /// Sets the HTTP API of the service, if it differs from what this crate assumes. [The HTTP
+    /// API](crate::_guide::http) has an example of each kind of difference.
     ///
     /// # Examples
     ///

@@ -165,9 +165,8 @@ impl Error {
     /// - No complete response was received: the call was refused, stopped or timed out, the connection failed, or the
     ///   body of a successful response was broken or too large.
     /// - A wait timed out or was stopped.
-    /// - The response was successful, and one of these problems was found in it: a job of a page cannot be read, it
-    ///   describes another job, the number of entries of a batch is wrong, or a cursor or a page is missing or
-    ///   repeated.
+    /// - The response was successful, and a job in it cannot be read or is another one than requested, or a cursor or a
+    ///   page is missing or repeated.
     pub fn status(&self) -> Option<u16> {
         self.kind().status()
     }
@@ -188,8 +187,8 @@ impl Error {
 
     /// Returns the state of the job, if the error depends on it and the state is known:
     ///
-    /// - If a change was refused because of the state, or its response did not confirm it, this is the state that a
-    ///   reload then showed.
+    /// - If a change was refused because of the state, or its response left open what happened, this is the state that
+    ///   the job then showed.
     /// - If a wait timed out or was stopped, this is the last state that was received.
     /// - If a job could not be read, this is its state if that could be read.
     pub fn state(&self) -> Option<&JobState> {
@@ -218,7 +217,7 @@ impl Error {
     /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs to another
     /// account.
     ///
-    /// It is false if the body of such a response is an HTML page, which may come from a gateway.
+    /// It is false if the body of such a response is an HTML page, which may come from a gateway, and for submissions.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_html: false, .. })
             && self.request().is_some_and(|request| request.class != Class::Submission)
@@ -255,18 +254,16 @@ impl Error {
     /// Returns whether a time limit ended the call: connecting, an attempt, the whole call or a wait took too long. It
     /// is false for the statuses 408 and 504, with which the server reports a timeout.
     ///
-    /// A change that timed out may have been made, unless no attempt got as far as sending the request, for example
-    /// because connecting timed out. [`may_have_been_processed`](Error::may_have_been_processed) says which is the
-    /// case.
+    /// A change that timed out may have been made: [`may_have_been_processed`](Error::may_have_been_processed) tells.
     pub fn is_timeout(&self) -> bool {
         self.kind().is_timeout()
     }
 
-    /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call,
-    /// or the server responded with 408, 425, 429, 500, 502, 503 or 504.
+    /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call, or
+    /// the server responded with 408, 425, 429, or 5xx other than 501 and 505.
     ///
     /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
-    /// change, check [`may_have_been_processed`](Error::may_have_been_processed) too.
+    /// change or a submission, check [`may_have_been_processed`](Error::may_have_been_processed) too.
     pub fn is_transient(&self) -> bool {
         self.kind().is_transient()
     }
@@ -291,12 +288,14 @@ impl Error {
         matches!(self.kind(), ErrorKind::UnreadableJob { .. })
     }
 
-    /// Returns whether the server may have made the requested change although the call failed.
+    /// Returns whether the server may have made the requested change, or accepted the submission, although the call
+    /// failed.
     ///
-    /// This is true if a request of the call may have reached the server and its outcome is unknown: the connection
-    /// broke, the time ran out after connecting, or the response was 408, a server error (5xx) or a redirect other than
-    /// 307 and 308, was broken, or did not confirm the change. It is false for calls that only read, and if no
-    /// connection was made.
+    /// This is true if a request of the call may have been sent and its outcome is unknown: the connection broke, the
+    /// time ran out, or the response was 408, a server error (5xx) or a redirect other than 307 and 308, could not be
+    /// read, or left open what happened. It is false for calls that only read, and if nothing was sent.
+    ///
+    /// After a change, load the job before you repeat the call. After a submission, list the newest jobs.
     ///
     /// # Examples
     ///
@@ -350,7 +349,7 @@ impl Error {
         self.0.partial_batch.as_ref()
     }
 
-    /// Returns whether the server accepted the request to cancel the job, for a wait that failed:
+    /// Returns whether the server accepted the request to cancel the job, for a call that cancels and then does more:
     ///
     /// - `Some(true)` if the server accepted it. The job may still be running for a while, or finish.
     /// - `Some(false)` if it is not known to have accepted it.

@@ -16,8 +16,8 @@ use crate::sync::lock;
 /// reset.
 ///
 /// Two things are not interrupted: the decoding of a response that was received, which can take longer than that for
-/// tens of megabytes, and functions of the caller, such as hooks. An iterator still returns the jobs of a page that it
-/// has received.
+/// tens of megabytes, and code of the caller, such as a [`Contract`](crate::Contract). An iterator still returns the
+/// jobs of a page that it has received.
 ///
 /// # Examples
 ///

@@ -76,8 +76,8 @@ impl<'a> WaitOptions<'a> {
 
     /// Sets the maximum duration of the wait, including requests and pauses. Defaults to one hour.
     ///
-    /// The last poll begins as long before the end as the poll before it took: at least a second, and at most a quarter
-    /// of the timeout. A job that ends after it counts as not ended.
+    /// The first poll always happens. The last one begins as long before the end as the poll before it took: at least a
+    /// second, and at most a quarter of the timeout. A job that ends after it counts as not ended.
     ///
     /// If the process was suspended past that time, the wait polls once more before it reports that a job has not
     /// ended. This poll takes at most 10 seconds, and at most as long as the timeout.
@@ -91,7 +91,8 @@ impl<'a> WaitOptions<'a> {
     /// Removes the limit on the duration of the wait.
     ///
     /// A job that does not end, or that stays in a state that this version does not know, then blocks the caller until
-    /// a [`StopToken`](crate::StopToken) stops the client or the process ends. Each request remains bounded.
+    /// a [`StopToken`](crate::StopToken) stops the client or the process ends. Each request still takes at most 10
+    /// seconds.
     pub fn no_timeout(mut self) -> Self {
         self.timeout = None;
         self
@@ -109,8 +110,8 @@ impl<'a> WaitOptions<'a> {
     /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a quarter at
     /// random.
     ///
-    /// A poll that takes longer is followed by the next one at once. If the server fails and sends a `Retry-After`, the
-    /// next interval is at least as long, up to this value. If the value is below
+    /// A poll that takes longer is followed by the next one at once. If no request of a poll is answered and the server
+    /// sends a `Retry-After`, the next interval is at least as long, up to this value. If the value is below
     /// [`min_interval`](WaitOptions::min_interval), the wait returns an error without sending anything.
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = interval;
