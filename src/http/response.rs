@@ -33,7 +33,7 @@ use crate::types::{JobId, JobState};
 ///
 /// fn adapt(operation: Operation<'_>, response: &mut Response) {
 ///     if let Operation::List { .. } = operation {
-///         response.map_json(|mut body| json!({"jobs": body["items"].take(), "next_cursor": body["next"].take()}));
+///         response.map_json(|body| json!({"jobs": body["items"], "next_cursor": body["next"]}));
 ///     }
 ///     response.edit_jobs(operation, |job| job["state"] = job["status"].take());
 /// }
@@ -111,6 +111,9 @@ impl Response {
     /// Replaces the body of a success, if it is JSON, with what a function makes of it.
     ///
     /// A response with another status, or whose body is not valid JSON as a whole, is left as it is.
+    ///
+    /// The value can be anything, such as a list. Reading a field that it does not have returns null, but taking or
+    /// assigning one panics if it is not an object.
     pub fn map_json(&mut self, map: impl FnOnce(Value) -> Value) {
         if self.is_success() {
             if let Ok(body) = from_json(&self.body) {

@@ -1,6 +1,7 @@
 //! Tests of the public API over real sockets, with the simulator and with servers that send arbitrary bytes.
 
 mod changes;
+mod contract;
 mod deviations;
 mod errors;
 mod faults;

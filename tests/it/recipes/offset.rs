@@ -1,0 +1,42 @@
+use atomiverse::{Client, Contract, Operation, Request, Response};
+use serde_json::value::RawValue;
+
+struct Offset;
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Page {
+    #[serde(alias = "results")]
+    jobs: Vec<Box<RawValue>>,
+    next_cursor: Option<u64>,
+}
+
+impl Contract for Offset {
+    fn request(&self, operation: Operation<'_>) -> Request {
+        match operation {
+            Operation::List { limit, cursor } => {
+                Request::new("GET", ["jobs"]).query("limit", limit).query("offset", cursor.unwrap_or("0"))
+            }
+            other => Request::assumed(other),
+        }
+    }
+
+    fn response(&self, operation: Operation<'_>, response: &mut Response) {
+        if let (Operation::List { cursor, .. }, Ok(mut page)) = (operation, response.json::<Page>()) {
+            let offset: u32 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+            let next = u64::from(offset) + page.jobs.len() as u64;
+            page.next_cursor = Some(next).filter(|_| !page.jobs.is_empty());
+            response.set_json(&page);
+        }
+    }
+}
+
+fn main() -> atomiverse::Result<()> {
+    let second_page = Operation::List { limit: 2, cursor: Some("2") };
+    assert_eq!(Offset.request(second_page).path, "/jobs?limit=2&offset=2");
+    let mut response = Response::new(200, r#"{"results": [{}, {}], "total": 5}"#);
+    Offset.response(second_page, &mut response);
+    assert_eq!(response.text(), r#"{"jobs":[{},{}],"next_cursor":4}"#);
+
+    let _client = Client::builder().api_key("your-key").contract(Offset).build()?;
+    Ok(())
+}
