@@ -6,23 +6,23 @@ use super::kind::{Class, ErrorKind, FailedCancellation, Seen, sanitize, seconds}
 use super::{Context, Error, RequestContext};
 use crate::types::PartialBatch;
 
+/// The number of characters that a message has at most.
+const LONGEST: usize = 250;
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut happened = String::new();
         if let Some(Context { action, job_id, .. }) = self.context() {
-            f.write_str(action)?;
-            if let Some(id) = job_id {
-                write!(f, " {}", sanitize(id.as_str(), 60))?;
-            }
-            f.write_str(": ")?;
+            let id = job_id.as_ref().map(|id| format!(" {}", sanitize(id.as_str(), 60)));
+            happened = format!("{action}{}: ", id.unwrap_or_default());
         }
-        self.kind().fmt(f)?;
-        for part in [self.progress(), self.consequence(), self.remedy()].into_iter().flatten() {
-            write!(f, "; {part}")?;
-        }
-        match self.origin() {
-            Some(origin) => write!(f, " ({origin})"),
-            None => Ok(()),
-        }
+        happened += &self.kind().to_string();
+        let parts = [self.progress(), self.consequence(), self.remedy()].into_iter().flatten();
+        let mut rest: String = parts.map(|part| format!("; {part}")).collect();
+        rest += &self.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
+        // What the server said is cut, and nothing after it.
+        let room = LONGEST.saturating_sub(rest.chars().count() + 1);
+        write!(f, "{}{rest}", sanitize(&happened, room))
     }
 }
 
@@ -94,8 +94,10 @@ impl Error {
                 "try again later"
             }
             ErrorKind::Redirect { .. } => {
-                let address = self.address().unwrap_or("base_url");
-                return Some(format!("redirects are not followed: correct {address}"));
+                return Some(match self.address() {
+                    Some(address) => format!("redirects are not followed: correct {address}"),
+                    None => "redirects are not followed".to_owned(),
+                });
             }
             ErrorKind::NotConnected { is_about_address: true, .. } => {
                 return Some(match self.address() {
@@ -103,7 +105,8 @@ impl Error {
                     None => "check the network".to_owned(),
                 });
             }
-            ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => "raise timeout if the server needs longer",
+            ErrorKind::BadResponse(_) => return self.remedy_of_address(),
+            ErrorKind::Timeout { .. } | ErrorKind::OutOfTime => "a longer timeout may help",
             ErrorKind::Tls(_) => "a private authority's certificate goes to root_certificates",
             ErrorKind::TooLarge(_) => "raise max_response_bytes",
             ErrorKind::Decode { .. }
@@ -122,7 +125,11 @@ impl Error {
             ErrorKind::Conflict { seen, .. } => return Some(seen.to_string()),
             ErrorKind::WaitStopped { .. } => "the job was not cancelled",
             ErrorKind::WaitTimedOut { cancellation: None, last_failure: None, .. } => "it was not cancelled",
-            ErrorKind::WaitTimedOut { last_failure: Some(failure), .. } => {
+            ErrorKind::WaitTimedOut {
+                last_failure: Some(failure),
+                cancellation: None | Some(Ok(())),
+                ..
+            } => {
                 return Some(format!("the last poll failed: {}", sanitize(failure, 100)));
             }
             _ => return None,
@@ -157,8 +164,9 @@ impl Error {
     /// Returns the attempts and the server's id of the request.
     fn origin(&self) -> Option<String> {
         let RequestContext { request_id, attempts, elapsed, .. } = self.request()?;
-        let tried = (*attempts > 1).then(|| format!("tried {attempts} times in {}", seconds(*elapsed)));
-        let request_id = request_id.as_ref().map(|id| format!("request id {}", sanitize(id, 60)));
+        let tried =
+            (*attempts > 1).then(|| format!("tried {attempts} times in {:.1} s", elapsed.as_secs_f64()));
+        let request_id = request_id.as_ref().map(|id| format!("request id {}", sanitize(id, 40)));
         let parts: Vec<String> = tried.into_iter().chain(request_id).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -173,4 +181,4 @@ impl Error {
     }
 }
 
-const CONTRACT: &str = "the service may differ from what this crate assumes: see Contract";
+const CONTRACT: &str = "see Contract if the HTTP API differs";

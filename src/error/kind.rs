@@ -95,7 +95,7 @@ pub(crate) enum ErrorKind {
         state: Option<JobState>,
     },
     /// One job of a page cannot be read. The others are not affected.
-    #[error("job {position} of the page{} cannot be read: {reason}", named(job_id.as_ref()))]
+    #[error("job {} cannot be read: {reason}", placed(*position, job_id.as_ref()))]
     UnreadableJob {
         /// The position of the job on the page, counted from 1.
         position: usize,
@@ -325,8 +325,11 @@ fn described(state: &JobState, name: Option<&str>) -> String {
     }
 }
 
-fn named(id: Option<&JobId>) -> String {
-    id.map(|id| format!(" ({})", sanitize(id.as_str(), 60))).unwrap_or_default()
+fn placed(position: usize, id: Option<&JobId>) -> String {
+    match id {
+        Some(id) => format!("{} (number {position} of the page)", sanitize(id.as_str(), 60)),
+        None => format!("number {position} of the page"),
+    }
 }
 
 fn within(timed_out: Option<Duration>) -> String {

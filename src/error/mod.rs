@@ -366,7 +366,7 @@ impl Error {
 impl From<Error> for FailedCancellation {
     fn from(error: Error) -> Self {
         FailedCancellation {
-            error: error.to_string(),
+            error: error.kind().to_string(),
             may_have_been_processed: error.may_have_been_processed(),
             is_stopped: error.is_stopped(),
         }

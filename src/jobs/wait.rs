@@ -473,7 +473,8 @@ impl<'a> WaitForJobs<'a> {
                 None => None,
             };
             let Pending { state, last_failure, .. } = self.pending.remove(&job_id).unwrap_or_default();
-            let last_failure = last_failure.as_ref().or(self.poll_failure.as_ref()).map(Error::to_string);
+            let last_failure = last_failure.as_ref().or(self.poll_failure.as_ref());
+            let last_failure = last_failure.map(|error| error.kind().to_string());
             let timeout = self.options.timeout.unwrap_or_default();
             let kind = ErrorKind::WaitTimedOut { timeout, state, last_failure, cancellation };
             self.end(&job_id, Err(Error::new(kind, Context::of_job(ACTION, &job_id))));

@@ -426,8 +426,8 @@ impl Simulator {
     /// simulator.fail_when(move |request| request.target.ends_with(&refused), 1, Fault::status(403));
     ///
     /// let outcomes = simulator.client()?.cancel_jobs(&ids);
-    /// let failed: Vec<_> = outcomes.filter(|(_, outcome)| outcome.is_err()).map(|(id, _)| id).collect();
-    /// assert_eq!(failed, [ids[1].clone()]);
+    /// let failed: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(id, _)| id).collect();
+    /// assert_eq!(failed, [&ids[1]]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fail_when(

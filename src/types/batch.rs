@@ -18,16 +18,18 @@ use super::{JobId, JobState};
 /// # Examples
 ///
 /// ```
-/// use atomiverse::{BatchSubmission, SubmissionStatus};
+/// # #[cfg(feature = "simulator")] {
+/// # let simulator = atomiverse::simulator::Simulator::start()?;
+/// # let client = simulator.client()?;
+/// use atomiverse::SubmissionStatus;
+/// use serde_json::json;
 ///
-/// let response: BatchSubmission = serde_json::from_str(r#"{
-///     "total": 2, "submitted": 1, "failed": 1, "cache_hits": 0, "jobs": [
-///         {"job_id": "9f2c", "state": "pending", "status": "submitted"},
-///         {"job_id": null, "state": null, "status": "failed", "error": "job_type: Field required"}]
-/// }"#)?;
-/// assert_eq!(response.jobs[1].status, SubmissionStatus::Failed);
-/// assert_eq!(response.jobs[1].error.as_deref(), Some("job_type: Field required"));
-/// # Ok::<(), serde_json::Error>(())
+/// let batch = client.submit_batch([json!({"job_type": "opt"}), json!({"method": "b3lyp"})])?;
+/// assert_eq!((batch.total, batch.submitted, batch.failed), (2, 1, 1));
+/// assert_eq!(batch.jobs[1].status, SubmissionStatus::Failed);
+/// println!("{}", batch.jobs[1].error.as_deref().unwrap_or_default()); // Why the payload was rejected.
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

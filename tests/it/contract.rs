@@ -113,9 +113,15 @@ fn a_panic_in_a_contract_reaches_the_caller_and_the_client_still_works() {
         );
         let client = server.client_builder().contract(contract).build().unwrap();
         let several: [Call; 3] = [
-            ("delete several", |client| Ok(drop(client.delete_jobs(["a", "b", "c"])))),
+            ("delete several", |client| {
+                let _: () = drop(client.delete_jobs(["a", "b", "c"]));
+                Ok(())
+            }),
             ("wait", |client| client.wait_for_job("9f2c", secs(60)).map(drop)),
-            ("wait for several", |client| Ok(client.wait_for_jobs(["9f2c", "b"], secs(60)).for_each(drop))),
+            ("wait for several", |client| {
+                let _: () = client.wait_for_jobs(["9f2c", "b"], secs(60)).for_each(drop);
+                Ok(())
+            }),
         ];
         for (name, call) in CALLS.into_iter().chain(several) {
             panics.store(usize::MAX, Ordering::Relaxed);

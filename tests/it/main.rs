@@ -9,6 +9,7 @@ mod gateways;
 mod identifiers;
 mod iterating;
 mod many;
+mod messages;
 mod methods;
 mod proxy;
 mod retries;
@@ -21,6 +22,7 @@ mod support;
 mod tls;
 mod truth;
 mod types;
+mod views;
 #[cfg(all(unix, not(target_os = "macos")))]
 mod visualize;
 mod waiting;
