@@ -13,7 +13,8 @@ use crate::http::response::Response;
 use crate::http::stop::StopToken;
 use crate::job::Job;
 use crate::jobs::list::{JobsIter, ListJobs};
-use crate::jobs::wait::{self, WaitForJobs, WaitOptions};
+use crate::jobs::schedule::WaitOptions;
+use crate::jobs::wait::{self, WaitForJobs};
 use crate::jobs::{bulk, change, check_id, submit};
 use crate::types::{BatchSubmission, JobId, JobSummary};
 

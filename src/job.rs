@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::Result;
 use crate::jobs::dashboard::{self, VisualizeMode};
-use crate::jobs::wait::WaitOptions;
+use crate::jobs::schedule::WaitOptions;
 use crate::types::{JobId, JobState, JobSummary, Submitted};
 
 /// A handle to one job: its identifier, a client, and the summary that was received last.

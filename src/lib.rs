@@ -152,7 +152,8 @@ pub use http::stop::StopToken;
 pub use job::Job;
 pub use jobs::dashboard::VisualizeMode;
 pub use jobs::list::{JobsIter, ListJobs};
-pub use jobs::wait::{WaitForJobs, WaitOptions};
+pub use jobs::schedule::WaitOptions;
+pub use jobs::wait::WaitForJobs;
 pub use types::{
     Atom, BatchEntry, BatchSubmission, Element, JobId, JobState, JobSummary, JobsPage, MoleculePreview,
     PartialBatch, SubmissionStatus, Timestamp,

@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod dashboard;
 pub(crate) mod list;
 pub(crate) mod pages;
+pub(crate) mod schedule;
 pub(crate) mod submit;
 pub(crate) mod wait;
 

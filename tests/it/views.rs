@@ -116,8 +116,7 @@ fn stopped<T: Send>(
 #[test]
 fn each_token_ends_every_kind_of_call_within_100_ms() {
     for (what, requests, is_change, call) in CALLS {
-        let (errors, server) =
-            stopped(what, silent, |server, _| server.lines().len() == requests, call);
+        let (errors, server) = stopped(what, silent, |server, _| server.lines().len() == requests, call);
         assert!(errors.len() >= requests && server.lines().len() == requests, "{what}: {errors:?}");
         for error in errors {
             assert!(error.is_stopped() && !error.is_timeout() && !error.is_transient(), "{what}: {error}");
@@ -130,8 +129,7 @@ fn each_token_ends_every_kind_of_call_within_100_ms() {
 fn a_stop_ends_the_pause_before_a_retry() {
     let limited = || RawServer::script(vec![answer(429, &["retry-after: 20"], "")]);
     for (what, requests, _, call) in CALLS.into_iter().filter(|(what, ..)| !what.contains("wait")) {
-        let (errors, server) =
-            stopped(what, limited, |_, attempts| attempts == requests, call);
+        let (errors, server) = stopped(what, limited, |_, attempts| attempts == requests, call);
         assert_eq!((server.lines().len(), errors.len()), (requests, requests), "{what}: {errors:?}");
         assert!(
             errors.iter().all(|error| error.is_stopped() && !error.may_have_been_processed()),
@@ -223,8 +221,7 @@ fn a_change_that_is_stopped_after_it_was_refused_was_not_made() {
     let changes = CALLS.into_iter().filter(|(what, ..)| ["rename", "cancel", "delete"].contains(what));
     for ((what, _, _, call), status) in changes.flat_map(|change| [(change, 404), (change, 409)]) {
         let refused = move || RawServer::script(vec![answer(status, &[], "refused"), vec![Step::Silence]]);
-        let (errors, _) =
-            stopped(what, refused, |server, _| server.lines().len() == 2, call);
+        let (errors, _) = stopped(what, refused, |server, _| server.lines().len() == 2, call);
         let error = &errors[0];
         assert!(error.is_stopped() && !error.is_not_found() && !error.may_have_been_processed(), "{error}");
         assert!(error.status() == Some(status) && error.to_string().contains("refused"), "{error}");
