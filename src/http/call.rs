@@ -15,7 +15,7 @@ use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
 use crate::error::{Class, Context, Earlier, Error, ErrorKind, RequestContext, Result, sanitize};
 use crate::http::clock::{Clock, saturating_add};
-use crate::http::request::{Problem, Request};
+use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::retry;
 use crate::http::stop::{StopToken, Stops};
@@ -214,11 +214,7 @@ impl Call<'_> {
     fn prepare(&self) -> Result<Request, ErrorKind> {
         self.check_time()?;
         let mut request = self.http.contract().request(self.operation);
-        request.check().map_err(|problem| match problem {
-            Problem::Invalid(problem) => ErrorKind::Input(problem),
-            Problem::Unsupported(why) => ErrorKind::Unsupported(sanitize(&why, 200)),
-            Problem::Failed(why) => ErrorKind::NotMade(sanitize(&why, 200)),
-        })?;
+        request.check()?;
         if let Some(key) = &self.idempotency_key {
             if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
                 request = request.header("Idempotency-Key", key);

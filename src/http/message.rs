@@ -1,11 +1,9 @@
 //! What the body of a response says, and what of it may be shown. Pure.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::error::sanitize;
@@ -103,10 +101,6 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::R
     }
 }
 
-pub(crate) fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(without_bom(body)).is_ok()
-}
-
 /// Returns whether a body is a page. Its label says little: `OK` may be called HTML.
 pub(crate) fn is_html(body: &[u8]) -> bool {
     without_bom(body).trim_ascii_start().starts_with(b"<")
@@ -154,12 +148,6 @@ impl Secrets {
             }
         }
         text
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
     }
 }
 

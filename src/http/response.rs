@@ -5,14 +5,12 @@ use std::fmt;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use ureq::http::StatusCode;
 
 use crate::error::{Context, Error, ErrorKind, Result, sanitize};
-use crate::http::message::{
-    Secrets, error_message, from_json, is_html, is_json, parse_retry_after, without_bom,
-};
+use crate::http::message::{Secrets, error_message, from_json, is_html, parse_retry_after, without_bom};
 use crate::types::{JobId, JobState};
 
 /// A response as plain data.
@@ -132,7 +130,7 @@ impl Response {
     }
 
     pub(crate) fn is_json(&self) -> bool {
-        is_json(&self.body)
+        from_json::<IgnoredAny>(&self.body).is_ok()
     }
 
     pub(crate) fn request_id(&self) -> Option<String> {

@@ -35,9 +35,7 @@ impl JobId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl JobId {
     /// Reads a string or an integer of any size. An empty string is no id, and neither is one with bytes that were no
     /// text.
     pub(crate) fn from_raw(json: &RawValue) -> Option<Self> {
