@@ -143,6 +143,21 @@ mod tests {
     }
 
     #[test]
+    fn plain_http_to_another_machine_is_refused_unless_it_is_allowed() {
+        for (url, is_safe) in [
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.com", false),
+            ("http://localhost:8080", true),
+            ("https://example.com", true),
+        ] {
+            let setting = Setting { name: "base_url", value: url.to_owned() };
+            assert_eq!(Url::parse(&setting, false).is_ok(), is_safe, "{url}");
+        }
+        let setting = Setting { name: "base_url", value: "http://10.0.0.1".to_owned() };
+        assert!(Url::parse(&setting, true).is_ok());
+    }
+
+    #[test]
     fn a_shown_url_holds_no_secret() {
         for (url, expected) in [
             ("https://user:secret@host.test/path", "https://host.test/path"),
