@@ -22,8 +22,7 @@
 //! - A [`JobSummary`] describes one job: its id, name, [state](JobState), type, time of submission, billed core-seconds
 //!   and molecule. [`Client::iter_jobs`] yields all jobs of the job history, and fetches them page by page.
 //! - An [`Error`] has a message of one line that says what failed, on which job, what the server said, and what to do.
-//!   Its methods tell a program what it means, for example [`is_not_found`](Error::is_not_found) and
-//!   [`is_transient`](Error::is_transient).
+//!   Its methods tell a program what it means, for example [`is_not_found`](Error::is_not_found).
 //!
 //! This program submits a job, waits for it, and prints its state. The payload is any value that serialises to a JSON
 //! object, such as what `model_dump()` returns in the Python SDK:
@@ -47,9 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To start it, create a workspace API key in the settings of the Atomiverse dashboard, and set the environment
-//! variable `ATOMIVERSE_API_KEY` to it. To try the crate without a key, use the
-//! [simulator](_guide::cookbook#test-your-own-tool-offline).
+//! To start it, create a workspace API key in the settings of the Atomiverse dashboard, and set `ATOMIVERSE_API_KEY` to
+//! it. To try the crate without a key, use the [simulator](_guide::cookbook#test-your-own-tool-offline).
 //!
 //! # What holds for every call
 //!
@@ -61,8 +59,8 @@
 //!   [`Error::may_have_been_processed`] says whether a change that failed may have been made.
 //! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call of a client made by
 //!   [`Client::with_stop`] returns within 100 milliseconds.
-//! - **Views** are clients that differ from another client in one setting and share its connections. They are as cheap
-//!   as a clone. [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return them.
+//! - **Views** are clients that differ from another client in one setting and share its connections.
+//!   [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return them.
 //! - **Metrics**: [`ClientBuilder::on_attempt`] adds a function that is called after each HTTP attempt.
 //! - **Other requests**: [`Client::send`] sends a [`Request`] for which this crate has no method.
 //!
