@@ -35,7 +35,8 @@ pub(crate) fn error_message(body: &[u8]) -> Option<String> {
         None => start(LONGEST),
     };
     let text = sanitize(&text, LONGEST);
-    (!text.is_empty()).then_some(text)
+    let says_nothing = ["", "{}", "[]", "null", "\"\""].contains(&text.as_str());
+    (!says_nothing).then_some(text)
 }
 
 fn message_of_json(body: &Value) -> Option<String> {
@@ -170,7 +171,6 @@ mod tests {
             ),
             (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "body: required"),
             (r#"{"detail": [{"msg": "required"}]}"#, "required"),
-            (r#"{"detail": []}"#, "[]"),
             (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"max":3,"reason":"limit"}"#),
             (r#"{"title": "Conflict", "status": 409, "detail": "still running"}"#, "Conflict: still running"),
             (r#"{"title": "Conflict", "status": 409}"#, "Conflict"),
@@ -193,7 +193,9 @@ mod tests {
         for (body, expected) in cases {
             assert_eq!(message(body).as_deref(), Some(expected), "{body}");
         }
-        assert_eq!((message(""), message(" \r\n ")), (None, None));
+        for nothing in ["", " \r\n ", "{}", "[]", "null", r#"{"detail": []}"#, r#"{"detail": ""}"#] {
+            assert_eq!(message(nothing), None, "{nothing}");
+        }
     }
 
     #[test]
