@@ -3,16 +3,15 @@
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use atomiverse::simulator::Simulator;
-use atomiverse::{Client, ClientBuilder, Error, StopToken};
+use atomiverse::{Client, ClientBuilder, Error};
 use serde_json::json;
 
-use crate::support::{Answer, KEY, RawServer, Step, answer, job, json, lock, page, raw, secs, until};
+use crate::support::{Answer, KEY, RawServer, Step, job, json, lock, raw, secs, until};
 
 fn millis(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -461,71 +460,6 @@ fn calls_in_turn_share_a_connection_and_at_most_sixteen_are_kept() {
     assert!(server.most_open() > 16);
     let another = RawServer::script(vec![json(&job("a"))]);
     assert!(builder(another.url()).build().unwrap().get_job("a").is_ok());
-}
-
-// Stopping.
-
-#[test]
-fn each_call_returns_within_100_ms_of_a_stop() {
-    let arrived = Arc::new(AtomicUsize::new(0));
-    let counter = arrived.clone();
-    let server = RawServer::start(move |_, _| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        vec![Step::Silence]
-    });
-    let client = client(&server);
-    for (n, (name, call)) in calls().into_iter().enumerate() {
-        let token = StopToken::new();
-        let client = client.with_stop(&token);
-        let running = thread::spawn(move || (call(&client).unwrap_err(), Instant::now()));
-        until(|| arrived.load(Ordering::SeqCst) == n + 1);
-        let stopped = Instant::now();
-        token.stop();
-        let (error, returned) = running.join().unwrap();
-        assert!(returned.saturating_duration_since(stopped) < millis(100), "{name}: {error}");
-        assert!(error.is_stopped(), "{name}: {error}");
-        assert_eq!(error.may_have_been_processed(), is_change(name), "{name}: {error}");
-    }
-}
-
-#[test]
-fn a_client_watches_every_token_that_it_was_given() {
-    let server = RawServer::script(vec![vec![Step::Silence]]);
-    let client = client(&server);
-    for first in [true, false] {
-        let tokens = [StopToken::new(), StopToken::new()];
-        let watching = client.with_stop(&tokens[0]).with_stop(&tokens[1]);
-        let before = server.lines().len();
-        let running = thread::spawn(move || watching.get_job("a").unwrap_err());
-        until(|| server.lines().len() > before);
-        tokens[usize::from(first)].stop();
-        assert!(running.join().unwrap().is_stopped());
-    }
-}
-
-#[test]
-fn a_stopped_client_sends_nothing() {
-    let server = RawServer::script(vec![json(&page(&["a"], false, None))]);
-    let token = StopToken::new();
-    token.stop();
-    for (name, call) in calls() {
-        let error = call(&client(&server).with_stop(&token)).unwrap_err();
-        assert!(error.is_stopped() && !error.may_have_been_processed(), "{name}: {error}");
-    }
-    assert_eq!(server.lines(), [""; 0]);
-}
-
-#[test]
-fn a_pause_before_a_retry_ends_at_a_stop() {
-    let unavailable: Answer = answer(503, &["retry-after: 30"], "");
-    let server = RawServer::script(vec![unavailable]);
-    let token = StopToken::new();
-    let client = builder(server.url()).max_retries(2).build().unwrap().with_stop(&token);
-    let running = thread::spawn(move || client.get_job("a").unwrap_err());
-    until(|| server.lines().len() == 1);
-    token.stop();
-    assert!(running.join().unwrap().is_stopped());
-    assert_eq!(server.lines().len(), 1);
 }
 
 // What was not sent.
