@@ -67,14 +67,10 @@ impl Contract for Refusing {
 /// What the system and ureq say, and how long it took, is written as `*`.
 const MESSAGES: &str = r#"
 the API key (api_key) is in quotation marks: set it without them
-the API key (api_key) contains the character U+200B, which is not visible ASCII: copy it again
 base_url `ftp://x`: unsupported scheme; expected a URL such as https://atomiverse.com
-base_url `http://10.0.0.1`: plain http would show the API key to the network; use https, or call allow_insecure_http(true); expected a URL such as https://atomiverse.com
 proxy `socks5://x`: SOCKS proxies are not supported; expected the URL of an HTTP proxy, such as http://proxy.example:3128
 the job id "9f2c\u{feff}" contains the character U+FEFF
-limit is 0, but a page has at least one job
 the payload is a string, not a JSON object: parse it first; nothing was sent
-timeout is zero: use get_job to load a job once; nothing was sent
 cancel job 9f2c: this service cannot cancel jobs
 get job 9f2c: no token could be had
 get job 9f2c: no connection: *; check the network and base_url (tried 3 times in * s)
@@ -84,28 +80,22 @@ delete job 9f2c: no time was left to send the request; a longer timeout may help
 delete job 9f2c: stopped
 wait for job 9f2c: stopped; the job was not cancelled
 delete job 9f2c: the connection broke: *; the change may have been made
-submit job: the connection broke: *; the job may have been submitted
 cancel job 9f2c: no response within 0.25 s; the change may have been made; a longer timeout may help
-get job 9f2c: the response is not valid HTTP: *; base_url may be wrong
+get job 9f2c: the response is not valid HTTP: *; the scheme or port of base_url may be wrong
 get job 9f2c: the response is larger than 99999 bytes; raise max_response_bytes
 get job 9f2c: 401 Unauthorized; check the API key (api_key): it may be mistyped or revoked (request id r-17)
 get job 9f2c: 403 Forbidden: an HTML page, "Sign in"; a gateway may have sent this page, or base_url may be wrong
 get job 9f2c: 404 Not Found: Job not found; base_url may be wrong
 request: 404 Not Found; check the path
-get job 9f2c: 429 Too Many Requests; send requests less often
 get job 9f2c: 503 Service Unavailable; the server asks to wait 90 s
-submit job: 500 Internal Server Error; the job may have been submitted
 submit job: 422 Unprocessable Entity: charge: not a number
 get job 9f2c: 302 Found to https://login.example/x; redirects are not followed: correct base_url
 get job 9f2c: the response is not a job: its job_type is missing or not valid; see Contract if the HTTP API differs
 get job 9f2c: the server responded with another job, 77ab
-list jobs: the response is not a page of jobs: it begins with <html><title>Sign in</title></html>; a gateway may have sent this page, or base_url may be wrong
 list jobs: job a (number 1 of the page) cannot be read: its job_type is missing or not valid; see Contract if the HTTP API differs
-list jobs: the server says that there are more jobs, but sent no cursor; see Contract if the HTTP API differs
 list jobs: the page has the jobs of the page before it, beginning with a; see Contract if the HTTP API differs
 submit job: the response is not an object with the job_id of the new job: it begins with {"id":"req-1"}; the job may have been submitted; see Contract if the HTTP API differs
 delete job 9f2c: the server responded with 200 ({"deleted":0}), and the job is running; the change may have been made
-delete job 9f2c: the server responded with 200 ({"deleted":0}), and the job could not be loaded (503); the change may have been made
 delete job 9f2c: the server responded with 404 (Job not found), and the job is running; see Contract if the HTTP API differs
 delete job 9f2c: 409 Conflict; the job is running: cancel it first, or use cancel_and_delete
 delete job 9f2c: 409 Conflict: Job is running
@@ -133,14 +123,10 @@ fn errors() -> Vec<Error> {
     let running = job("9f2c").replace("done", "running");
     vec![
         local.clone().api_key("'av_x'").build().unwrap_err(),
-        local.clone().api_key("av_\u{200b}x").build().unwrap_err(),
         local.clone().base_url("ftp://x").build().unwrap_err(),
-        local.clone().base_url("http://10.0.0.1").build().unwrap_err(),
         local.clone().proxy("socks5://x").build().unwrap_err(),
         nobody.get_job("9f2c\u{feff}").unwrap_err(),
-        nobody.list_jobs().limit(0).send().unwrap_err(),
         nobody.submit_job("{}").unwrap_err(),
-        nobody.wait_for_job("9f2c", Duration::ZERO).unwrap_err(),
         refusing.cancel_job("9f2c").unwrap_err(),
         refusing.get_job("9f2c").unwrap_err(),
         nobody.get_job("9f2c").unwrap_err(),
@@ -150,7 +136,6 @@ fn errors() -> Vec<Error> {
         nobody.with_stop(&stopped).delete_job("9f2c").unwrap_err(),
         nobody.with_stop(&stopped).wait_for_job("9f2c", secs(60)).unwrap_err(),
         delete([vec![Step::Close]]),
-        submit(vec![Step::Close]),
         of([vec![Step::Silence]], |client| {
             client.with_timeout(Duration::from_millis(250)).cancel_job("9f2c")
         }),
@@ -160,20 +145,15 @@ fn errors() -> Vec<Error> {
         get(error(403, html)),
         get(error(404, gone)),
         of([error(404, "")], |client| client.send(Request::new("GET", ["x"]))),
-        get(error(429, "")),
         get(answer(503, &["retry-after: 90"], "")),
-        submit(error(500, "")),
         submit(error(422, r#"{"detail":[{"loc":["body","charge"],"msg":"not a number"}]}"#)),
         get(answer(302, &[location], "")),
         get(json(r#"{"job_id":"9f2c","state":"done"}"#)),
         get(json(&job("77ab"))),
-        list([json(html)]),
         list([json(&page(&["a"], false, None).replace("opt", "\\ud83d"))]),
-        list([json(&page(&["a"], true, None))]),
         list([json(&page(&["a", "b"], true, Some("c1"))), json(&page(&["a", "b"], true, Some("c2")))]),
         submit(json(r#"{"id":"req-1"}"#)),
         delete([json(r#"{"deleted":0}"#), json(&running)]),
-        delete([json(r#"{"deleted":0}"#), error(503, "")]),
         delete([error(404, gone), json(&running)]),
         delete([error(409, ""), json(&running)]),
         delete([error(409, refused), json(&running)]),
