@@ -2,7 +2,6 @@
 
 use atomiverse::simulator::{Fault, SimulatedJob};
 use atomiverse::{Client, JobState, JobsIter};
-use std::time::Duration;
 
 use crate::support::{RawServer, answer, job, start};
 
@@ -52,22 +51,6 @@ fn every_request_carries_the_headers_of_the_contract() {
 }
 
 #[test]
-fn get_job_returns_all_fields() {
-    let (simulator, client) = start();
-    simulator.add_sample_jobs(1);
-    let job = client.get_job("job-000001").unwrap();
-    assert_eq!(job.job_id, "job-000001");
-    assert_eq!(job.name.as_deref(), Some("water-001"));
-    assert_eq!(job.state, JobState::Done);
-    assert_eq!(job.job_type, "single_point_energy");
-    assert_eq!(job.billed_core_seconds, Some(20.0));
-    let preview = job.molecule_preview.unwrap();
-    assert_eq!(preview.formula, "H2O");
-    assert_eq!(preview.atoms[0].element, "O");
-    assert_eq!(preview.atoms[0].position, [0.0, 0.0, 0.1173]);
-}
-
-#[test]
 fn a_name_is_sent_unchanged_and_validated_by_the_server() {
     let (simulator, client) = start();
     let id = simulator.add_job(in_state(JobState::Done));
@@ -88,64 +71,6 @@ fn a_name_is_sent_unchanged_and_validated_by_the_server() {
     }
     client.rename_job(&id, " H₂O \"heavy\" ").unwrap();
     assert_eq!(client.get_job(&id).unwrap().name.as_deref(), Some("H₂O \"heavy\""));
-}
-
-#[test]
-fn cancelling_a_pending_and_a_running_job_stops_it() {
-    let (simulator, client) = start();
-    for age in [Duration::ZERO, Duration::from_secs(5)] {
-        let mut job = client.job(simulator.add_job(SimulatedJob::new("opt").age(age))).unwrap();
-        assert!(!job.refresh().unwrap().state.is_terminal());
-        job.cancel().unwrap();
-        assert_eq!(job.refresh().unwrap().state, JobState::Cancelled);
-    }
-}
-
-#[test]
-fn cancelling_a_finished_job_is_not_an_error_and_changes_nothing() {
-    let (simulator, client) = start();
-    for state in [JobState::Done, JobState::Failed, JobState::Cancelled] {
-        let id = simulator.add_job(in_state(state.clone()));
-        client.cancel_job(&id).unwrap();
-        assert_eq!(client.get_job(&id).unwrap().state, state);
-    }
-}
-
-#[test]
-fn finished_jobs_are_deleted() {
-    let (simulator, client) = start();
-    for state in [JobState::Done, JobState::Failed, JobState::Cancelled] {
-        let id = simulator.add_job(in_state(state));
-        client.delete_job(&id).unwrap();
-        assert!(client.get_job(&id).unwrap_err().is_not_found());
-    }
-}
-
-#[test]
-fn deleting_an_unfinished_job_reports_its_state_and_the_reason() {
-    let (simulator, client) = start();
-    for (age, state) in [(0, JobState::Pending), (5, JobState::Running)] {
-        let id = simulator.add_job(SimulatedJob::new("opt").age(Duration::from_secs(age)));
-        let error = client.delete_job(&id).unwrap_err();
-        assert!(error.is_conflict());
-        assert_eq!(error.status(), Some(409));
-        assert_eq!(error.state(), Some(&state));
-        assert_eq!(error.job_id(), Some(&id));
-        assert!(error.to_string().contains(error.server_message().unwrap()), "{error}");
-        let last: Vec<String> = simulator.requests().iter().rev().take(2).map(ToString::to_string).collect();
-        assert_eq!(last, [format!("GET /api/v1/jobs/{id}"), format!("DELETE /api/v1/jobs/{id}")]);
-    }
-}
-
-#[test]
-fn deleting_twice_is_an_error_except_with_delete_job_if_exists() {
-    let (simulator, client) = start();
-    let id = simulator.add_job(in_state(JobState::Done));
-    assert!(client.delete_job_if_exists(&id).unwrap());
-    assert!(!client.delete_job_if_exists(&id).unwrap());
-    assert!(client.delete_job(&id).unwrap_err().is_not_found());
-    let running = simulator.add_job(in_state(JobState::Running));
-    assert!(client.delete_job_if_exists(running).unwrap_err().is_conflict());
 }
 
 #[test]
@@ -188,14 +113,6 @@ fn public_types_can_be_sent_between_threads() {
     shared::<atomiverse::PartialBatch>();
     fn error<T: std::error::Error + Sync>() {}
     error::<atomiverse::Error>();
-}
-
-#[test]
-fn clones_of_a_client_share_its_connection() {
-    let (simulator, client) = start();
-    client.list_jobs().send().unwrap();
-    client.clone().list_jobs().send().unwrap();
-    assert_eq!(simulator.connections(), 1);
 }
 
 #[test]
