@@ -20,6 +20,9 @@ use crate::types::JobId;
 /// Both methods run once for each attempt of a call, on the thread that makes the call. A panic in one of them reaches
 /// the caller. A contract can call another one; it then has to forward all three methods.
 ///
+/// The client cannot interrupt a contract. One that waits for something, such as a new token, needs a time limit of its
+/// own.
+///
 /// [`ClientBuilder::contract`]: crate::ClientBuilder::contract
 ///
 /// # Examples
