@@ -12,6 +12,7 @@ mod many;
 mod messages;
 mod methods;
 mod proxy;
+mod recipes;
 mod retries;
 mod secrets;
 mod settings;

@@ -1,8 +1,3 @@
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use atomiverse::{Client, Contract, Operation, Request, Response};
-
 #[derive(Default)]
 struct ExpiringToken(Mutex<Option<(String, Instant)>>);
 
@@ -29,11 +24,4 @@ impl Contract for ExpiringToken {
 /// Returns a new token, and how long to use it.
 fn log_in() -> Result<(String, Duration), String> {
     Err("not connected to the identity provider".to_owned())
-}
-
-fn main() -> atomiverse::Result<()> {
-    let contract = ExpiringToken::default();
-    let client = Client::builder().api_key("not-used").contract(contract).build()?;
-    assert!(client.get_job("9f2c").unwrap_err().is_transient());
-    Ok(())
 }

@@ -1,6 +1,3 @@
-use atomiverse::{Client, Contract, JobId, JobSummary, Operation, Response};
-use serde_json::{Value, json};
-
 struct FieldNames;
 
 #[derive(serde::Deserialize)]
@@ -22,14 +19,4 @@ impl Contract for FieldNames {
             job["created_at"] = job["submitted"].take();
         });
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let body = r#"{"id": 7, "status": {"phase": "done"}, "submitted": "2026-05-02T14:32:01Z"}"#;
-    let mut response = Response::new(200, body);
-    FieldNames.response(Operation::Get { id: &JobId::from("7") }, &mut response);
-    assert_eq!(response.json::<JobSummary>()?.job_id, "7");
-
-    let _client = Client::builder().api_key("your-key").contract(FieldNames).build()?;
-    Ok(())
 }

@@ -1,6 +1,3 @@
-use atomiverse::{Client, Contract, Operation, Request, Response};
-use serde_json::value::RawValue;
-
 struct NextLink;
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -27,16 +24,4 @@ impl Contract for NextLink {
             response.set_json(&page);
         }
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let link = "https://example.com/jobs?limit=1&after=9f2c";
-    let mut response = Response::new(200, format!(r#"{{"results": [{{}}], "next": "{link}"}}"#));
-    NextLink.response(Operation::List { limit: 1, cursor: None }, &mut response);
-    assert_eq!(response.text(), format!(r#"{{"jobs":[{{}}],"next_cursor":"{link}"}}"#));
-    let next_page = Operation::List { limit: 1, cursor: Some(link) };
-    assert_eq!(NextLink.request(next_page).path, "/jobs?limit=1&after=9f2c");
-
-    let _client = Client::builder().api_key("your-key").contract(NextLink).build()?;
-    Ok(())
 }

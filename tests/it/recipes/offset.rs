@@ -1,6 +1,3 @@
-use atomiverse::{Client, Contract, Operation, Request, Response};
-use serde_json::value::RawValue;
-
 struct Offset;
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -28,15 +25,4 @@ impl Contract for Offset {
             response.set_json(&page);
         }
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let second_page = Operation::List { limit: 2, cursor: Some("2") };
-    assert_eq!(Offset.request(second_page).path, "/jobs?limit=2&offset=2");
-    let mut response = Response::new(200, r#"{"results": [{}, {}], "total": 5}"#);
-    Offset.response(second_page, &mut response);
-    assert_eq!(response.text(), r#"{"jobs":[{},{}],"next_cursor":4}"#);
-
-    let _client = Client::builder().api_key("your-key").contract(Offset).build()?;
-    Ok(())
 }

@@ -1,6 +1,3 @@
-use atomiverse::{Client, Contract, Operation, Request, Response};
-use serde_json::value::RawValue;
-
 struct PageNumber;
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -28,15 +25,4 @@ impl Contract for PageNumber {
             response.set_json(&page);
         }
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let second_page = Operation::List { limit: 50, cursor: Some("2") };
-    assert_eq!(PageNumber.request(second_page).path, "/jobs?per_page=50&page=2");
-    let mut response = Response::new(200, r#"{"items": [{}], "page": 2, "pages": 3}"#);
-    PageNumber.response(second_page, &mut response);
-    assert_eq!(response.text(), r#"{"jobs":[{}],"page":2,"pages":3,"next_cursor":3}"#);
-
-    let _client = Client::builder().api_key("your-key").contract(PageNumber).build()?;
-    Ok(())
 }

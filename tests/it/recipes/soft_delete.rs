@@ -1,6 +1,3 @@
-use atomiverse::{Client, Contract, JobId, Operation, Response};
-use serde_json::value::RawValue;
-
 struct SoftDelete;
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -26,13 +23,4 @@ impl Contract for SoftDelete {
             response.set_json(&page);
         }
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let mut response = Response::new(200, r#"{"job_id": "9f2c", "deleted": true}"#);
-    SoftDelete.response(Operation::Get { id: &JobId::from("9f2c") }, &mut response);
-    assert_eq!(response.status, 404);
-
-    let _client = Client::builder().api_key("your-key").contract(SoftDelete).build()?;
-    Ok(())
 }

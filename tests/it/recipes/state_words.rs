@@ -1,5 +1,3 @@
-use atomiverse::{Client, Contract, JobId, JobState, JobSummary, Operation, Response};
-
 struct StateWords;
 
 impl Contract for StateWords {
@@ -16,14 +14,4 @@ impl Contract for StateWords {
             job["state"] = state.into();
         });
     }
-}
-
-fn main() -> atomiverse::Result<()> {
-    let body = r#"{"job_id": "9f2c", "state": "completed", "job_type": "opt", "created_at": 1777732321}"#;
-    let mut response = Response::new(200, body);
-    StateWords.response(Operation::Get { id: &JobId::from("9f2c") }, &mut response);
-    assert_eq!(response.json::<JobSummary>()?.state, JobState::Done);
-
-    let _client = Client::builder().api_key("your-key").contract(StateWords).build()?;
-    Ok(())
 }
