@@ -141,17 +141,28 @@ fn no_response_makes_a_contract_panic() {
 
 #[test]
 fn one_odd_job_leaves_the_others_edited() {
-    let job = |id| format!(r#"{{"id":"{id}","state":"done","job_type":"opt","created_at":1,"submitted":1}}"#);
-    for odd in
-        [r#"{"id": "b", "name": "\ud83d"}"#, r#"{"id": "b", "x": 1e400}"#, "7", "null", "[]", r#""ok""#, "{}"]
-    {
+    let job = |id| format!(r#"{{"id":"{id}","state":"done","job_type":"opt","created_at":1}}"#);
+    // A job that is not valid JSON is left as it is, so its own id can still be read.
+    for (odd, id) in [
+        (r#"{"job_id": "b", "name": "\ud83d"}"#, Some("b")),
+        (r#"{"job_id": "b", "x": 1e400}"#, Some("b")),
+        ("7", None),
+        ("null", None),
+        ("[]", None),
+        (r#""ok""#, None),
+        ("{}", None),
+    ] {
         let jobs = format!("[{}, {odd}, {}]", job("a"), job("c"));
         let server = RawServer::script(vec![ok(&format!(r#"{{"jobs": {jobs}, "has_more": false}}"#))]);
         let client = server.client_builder().contract(Renaming).build().unwrap();
         let jobs: Vec<Result<JobSummary>> = client.iter_jobs().collect();
-        let ids: Vec<Option<&str>> =
-            jobs.iter().map(|job| job.as_ref().ok().map(|job| job.job_id.as_str())).collect();
-        assert_eq!(ids, [Some("a"), None, Some("c")], "{odd}");
+        let id_of = |job: &Result<JobSummary>| match job {
+            Ok(job) => (true, Some(job.job_id.to_string())),
+            Err(error) => (false, error.job_id().map(JobId::to_string)),
+        };
+        let expected = [(true, Some("a")), (false, id), (true, Some("c"))];
+        let expected = expected.map(|(is_read, id)| (is_read, id.map(str::to_owned)));
+        assert_eq!(jobs.iter().map(id_of).collect::<Vec<_>>(), expected, "{odd}");
     }
     // The contracts that change the page as a whole keep such a job too.
     for (contract, body) in [
