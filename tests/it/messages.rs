@@ -81,7 +81,7 @@ delete job 9f2c: stopped
 wait for job 9f2c: stopped; the job was not cancelled
 delete job 9f2c: the connection broke: *; the change may have been made
 cancel job 9f2c: no response within 0.25 s; the change may have been made; a longer timeout may help
-get job 9f2c: the response is not valid HTTP: *; the scheme or port of base_url may be wrong
+get job 9f2c: the response is not valid HTTP: *; base_url may be wrong
 get job 9f2c: the response is larger than 99999 bytes; raise max_response_bytes
 get job 9f2c: 401 Unauthorized; check the API key (api_key): it may be mistyped or revoked (request id r-17)
 get job 9f2c: 403 Forbidden: an HTML page, "Sign in"; a gateway may have sent this page, or base_url may be wrong

@@ -116,8 +116,7 @@ fn stopped<T: Send>(
 #[test]
 fn each_token_ends_every_kind_of_call_within_100_ms() {
     for (what, requests, is_change, call) in CALLS {
-        let (errors, server) =
-            stopped(what, silent, |server, _| server.lines().len() == requests, |client| call(client));
+        let (errors, server) = stopped(what, silent, |server, _| server.lines().len() == requests, call);
         assert!(errors.len() >= requests && server.lines().len() == requests, "{what}: {errors:?}");
         for error in errors {
             assert!(error.is_stopped() && !error.is_timeout() && !error.is_transient(), "{what}: {error}");
@@ -130,8 +129,7 @@ fn each_token_ends_every_kind_of_call_within_100_ms() {
 fn a_stop_ends_the_pause_before_a_retry() {
     let limited = || RawServer::script(vec![answer(429, &["retry-after: 20"], "")]);
     for (what, requests, _, call) in CALLS.into_iter().filter(|(what, ..)| !what.contains("wait")) {
-        let (errors, server) =
-            stopped(what, limited, |_, attempts| attempts == requests, |client| call(client));
+        let (errors, server) = stopped(what, limited, |_, attempts| attempts == requests, call);
         assert_eq!((server.lines().len(), errors.len()), (requests, requests), "{what}: {errors:?}");
         let is_sound = |error: &Error| error.is_stopped() && !error.may_have_been_processed();
         assert!(errors.iter().all(is_sound), "{errors:?}");
