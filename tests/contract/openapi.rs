@@ -60,9 +60,8 @@ impl OpenApi {
         let paths = self.0["paths"].as_object()?.iter().filter(|(_, item)| item.get(method).is_some());
         let matching = paths.filter_map(|(template, _)| {
             let parts: Vec<&str> = template.split('/').collect();
-            let fits = |(part, given): (&&str, &&str)| {
-                part == given || part.starts_with('{') && !given.is_empty()
-            };
+            let fits =
+                |(part, given): (&&str, &&str)| part == given || part.starts_with('{') && !given.is_empty();
             let literal = parts.iter().filter(|part| !part.starts_with('{')).count();
             (parts.len() == path.len() && parts.iter().zip(&path).all(fits)).then_some((literal, template))
         });

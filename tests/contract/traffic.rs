@@ -34,7 +34,11 @@ fn record(server: &str) -> (String, Exchanges) {
 }
 
 /// Forwards one message after the other, until one end closes the connection.
-fn forward(client: TcpStream, server: TcpStream, recorded: &Mutex<Vec<(Message, Message)>>) -> io::Result<()> {
+fn forward(
+    client: TcpStream,
+    server: TcpStream,
+    recorded: &Mutex<Vec<(Message, Message)>>,
+) -> io::Result<()> {
     let mut from_client = BufReader::new(client.try_clone()?);
     let mut from_server = BufReader::new(server.try_clone()?);
     let (mut to_client, mut to_server) = (client, server);
