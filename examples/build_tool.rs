@@ -1,14 +1,30 @@
-//! Computes each payload of a file with one JSON object per line: `build_tool <payloads.jsonl> [seconds]`.
-//! Exit codes: 0 if all jobs are done, 1 if something failed, 75 to try again later, 130 if interrupted.
+//! Computes each payload of a file with one JSON object per line.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use std::{env, error::Error, fs, io, process::ExitCode};
+use std::{error::Error, fs, io, process::ExitCode};
 
 use atomiverse::{Client, JobId, JobState, JobSummary, StopToken, WaitOptions};
-use serde_json::Value;
+use clap::Parser;
+use serde_json::value::RawValue;
+
+/// Compute each payload of a file with one JSON object per line. Run it again to continue.
+#[derive(Parser)]
+#[command(
+    name = "build_tool",
+    after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."
+)]
+struct Arguments {
+    payloads: String,
+    /// Cancel the jobs that have not ended after this time
+    #[arg(value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u32,
+}
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// Each payload as it stands in the file, with all digits of its numbers.
+type Payloads = BTreeMap<String, Box<RawValue>>;
 
 /// The id of the job of each payload, or [`IN_DOUBT`] if it may have been submitted.
 type Jobs = BTreeMap<String, String>;
@@ -16,27 +32,24 @@ type Jobs = BTreeMap<String, String>;
 const IN_DOUBT: &str = "?";
 
 fn main() -> ExitCode {
-    ExitCode::from(run().unwrap_or_else(|error| {
+    ExitCode::from(run(&Arguments::parse()).unwrap_or_else(|error| {
         eprintln!("error: {error}");
-        match error.downcast_ref::<atomiverse::Error>() {
-            Some(e) if e.is_stopped() => 130,
-            Some(e) if e.is_transient() && !e.may_have_been_processed() => 75,
-            _ => 1,
-        }
+        if error.downcast_ref().is_some_and(atomiverse::Error::is_stopped) { 130 } else { 1 }
     }))
 }
 
-fn run() -> Result<u8> {
-    let path = env::args().nth(1).ok_or("usage: build_tool <payloads.jsonl> [seconds]")?;
-    let seconds: u32 = env::args().nth(2).map_or(Ok(3600), |seconds| seconds.parse())?;
-    let deadline = Instant::now() + Duration::from_secs(seconds.into());
+fn run(arguments: &Arguments) -> Result<u8> {
+    let deadline = Instant::now() + Duration::from_secs(arguments.timeout.into());
     let stop = StopToken::new();
     let client = Client::from_env()?.with_stop(&stop);
     ctrlc::set_handler(move || stop.stop())?;
 
-    let mut payloads: BTreeMap<String, Value> = BTreeMap::new();
-    for (n, line) in fs::read_to_string(&path)?.lines().enumerate() {
-        let payload: Value = serde_json::from_str(line).map_err(|e| format!("{path}:{}: {e}", n + 1))?;
+    let path = &arguments.payloads;
+    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut payloads = Payloads::new();
+    for (n, line) in text.lines().enumerate() {
+        let payload: Box<RawValue> =
+            serde_json::from_str(line).map_err(|error| format!("{path}:{}: {error}", n + 1))?;
         payloads.insert(payload.to_string(), payload);
     }
     let file = format!("{path}.jobs");
@@ -44,8 +57,7 @@ fn run() -> Result<u8> {
     submit(&client, &payloads, &mut jobs, &file)?;
 
     let ids: Vec<String> = payloads.keys().filter_map(|payload| jobs.get(payload).cloned()).collect();
-    let (mut done, mut unknown, mut failed) = (0, 0, payloads.len() - ids.len());
-    let mut ended: Vec<JobId> = Vec::new(); // without a result
+    let (mut done, mut ended): (usize, Vec<JobId>) = (0, Vec::new());
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new().timeout(left).cancel_on_timeout(true)) {
         match outcome.inspect(report).inspect_err(|error| eprintln!("{error}")) {
@@ -53,17 +65,14 @@ fn run() -> Result<u8> {
             Ok(job) => ended.push(job.job_id),
             Err(e) if e.is_stopped() => return Ok(130),
             Err(e) if e.cancellation_accepted() == Some(true) => ended.extend(e.job_id().cloned()),
-            Err(e) if e.is_transient() => unknown += 1,
-            Err(_) => failed += 1,
+            Err(_) => {}
         }
     }
-    // The next run submits their payloads again.
+    // The next run submits the payloads again whose jobs ended without a result.
     jobs.retain(|_, id| !ended.iter().any(|job| job == id.as_str()));
     save(&file, &jobs)?;
-    failed += ended.len();
-    println!("{done} done, {failed} failed, {unknown} unknown");
-    let code_of_unknown = if unknown > 0 { 75 } else { 0 };
-    Ok(if failed > 0 { 1 } else { code_of_unknown })
+    println!("{done} of {} are done", payloads.len());
+    Ok(if done == payloads.len() { 0 } else { 1 })
 }
 
 fn report(job: &JobSummary) {
@@ -73,7 +82,7 @@ fn report(job: &JobSummary) {
 }
 
 /// Submits the payloads that have no job yet.
-fn submit(client: &Client, payloads: &BTreeMap<String, Value>, jobs: &mut Jobs, file: &str) -> Result<()> {
+fn submit(client: &Client, payloads: &Payloads, jobs: &mut Jobs, file: &str) -> Result<()> {
     let new: Vec<&String> = payloads.keys().filter(|payload| !jobs.contains_key(*payload)).collect();
     for chunk in new.chunks(1000) {
         // Saved before the request is sent, so that these marks remain if this process is killed.

@@ -13,60 +13,54 @@ use std::process::ExitCode;
 
 use atomiverse::{Client, JobSummary};
 use clap::Parser;
-use indicatif::ProgressBar;
 
-use common::Result;
+use common::{Outcome, Result};
 
-/// Write the molecule of each job to an XYZ file that is named after the job. Existing files are kept. Exits with 0 on
-/// success, 1 after an error, and 2 on wrong usage.
+/// Write the molecule of each job to an XYZ file that is named after the job. Existing files are kept.
 #[derive(Parser)]
-#[command(name = "export_xyz")]
+#[command(name = "export_xyz", after_help = common::EXIT_CODES)]
 struct Arguments {
     /// The folder to write to; it is created if it does not exist
     folder: PathBuf,
     /// Only this many of the newest jobs
-    #[arg(long)]
-    max_jobs: Option<usize>,
+    #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
+    max_jobs: usize,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    common::finish(common::connect().and_then(|service| run(&arguments, &service.client)))
+    common::main(run)
 }
 
 fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let folder = &arguments.folder;
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let (mut written, mut there, mut without) = (0, 0, 0);
-    let spinner = ProgressBar::new_spinner().with_message("jobs read");
-    for job in client.iter_jobs().max_jobs(arguments.max_jobs.unwrap_or(usize::MAX)) {
-        let job = job?;
-        spinner.inc(1);
+    let mut outcome = Outcome::default();
+    outcome.for_each_job(client.iter_jobs().max_jobs(arguments.max_jobs), |outcome, job| {
         let Some(preview) = &job.molecule_preview else {
             without += 1;
-            continue;
+            return Ok(());
         };
         let path = folder.join(file_name(&job));
         // This fails if the file exists, even if it was created only a moment ago.
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => {
-                file.write_all(preview.to_xyz().as_bytes())
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-                written += 1;
-            }
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        match file.and_then(|mut file| file.write_all(preview.to_xyz().as_bytes())) {
+            Ok(()) => written += 1,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => there += 1,
-            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+            Err(error) => {
+                eprintln!("error: {}: {error}", path.display());
+                outcome.failed = true;
+            }
         }
-    }
-    spinner.finish_and_clear();
+        Ok(())
+    })?;
     writeln!(io::stdout(), "{written} written, {there} already there, {without} without a molecule")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(outcome.code())
 }
 
-/// Returns the name and the id, without characters that have a meaning in a path.
+/// Returns the name, without characters that have a meaning in a path, and the id, which tells jobs apart.
 fn file_name(job: &JobSummary) -> String {
-    let safe = |text: &str| -> String {
-        text.chars().take(60).map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
-    };
-    format!("{}.{}.xyz", safe(job.name.as_deref().unwrap_or("job")), safe(job.job_id.as_str()))
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = job.name.as_deref().unwrap_or("job").chars().take(60).map(safe).collect();
+    format!("{name}.{}.xyz", common::file_name(job.job_id.as_str()))
 }

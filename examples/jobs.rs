@@ -14,15 +14,13 @@ use std::time::Duration;
 use atomiverse::{Client, JobState, JobSummary, VisualizeMode, WaitOptions};
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
-use common::Result;
+use common::{Outcome, Result};
 
-/// Manage jobs on Atomiverse. Exits with 0 on success, 1 after an error, and 2 on wrong usage. `watch` also exits with
-/// 1 if a job failed or was cancelled.
+/// Manage jobs on Atomiverse. `watch` fails if a job does not end as done.
 #[derive(Parser)]
-#[command(name = "jobs")]
+#[command(name = "jobs", after_help = common::EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -32,44 +30,38 @@ struct Arguments {
 enum Command {
     /// List jobs, newest first
     List {
-        /// Only jobs in this state
-        #[arg(long)]
-        state: Option<String>,
+        /// Only jobs in this state: pending, running, done, failed or cancelled
+        #[arg(long, value_parser = state)]
+        state: Option<JobState>,
         /// Only jobs whose name contains this text
-        #[arg(long)]
+        #[arg(long, value_name = "TEXT")]
         name: Option<String>,
-        /// Only jobs submitted on this day (UTC) or later: 2026-05-02, today or yesterday
-        #[arg(long, value_parser = day)]
+        /// Only jobs submitted on this day (local time) or later: 2026-05-02, today or yesterday
+        #[arg(long, value_name = "DAY", value_parser = day)]
         since: Option<Date>,
-        /// Only jobs submitted before this day (UTC)
-        #[arg(long, value_parser = day)]
-        until: Option<Date>,
         /// Check at most this many jobs of the history
-        #[arg(long)]
-        max_jobs: Option<usize>,
+        #[arg(long, value_name = "NUMBER", default_value_t = usize::MAX, hide_default_value = true)]
+        max_jobs: usize,
         /// Print one JSON summary per line
         #[arg(long)]
         json: bool,
     },
     /// Show jobs as JSON
-    Show {
-        #[arg(required = true)]
-        ids: Vec<String>,
-    },
+    Show(Ids),
     /// Rename a job
-    Rename { id: String, name: String },
+    Rename {
+        /// The id of the job
+        id: String,
+        /// The new name
+        name: String,
+    },
     /// Ask the service to stop jobs
-    Cancel {
-        #[arg(required = true)]
-        ids: Vec<String>,
-    },
+    Cancel(Ids),
     /// Remove finished jobs from the history; a job that does not exist is not an error
-    Delete {
-        #[arg(required = true)]
-        ids: Vec<String>,
-    },
+    Delete(Ids),
     /// Open the dashboard of a job in the browser
     Open {
+        /// The id of the job
         id: String,
         /// Only print the link
         #[arg(long)]
@@ -77,44 +69,47 @@ enum Command {
     },
     /// Wait until jobs have finished, and show each one as it does
     Watch {
-        #[arg(required = true)]
-        ids: Vec<String>,
-        /// Give up after this many seconds
-        #[arg(long, default_value_t = 3600)]
-        timeout: u64,
+        #[command(flatten)]
+        ids: Ids,
+        /// Give up after this time
+        #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = common::seconds)]
+        timeout: Duration,
     },
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    common::finish(common::connect().and_then(|service| run(arguments.command, &service.client)))
+#[derive(clap::Args)]
+struct Ids {
+    /// The ids of the jobs
+    #[arg(required = true)]
+    ids: Vec<String>,
 }
 
-fn run(command: Command, client: &Client) -> Result<ExitCode> {
+fn main() -> ExitCode {
+    common::main(run)
+}
+
+fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
-    let mut failed = false;
-    match command {
-        Command::List { state, name, since, until, max_jobs, json } => {
-            let state = state.map(|state| JobState::from(state.as_str()));
-            let mut jobs = client.iter_jobs();
-            if let Some(max_jobs) = max_jobs {
-                jobs = jobs.max_jobs(max_jobs);
-            }
-            for job in jobs {
-                let job = job?;
+    let mut outcome = Outcome::default();
+    match &arguments.command {
+        Command::List { state, name, since, max_jobs, json } => {
+            outcome.for_each_job(client.iter_jobs().max_jobs(*max_jobs), |_, job| {
                 let fits = state.as_ref().is_none_or(|state| job.state == *state)
                     && name.as_ref().is_none_or(|name| job.name.as_ref().is_some_and(|of| of.contains(name)))
-                    && is_between(&job, since, until);
-                if fits && json {
-                    writeln!(out, "{}", serde_json::to_string(&job)?)?;
+                    && is_since(&job, *since);
+                if fits && *json {
+                    writeln!(out, "{}", common::printable_json(&serde_json::to_string(&job)?))?;
                 } else if fits {
                     writeln!(out, "{}", common::line(&job))?;
                 }
-            }
+                Ok(())
+            })?;
         }
-        Command::Show { ids } => {
+        Command::Show(Ids { ids }) => {
             for id in ids {
-                writeln!(out, "{}", serde_json::to_string_pretty(&client.get_job(id)?)?)?;
+                if let Some(job) = outcome.keep(client.get_job(id)) {
+                    writeln!(out, "{}", common::printable_json(&serde_json::to_string_pretty(&job)?))?;
+                }
             }
         }
         Command::Rename { id, name } => {
@@ -122,56 +117,57 @@ fn run(command: Command, client: &Client) -> Result<ExitCode> {
             job.rename(name)?;
             writeln!(out, "{}", common::line(job.refresh()?))?;
         }
-        Command::Cancel { ids } => {
-            for id in ids {
-                client.cancel_job(&id)?;
-                // Cancelling is best effort, so the state after it is shown.
-                writeln!(out, "{}", common::line(&client.get_job(&id)?))?;
+        Command::Cancel(Ids { ids }) => {
+            for (id, result) in client.cancel_jobs(ids) {
+                if outcome.keep(result).is_some() {
+                    writeln!(out, "{id} was asked to stop, or has ended")?;
+                }
             }
         }
-        Command::Delete { ids } => {
-            for id in ids {
-                let was_there = client.delete_job_if_exists(&id)?;
-                writeln!(out, "{id} {}", if was_there { "deleted" } else { "did not exist" })?;
+        Command::Delete(Ids { ids }) => {
+            for (id, result) in client.delete_jobs(ids) {
+                if let Some(existed) = outcome.keep(result) {
+                    writeln!(out, "{id} {}", if existed { "deleted" } else { "did not exist" })?;
+                }
             }
         }
         Command::Open { id, link } => {
-            let mode = if link { VisualizeMode::Link } else { VisualizeMode::Auto };
+            let mode = if *link { VisualizeMode::Link } else { VisualizeMode::Auto };
             client.job(id)?.visualize_with(mode);
         }
-        Command::Watch { ids, timeout } => {
-            let options = WaitOptions::new()
-                .timeout(Duration::from_secs(timeout))
-                .on_update(|job| eprintln!("{} is {}", job.job_id, job.state));
-            for (_, outcome) in client.wait_for_jobs(ids, options) {
-                match outcome {
-                    Ok(job) => {
-                        failed |= job.state != JobState::Done;
-                        writeln!(out, "{}", common::line(&job))?;
-                    }
-                    Err(error) => {
-                        failed = true;
-                        eprintln!("error: {error}");
-                    }
+        Command::Watch { ids: Ids { ids }, timeout } => {
+            let options = WaitOptions::new().timeout(*timeout);
+            let options = options.on_update(|job| eprintln!("{}", common::line(job)));
+            for (_, result) in client.wait_for_jobs(ids, options) {
+                if let Some(job) = outcome.keep(result) {
+                    outcome.failed |= job.state != JobState::Done;
+                    writeln!(out, "{}", common::line(&job))?;
                 }
             }
         }
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(outcome.code())
 }
 
 /// A job whose time cannot be read is shown, because it must not be missed.
-fn is_between(job: &JobSummary, since: Option<Date>, until: Option<Date>) -> bool {
+fn is_since(job: &JobSummary, since: Option<Date>) -> bool {
     let Some(moment) = job.created_at.to_jiff() else { return true };
-    let day = TimeZone::UTC.to_datetime(moment).date();
-    since.is_none_or(|since| day >= since) && until.is_none_or(|until| day < until)
+    let day = TimeZone::system().to_datetime(moment).date();
+    since.is_none_or(|since| day >= since)
 }
 
 fn day(text: &str) -> Result<Date, String> {
-    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    let today = TimeZone::system().to_datetime(Timestamp::now()).date();
     match text {
         "today" => Ok(today),
         "yesterday" => Ok(today.saturating_sub(1.day())),
         _ => text.parse().map_err(|error: jiff::Error| error.to_string()),
+    }
+}
+
+fn state(text: &str) -> Result<JobState, String> {
+    match JobState::from(text) {
+        JobState::Unknown(_) => Err("expected pending, running, done, failed or cancelled".to_owned()),
+        state => Ok(state),
     }
 }

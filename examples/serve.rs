@@ -1,51 +1,44 @@
-//! Serves the simulator until Ctrl-C, for programs in other languages:
+//! Serves the simulator until Ctrl-C, to run a program of your own without a key, in any language:
 //!
 //! ```text
 //! cargo run --example serve -- --port 8080 --faults --latency 0.2
 //! ```
 
+mod common;
+
 use std::cell::Cell;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use atomiverse::simulator::{Fault, ReceivedRequest, SimulatedJob, Simulator};
+use atomiverse::simulator::{Fault, ReceivedRequest, SimulatedJob};
 use clap::Parser;
 
-/// Serve the simulator. Prints its URL and its API key. Simulated time runs in real time. Exits with 1 if the port is
-/// in use, and with 2 on wrong usage.
+/// Serve the simulator until Ctrl-C. Prints its URL and its API key. Simulated time runs in real time.
 #[derive(Parser)]
-#[command(name = "serve")]
+#[command(name = "serve", after_help = common::EXIT_CODES)]
 struct Arguments {
     /// The port on 127.0.0.1; 0 selects a free port
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// The number of finished jobs at the start
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 120)]
     jobs: u32,
     /// Make requests fail: every twentieth loses its connection, and every tenth of the others gets status 503
     #[arg(long)]
     faults: bool,
-    /// Delay each other response by this number of seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Delay each other response by this time
+    #[arg(long, value_name = "SECONDS", value_parser = common::seconds)]
     latency: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "expected a number of seconds")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+fn main() -> ExitCode {
+    common::finish(run(&Arguments::parse()))
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let simulator = match Simulator::start_at(arguments.port) {
-        Ok(simulator) => simulator,
-        Err(error) => {
-            eprintln!("error: port {}: {error}", arguments.port);
-            return ExitCode::FAILURE;
-        }
-    };
-    simulator.add_sample_jobs(arguments.jobs);
+fn run(arguments: &Arguments) -> common::Result<ExitCode> {
+    let simulator = common::simulator(arguments.port, arguments.jobs)?;
     simulator.add_job(SimulatedJob::new("opt").name("benzene"));
     simulator.run_in_real_time();
     if arguments.faults {
@@ -55,8 +48,8 @@ fn main() -> ExitCode {
     if let Some(latency) = arguments.latency {
         simulator.fail_times(usize::MAX, Fault::Delay(latency));
     }
-    println!("ATOMIVERSE_BASE_URL={}", simulator.base_url());
-    println!("ATOMIVERSE_API_KEY={}", simulator.api_key());
+    writeln!(io::stdout(), "ATOMIVERSE_BASE_URL={}", simulator.base_url())?;
+    writeln!(io::stdout(), "ATOMIVERSE_API_KEY={}", simulator.api_key())?;
     loop {
         thread::park();
     }

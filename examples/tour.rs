@@ -1,90 +1,134 @@
-//! Shows what each method does, on a simulator inside this process:
+//! Calls each method of `Client` and `Job`, on a simulator inside this process:
 //!
 //! ```text
 //! cargo run --example tour
 //! ```
 //!
-//! If `ATOMIVERSE_API_KEY` is set, the tour uses the real service, and only reads.
+//! The exceptions are `Client::new`, `Client::from_env` and `Client::builder`, because the simulator makes the client,
+//! and `Job::visualize`, which would open a browser.
 
-use std::env;
-use std::error::Error;
+mod common;
+
+use std::process::ExitCode;
 use std::time::Duration;
 
 use atomiverse::simulator::{SimulatedJob, Simulator};
-use atomiverse::{Client, JobSummary, VisualizeMode, WaitOptions};
+use atomiverse::{Client, JobSummary, Request, StopToken, VisualizeMode, WaitOptions};
+use clap::Parser;
+use serde_json::{Value, json};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    if env::var_os("ATOMIVERSE_API_KEY").is_some() {
-        println!("ATOMIVERSE_API_KEY is set: using the real service. Nothing is changed there.");
-        return read(&Client::from_env()?);
-    }
-    let simulator = Simulator::start()?;
-    simulator.add_sample_jobs(120);
-    println!("ATOMIVERSE_API_KEY is not set: using a simulator at {}.", simulator.base_url());
-    let client = simulator.client()?;
-    read(&client)?;
-    change(&client, &simulator)
+use common::Result;
+
+/// Show what each method of the crate does, on a simulator inside this process.
+#[derive(Parser)]
+#[command(name = "tour", after_help = common::EXIT_CODES)]
+struct Arguments {}
+
+fn main() -> ExitCode {
+    Arguments::parse();
+    common::finish(run().map(|()| ExitCode::SUCCESS))
 }
 
-/// Calls the methods that change nothing.
-fn read(client: &Client) -> Result<(), Box<dyn Error>> {
-    heading("List a page of 4 jobs, and the next one");
+fn run() -> Result<()> {
+    let simulator = Simulator::start()?;
+    simulator.add_sample_jobs(120);
+    let client = simulator.client()?;
+    println!("This tour uses a simulator, whose time passes as soon as the client waits.");
+    read(&client)?;
+    submit(&client)?;
+    change(&client, &simulator)?;
+    configure(&client, &simulator)
+}
+
+fn read(client: &Client) -> Result<()> {
+    heading("list_jobs: a page of 4 jobs, and the next one");
     let page = client.list_jobs().limit(4).send()?;
     page.jobs.iter().for_each(show);
-    if let Some(cursor) = page.next_cursor.as_deref().filter(|_| page.has_more) {
-        println!("  next_cursor: {}", shortened(cursor, 60));
-        client.list_jobs().limit(4).cursor(Some(cursor)).send()?.jobs.iter().for_each(show);
-    }
+    client.list_jobs().limit(4).cursor(page.next_cursor.as_deref()).send()?.jobs.iter().for_each(show);
 
-    heading("Iterate over at most 100 jobs, 40 per page");
+    heading("iter_jobs: at most 100 jobs, 40 per page");
     let jobs: Vec<JobSummary> = client.iter_jobs().limit(40).max_jobs(100).collect::<Result<_, _>>()?;
-    let billed: f64 = jobs.iter().filter_map(|job| job.billed_core_seconds).sum();
-    let unfinished = jobs.iter().filter(|job| !job.state.is_terminal()).count();
-    println!("  {} jobs, {unfinished} of them unfinished, {billed:.1} core-seconds billed", jobs.len());
+    println!("  {} jobs", jobs.len());
 
-    heading("Link to the dashboard of the newest job");
-    if let Some(job) = jobs.first() {
-        println!("  {}", client.job_dashboard_url(&job.job_id)?);
+    heading("get_job and job_dashboard_url: the newest job");
+    show(&client.get_job(&jobs[0].job_id)?);
+    println!("  {}", client.job_dashboard_url(&jobs[0].job_id)?);
+    Ok(())
+}
+
+fn submit(client: &Client) -> Result<()> {
+    heading("submit_job and Job::wait: each new state is shown");
+    let mut job = client.submit_job(&json!({"job_type": "single_point_energy", "name": "ammonia"}))?;
+    println!("  {} is {:?}; an existing job: {}", job.id(), job.state(), job.is_cache_hit());
+    job.wait(WaitOptions::new().timeout(Duration::from_secs(600)).on_update(show))?;
+    println!("  core-seconds: {:?}", job.summary().and_then(|summary| summary.billed_core_seconds));
+
+    heading("submit_batch and wait_for_jobs: one payload is rejected");
+    let payloads = [json!({"job_type": "opt", "name": "water"}), json!({"name": "no type"})];
+    let batch = client.submit_batch(&payloads)?;
+    println!("  {} submitted, and one rejected: {:?}", batch.submitted, batch.jobs[1].error);
+    for (id, outcome) in client.wait_for_jobs(batch.job_ids(), WaitOptions::new()) {
+        println!("  {id} is {}", outcome?.state);
+        show(&client.wait_for_job(&id, WaitOptions::new())?); // It has ended, so this returns at once.
     }
     Ok(())
 }
 
-/// Calls the methods that change something. Only the simulator is changed.
-fn change(client: &Client, simulator: &Simulator) -> Result<(), Box<dyn Error>> {
-    heading("Submit a job and wait for it");
-    let payload = serde_json::json!({"job_type": "single_point_energy", "name": "ammonia"});
-    let mut job = client.submit_job(&payload)?;
-    job.wait(WaitOptions::new().timeout(Duration::from_secs(600)).on_update(show))?;
+fn change(client: &Client, simulator: &Simulator) -> Result<()> {
+    let [pending, second, third] =
+        ["benzene", "aspirin", "caffeine"].map(|name| simulator.add_job(SimulatedJob::new("opt").name(name)));
 
-    let pending = simulator.add_job(SimulatedJob::new("opt").name("benzene"));
-    let running = simulator.add_job(SimulatedJob::new("opt").name("aspirin").age(Duration::from_secs(5)));
-
-    heading("Rename a job, and try a name that the server refuses");
+    heading("Job::rename and Job::refresh, and rename_job with a name that the server refuses");
     let mut job = client.job(&pending)?;
     job.rename("benzene-b3lyp")?;
     show(job.refresh()?);
-    if let Err(error) = job.rename("   ") {
-        println!("  is_validation: {}", error.is_validation());
-        wrapped(&error.to_string());
-    }
+    println!("  {:?}", client.rename_job(&pending, "   "));
 
-    heading("Cancel the pending job, and load it again");
+    heading("delete_job: a pending job cannot be deleted, and the error says what to do");
+    println!("  {:?}", client.delete_job(&second));
+
+    heading("Job::cancel and Job::delete, then delete_job_if_exists");
     job.cancel()?;
     show(job.refresh()?);
-
-    heading("Try to delete a running job: the error says what to do");
-    if let Err(error) = client.delete_job(&running) {
-        println!("  is_conflict: {}, state: {:?}", error.is_conflict(), error.state());
-        wrapped(&error.to_string());
-    }
-
-    heading("Delete the cancelled job, then delete it again");
     job.delete()?;
-    println!("  deleted");
-    println!("  delete_job_if_exists: {}", client.delete_job_if_exists(&pending)?);
+    println!("  exists: {}", client.delete_job_if_exists(&pending)?);
 
-    heading("Show the dashboard (here only its link, on standard error)");
-    client.job(&running)?.visualize_with(VisualizeMode::Link);
+    heading("Job::cancel_and_wait and Job::cancel_and_delete, and the same with the client");
+    let mut job = client.job(&second)?;
+    show(job.cancel_and_wait(WaitOptions::new())?);
+    println!("  deleted: {}", job.cancel_and_delete(WaitOptions::new())?);
+    client.cancel_job(&third)?;
+    show(&client.cancel_and_wait(&third, WaitOptions::new())?);
+    println!("  deleted: {}", client.cancel_and_delete(&third, WaitOptions::new())?);
+
+    heading("cancel_jobs and delete_jobs: all are tried, and each has an outcome");
+    let ids: Vec<_> = (0..3).map(|_| simulator.add_job(SimulatedJob::new("opt"))).collect();
+    println!("  {:?}", client.cancel_jobs(&ids));
+    println!("  {:?}", client.delete_jobs(&ids));
+    Ok(())
+}
+
+fn configure(client: &Client, simulator: &Simulator) -> Result<()> {
+    let id = simulator.add_job(SimulatedJob::new("opt").name("ethanol"));
+    simulator.result(&id, json!({"energy_hartree": -154.09}));
+    heading("send: what the crate has no type for, such as a result");
+    let result: Value = client.send(Request::new("GET", ["jobs", id.as_str(), "result"]))?.json()?;
+    println!("  {result}");
+
+    heading("with_timeout, with_api_key, set_api_key and with_stop");
+    client.with_timeout(Duration::from_secs(5)).get_job(&id)?;
+    println!("  wrong key: {:?}", client.with_api_key("wrong")?.get_job(&id).map_err(|error| error.status()));
+    simulator.set_api_key("av_second_key");
+    client.set_api_key("av_second_key")?;
+    let stop = StopToken::new();
+    let stopped = client.with_stop(&stop);
+    stop.stop();
+    println!("  is_stopped: {:?}", stopped.get_job(&id).map_err(|error| error.is_stopped()));
+
+    heading("Job::job_dashboard_url and Job::visualize_with (here only the link)");
+    let job = client.job(&id)?;
+    job.visualize_with(VisualizeMode::Link); // This prints on standard error.
+    println!("  {}", job.job_dashboard_url());
     Ok(())
 }
 
@@ -93,35 +137,5 @@ fn heading(text: &str) {
 }
 
 fn show(job: &JobSummary) {
-    println!(
-        "  {:<14} {:<17} {:<9} {:<19} {:>10}",
-        shortened(job.job_id.as_str(), 14),
-        shortened(job.name.as_deref().unwrap_or("-"), 17),
-        job.state,
-        shortened(&job.job_type, 19),
-        job.billed_core_seconds.map_or("-".to_owned(), |charge| format!("{charge:.1} cs")),
-    );
-}
-
-fn shortened(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    text.chars().take(max - 1).chain(['…']).collect()
-}
-
-/// Prints the text in lines of at most 80 columns.
-fn wrapped(text: &str) {
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.len() + word.len() > 75 {
-            println!("    {line}");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    println!("    {line}");
+    println!("  {}", common::line(job));
 }

@@ -1,46 +1,62 @@
 //! A minimal web server for the examples.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use atomiverse::StopToken;
+use atomiverse::{Request, Response, StopToken};
 
-/// Serves one connection after the other until the stop. Several threads can share one listener, which must be
-/// non-blocking: a thread that waited for a connection would not notice the stop.
-///
-/// `respond` gets the method and the path, and returns the status and the body.
-pub fn serve(listener: &TcpListener, stop: &StopToken, respond: impl Fn(&str, &str) -> (u16, String)) {
+/// Listens on 127.0.0.1 and prints the address. Does not block, because a thread that waited for a connection would not
+/// notice a stop.
+pub fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    listener.set_nonblocking(true)?;
+    writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+    Ok(listener)
+}
+
+/// Serves one connection after the other until the stop. Several threads can share one listener.
+pub fn serve(listener: &TcpListener, stop: &StopToken, mut respond: impl FnMut(Request) -> Response) {
     while !stop.is_stopped() {
         match listener.accept() {
-            Ok((stream, _)) => handle(stream, &respond).unwrap_or_else(|error| eprintln!("{error}")),
+            Ok((stream, _)) => handle(&stream, &mut respond).unwrap_or_else(|error| eprintln!("{error}")),
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
     }
 }
 
-fn handle(mut stream: TcpStream, respond: impl Fn(&str, &str) -> (u16, String)) -> io::Result<()> {
-    let head = read_head(&mut stream)?;
-    let mut words = head.split_whitespace();
-    let (status, body) = respond(words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    write!(stream, "HTTP/1.1 {status} \r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-}
-
-/// Reads the head of a request. A client has half a second to send it, because a stop does not interrupt the reading.
-fn read_head(stream: &mut TcpStream) -> io::Result<String> {
+fn handle(mut stream: &TcpStream, respond: impl FnOnce(Request) -> Response) -> io::Result<()> {
     // On some systems a connection is as non-blocking as its listener.
     stream.set_nonblocking(false)?;
-    let deadline = Instant::now() + Duration::from_millis(500);
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        // This is an error if no time is left.
-        stream.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now())))?;
-        let mut buffer = [0; 1024];
-        match stream.read(&mut buffer)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => head.extend_from_slice(&buffer[..length]),
-        }
+    // A stop does not interrupt the reading. A client may wait for a second before it sends a long body.
+    stream.set_read_timeout(Some(Duration::from_millis(1500)))?;
+    let request = read(&mut BufReader::new(stream))?;
+    let is_head = request.method == "HEAD";
+    let Response { status, headers, body, .. } = respond(request);
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status} \r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n")?;
+    stream.write_all(if is_head { &[] } else { &body })
+}
+
+fn read(stream: &mut impl BufRead) -> io::Result<Request> {
+    let lines = stream.by_ref().take(1 << 16).lines();
+    let is_end = |line: &io::Result<String>| line.as_ref().is_ok_and(String::is_empty);
+    let head: Vec<String> = lines.take_while(|line| !is_end(line)).collect::<Result<_, _>>()?;
+    let mut words = head.first().map_or("", String::as_str).split(' ');
+    let mut request = Request::with_path(words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    for (name, value) in head.iter().skip(1).filter_map(|line| line.split_once(':')) {
+        request = request.header(name, value.trim());
     }
-    Ok(String::from_utf8_lossy(&head).into_owned())
+    let header = |name: &str| request.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+    if header("transfer-encoding").is_some() {
+        return Err(io::Error::other("a request with `Transfer-Encoding` cannot be read here"));
+    }
+    if let Some((_, length)) = header("content-length") {
+        let mut body = vec![0; length.parse().map_err(io::Error::other)?];
+        stream.read_exact(&mut body)?;
+        request.body = Some(body);
+    }
+    Ok(request)
 }
