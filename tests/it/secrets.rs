@@ -1,11 +1,12 @@
-//! Tests that the key appears only in its header.
+//! Tests that the key appears only in its header, and that it can be replaced.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use atomiverse::{Client, WaitOptions};
+use atomiverse::{Client, JobState, Result, WaitOptions};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::support::{KEY, RawServer, answer, json, page, raw};
+use crate::support::{KEY, RawServer, answer, job, json, lock, page, raw};
 
 /// Records all log lines of this crate, and those of other crates up to the level debug.
 struct Recorder(Mutex<String>);
@@ -135,4 +136,87 @@ fn debug_output_of_settings_hides_secrets() {
     assert!(text.contains("http://localhost:8080/api/v1") && !text.contains("secret"), "{text}");
     let text = format!("{:?}", WaitOptions::new());
     assert!(text.contains("timeout: Some(3600s)"), "{text}");
+}
+
+/// Returns the keys of the requests so far.
+fn keys(server: &RawServer) -> Vec<String> {
+    server.requests().iter().map(|request| request.header("authorization").replace("Bearer ", "")).collect()
+}
+
+#[test]
+fn a_new_key_affects_clones_and_views_except_those_with_their_own() {
+    let server = RawServer::script(vec![json(&job("a"))]);
+    let client = server.client_builder().build().unwrap();
+    let (clone, view, own) =
+        (client.clone(), client.with_timeout(Duration::from_secs(20)), client.with_api_key("own").unwrap());
+    let (own_view, mut handle) = (own.with_timeout(Duration::from_secs(20)), client.job("a").unwrap());
+    client.set_api_key("new").unwrap();
+    for client in [&client, &clone, &view, &own, &own_view] {
+        client.get_job("a").unwrap();
+    }
+    handle.refresh().unwrap();
+    own_view.set_api_key("own-2").unwrap();
+    view.set_api_key("newer").unwrap();
+    for client in [&client, &own, &clone] {
+        client.get_job("a").unwrap();
+    }
+    assert_eq!(keys(&server), ["new", "new", "new", "own", "own", "new", "newer", "own-2", "newer"]);
+}
+
+#[test]
+fn waits_iterations_and_retries_in_progress_use_the_new_key() {
+    let server = RawServer::start(|n, request| match request.line.rsplit('/').next().unwrap() {
+        "jobs?limit=2" => json(&page(&["a", "b"], true, Some("two"))),
+        id if id.starts_with("jobs?") => json(&page(&["c"], false, None)),
+        _ if n == 4 => answer(503, &[], ""),
+        id if n == 0 => json(&job(id).replace("done", "running")),
+        id => json(&job(id)),
+    });
+    let slot: Arc<Mutex<Option<Client>>> = Arc::default();
+    let rotated = slot.clone();
+    let client = server.client_builder().on_attempt(move |attempt| {
+        if attempt.retry_in.is_some() {
+            lock(&rotated).as_ref().unwrap().set_api_key("key-3").unwrap();
+        }
+    });
+    let client = client.build().unwrap();
+    *lock(&slot) = Some(client.clone());
+    let options = WaitOptions::new().min_interval(Duration::from_millis(1)).on_update(|job| {
+        if job.state == JobState::Running {
+            client.set_api_key("key-1").unwrap();
+        }
+    });
+    client.wait_for_job("a", options).unwrap();
+    let mut jobs = client.iter_jobs().limit(2);
+    assert_eq!(jobs.by_ref().take(2).filter(Result::is_ok).count(), 2);
+    client.set_api_key("key-2").unwrap();
+    assert_eq!(jobs.filter(Result::is_ok).count(), 1);
+    client.get_job("a").unwrap();
+    assert_eq!(keys(&server), [KEY, "key-1", "key-1", "key-2", "key-2", "key-3"]);
+}
+
+#[test]
+fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
+    let server = RawServer::start(|_, request| {
+        let old = if request.header("authorization") == "Bearer secret-1" { "secret-0" } else { "secret-1" };
+        answer(422, &[], &format!(r#"{{"detail":"not for {} nor {old}"}}"#, request.header("authorization")))
+    });
+    let client = server.client_builder().api_key("secret-0").build().unwrap();
+    for key in ["", "\"secret-9\"", "secret-9\n", "secret-9\r\nx-admin: 1", "secret 9", "s\u{e9}cret-9"] {
+        let refused =
+            [("set_api_key", client.set_api_key(key)), ("with_api_key", client.with_api_key(key).map(drop))];
+        for (name, outcome) in refused {
+            let text = outcome.unwrap_err().to_string();
+            assert!(text.contains(&format!("({name})")) && !text.contains("cret"), "{text}");
+        }
+    }
+    client.get_job("a").unwrap_err();
+    client.set_api_key("secret-1").unwrap();
+    let own = client.with_api_key("secret-2").unwrap();
+    for client in [client, own] {
+        let text = client.get_job("a").unwrap_err().to_string();
+        assert!(text.contains("not for Bearer (hidden) nor (hidden)"), "{text}");
+        assert!(!format!("{client:?}").contains("secret"));
+    }
+    assert_eq!(keys(&server), ["secret-0", "secret-1", "secret-2"]);
 }

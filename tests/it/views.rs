@@ -1,4 +1,4 @@
-//! Tests the views of a client: stop tokens, time limits and keys.
+//! Tests the views of a client: stop tokens and time limits. `secrets` tests those with another key.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -240,8 +240,8 @@ fn a_stopped_client_sends_nothing_and_neither_does_one_without_time() {
 fn on_attempt_sees_a_stopped_attempt_and_later_calls_do_not_get_its_response() {
     let (stop, seen, returned) = (StopToken::new(), Arc::new(Mutex::new(Vec::new())), StopToken::new());
     let (token, sink) = (returned.clone(), seen.clone());
-    // The response to the second request comes after its call has returned.
     let server = RawServer::start(move |n, request| {
+        // The response to the second request comes after its call has returned.
         until(|| n != 1 || token.is_stopped());
         json(&job(id_of(request)))
     });
@@ -287,8 +287,7 @@ fn with_timeout_bounds_an_iteration_and_resume_continues_at_the_page_that_timed_
         vec![Step::Silence],
         json(&page(&["c"], false, None)),
     ]);
-    let client = builder(&server).max_retries(0).build().unwrap();
-    let mut jobs = client.with_timeout(millis(400)).iter_jobs();
+    let mut jobs = builder(&server).max_retries(0).build().unwrap().with_timeout(millis(400)).iter_jobs();
     assert_eq!(jobs.by_ref().take(2).filter(Result::is_ok).count(), 2);
     assert!(jobs.next().unwrap().unwrap_err().is_timeout());
     assert_eq!((jobs.next().is_none(), jobs.cursor()), (true, Some("two")));
@@ -296,87 +295,4 @@ fn with_timeout_bounds_an_iteration_and_resume_continues_at_the_page_that_timed_
     assert_eq!(jobs.map(|job| job.unwrap().job_id.to_string()).collect::<Vec<_>>(), ["c"]);
     let [first, second] = ["", "&cursor=two"].map(|cursor| format!("GET /api/v1/jobs?limit=50{cursor}"));
     assert_eq!(server.lines(), [first, second.clone(), second]);
-}
-
-/// Returns the keys of the requests so far.
-fn keys(server: &RawServer) -> Vec<String> {
-    server.requests().iter().map(|request| request.header("authorization").replace("Bearer ", "")).collect()
-}
-
-#[test]
-fn a_new_key_affects_clones_and_views_except_those_with_their_own() {
-    let server = RawServer::script(vec![json(&job("a"))]);
-    let client = builder(&server).build().unwrap();
-    let (clone, view, own) =
-        (client.clone(), client.with_timeout(secs(20)), client.with_api_key("own").unwrap());
-    let (own_view, mut handle) = (own.with_timeout(secs(20)), client.job("a").unwrap());
-    client.set_api_key("new").unwrap();
-    for client in [&client, &clone, &view, &own, &own_view] {
-        client.get_job("a").unwrap();
-    }
-    handle.refresh().unwrap();
-    own_view.set_api_key("own-2").unwrap();
-    view.set_api_key("newer").unwrap();
-    for client in [&client, &own, &clone] {
-        client.get_job("a").unwrap();
-    }
-    assert_eq!(keys(&server), ["new", "new", "new", "own", "own", "new", "newer", "own-2", "newer"]);
-}
-
-#[test]
-fn waits_iterations_and_retries_in_progress_use_the_new_key() {
-    let server = RawServer::start(|n, request| match id_of(request) {
-        "jobs?limit=2" => json(&page(&["a", "b"], true, Some("two"))),
-        _ if is_list(request) => json(&page(&["c"], false, None)),
-        _ if n == 4 => answer(503, &[], ""),
-        id if n == 0 => job_in("running", id),
-        id => json(&job(id)),
-    });
-    let slot: Arc<Mutex<Option<Client>>> = Arc::default();
-    let rotated = slot.clone();
-    let client = builder(&server).on_attempt(move |attempt| {
-        if attempt.retry_in.is_some() {
-            lock(&rotated).as_ref().unwrap().set_api_key("key-3").unwrap();
-        }
-    });
-    let client = client.build().unwrap();
-    *lock(&slot) = Some(client.clone());
-    let options = WaitOptions::new().min_interval(millis(1)).on_update(|job| {
-        if job.state == JobState::Running {
-            client.set_api_key("key-1").unwrap();
-        }
-    });
-    client.wait_for_job("a", options).unwrap();
-    let mut jobs = client.iter_jobs().limit(2);
-    assert_eq!(jobs.by_ref().take(2).filter(Result::is_ok).count(), 2);
-    client.set_api_key("key-2").unwrap();
-    assert_eq!(jobs.filter(Result::is_ok).count(), 1);
-    client.get_job("a").unwrap();
-    assert_eq!(keys(&server), [KEY, "key-1", "key-1", "key-2", "key-2", "key-3"]);
-}
-
-#[test]
-fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
-    let server = RawServer::start(|_, request| {
-        let old = if request.header("authorization") == "Bearer secret-1" { "secret-0" } else { "secret-1" };
-        answer(422, &[], &format!(r#"{{"detail":"not for {} nor {old}"}}"#, request.header("authorization")))
-    });
-    let client = builder(&server).api_key("secret-0").build().unwrap();
-    for key in ["", "\"secret-9\"", "secret-9\n", "secret-9\r\nx-admin: 1", "secret 9", "s\u{e9}cret-9"] {
-        let refused =
-            [("set_api_key", client.set_api_key(key)), ("with_api_key", client.with_api_key(key).map(drop))];
-        for (name, outcome) in refused {
-            let text = outcome.unwrap_err().to_string();
-            assert!(text.contains(&format!("({name})")) && !text.contains("cret"), "{text}");
-        }
-    }
-    client.get_job("a").unwrap_err();
-    client.set_api_key("secret-1").unwrap();
-    let own = client.with_api_key("secret-2").unwrap();
-    for client in [client, own] {
-        let text = client.get_job("a").unwrap_err().to_string();
-        assert!(text.contains("not for Bearer (hidden) nor (hidden)"), "{text}");
-        assert!(!format!("{client:?}").contains("secret"));
-    }
-    assert_eq!(keys(&server), ["secret-0", "secret-1", "secret-2"]);
 }
