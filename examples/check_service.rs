@@ -69,9 +69,8 @@ pub fn check(
         Some(payload) => check.own_job(payload)?,
         None => check.note("changes", "not checked; pass --with-job")?,
     }
-    let count = check.differences;
-    writeln!(out, "{count} differences between this contract and the service, as far as it was checked.")?;
-    Ok(count == 0)
+    writeln!(check.out, "Differences from this contract, as far as it was checked: {}", check.differences)?;
+    Ok(check.differences == 0)
 }
 
 /// A contract that keeps the form of the last response, after the contract has changed it.
@@ -132,7 +131,8 @@ impl Check<'_> {
         if error.is_stopped() {
             return Err(error.into());
         }
-        let text = format!("{error}{}", self.seen.lock().unwrap());
+        let key = if error.is_unauthorized() { "; see also ClientBuilder::api_key_header" } else { "" };
+        let text = format!("{error}{}{key}", self.seen.lock().unwrap());
         match error.status() {
             _ if error.is_unsupported() => self.note(operation, &text),
             _ if error.is_decode() => self.differs(operation, "response", &text),
