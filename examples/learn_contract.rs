@@ -28,7 +28,8 @@ use serde_json::value::RawValue;
 #[command(name = "learn_contract", after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage.")]
 struct Arguments {
     /// The address of the service without the path of the API, such as https://atomiverse.com. It is sent the key in
-    /// ATOMIVERSE_API_KEY, unless the client sends one. Without this, a simulator is used
+    /// ATOMIVERSE_API_KEY, unless the client sends one. Without this, a simulator is used,
+    /// whose key is av_simulated_key
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// The port on 127.0.0.1; 0 selects a free port
@@ -196,7 +197,7 @@ fn report(exchanges: &mut [Exchange], out: &mut impl Write) -> io::Result<()> {
         (Operation::Cancel { id }, "Cancel { id }", ""),
         (Operation::Delete { id }, "Delete { id }", ""),
         (Operation::Submit { payload }, "Submit { payload }", "job_id"),
-        (Operation::SubmitBatch { payloads: &[] }, "SubmitBatch { payloads }", "jobs"),
+        (Operation::SubmitBatch { payloads: &[payload] }, "SubmitBatch { payloads }", "jobs"),
     ];
     let (mut requests, mut responses) = (String::new(), String::new());
     for (operation, pattern, needed) in assumed {
@@ -206,7 +207,7 @@ fn report(exchanges: &mut [Exchange], out: &mut impl Write) -> io::Result<()> {
         let of_name = exchanges.iter().filter(|exchange| exchange.operation() == name);
         let seen: BTreeMap<_, _> = of_name.map(|seen| ((seen.form(), seen.status), seen)).collect();
         for ((form, status), seen) in &seen {
-            let got = printable(&types(&seen.answer));
+            let got = types(&seen.answer);
             writeln!(out, "{:12} seen     {}\n{:12} got      {status} {got}", "", printable(form), "")?;
         }
         let used = seen.values().filter(|seen| seen.status < 300).max_by_key(|seen| seen.query.len());
@@ -217,14 +218,15 @@ fn report(exchanges: &mut [Exchange], out: &mut impl Write) -> io::Result<()> {
             requests += &format!("            Operation::{pattern} => {},\n", seen.code());
         }
         if needed.split(", ").any(|field| !field.is_empty() && seen.answer.get(field).is_none()) {
-            let got = printable(&types(&seen.answer));
-            responses += &format!("    // {name} needs {needed}, and the response has {got}\n");
+            responses +=
+                &format!("    // {name} needs {needed}, and the response has {}\n", types(&seen.answer));
         }
     }
     for seen in exchanges.iter().filter(|seen| seen.operation() == "other") {
         writeln!(out, "other        seen     {}", printable(&seen.form()))?;
     }
-    writeln!(out, "\n{}", SKELETON.replace("REQUESTS", &requests).replace("RESPONSES", &responses))
+    let draft = if requests.len() + responses.len() == 0 { "Nothing differs." } else { SKELETON };
+    writeln!(out, "\n{}", draft.replace("REQUESTS", &requests).replace("RESPONSES", &responses))
 }
 
 const SKELETON: &str = "// A draft: check each line, and replace each TODO.

@@ -121,9 +121,8 @@ fn configure(client: &Client, simulator: &Simulator) -> Result<()> {
     simulator.set_api_key("av_second_key");
     client.set_api_key("av_second_key")?;
     let stop = StopToken::new();
-    let stopped = client.with_stop(&stop);
     stop.stop();
-    println!("  is_stopped: {:?}", stopped.get_job(&id).map_err(|error| error.is_stopped()));
+    println!("  stopped: {:?}", client.with_stop(&stop).get_job(&id).map_err(|error| error.is_stopped()));
 
     heading("Job::job_dashboard_url and Job::visualize_with (here only the link)");
     let job = client.job(&id)?;

@@ -38,6 +38,19 @@ struct Outcome {
     err: String,
 }
 
+impl Outcome {
+    /// Checks the exit code, and that each of these texts was printed. Returns the standard output.
+    #[track_caller]
+    fn expect(self, code: i32, texts: &[&str]) -> String {
+        let Outcome { code: actual, out, err } = self;
+        assert_eq!(actual, code, "{out}\n{err}");
+        for text in texts {
+            assert!(out.contains(text) || err.contains(text), "{text:?} is missing: {out}\n{err}");
+        }
+        out
+    }
+}
+
 fn run(command: &mut Command) -> Outcome {
     let Output { status, stdout, stderr } = command.output().unwrap();
     Outcome {
@@ -79,11 +92,8 @@ fn every_example_has_help_with_exit_codes_and_exits_with_2_after_wrong_usage() {
     assert!(names.len() >= 14);
     for path in names {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let help = run(example(name).arg("--help"));
-        assert_eq!(help.code, 0, "{name}");
-        assert!(help.out.contains("Usage:") && help.out.contains("Exit codes: 0 "), "{name}: {}", help.out);
-        let wrong = run(example(name).arg("--no-such-option"));
-        assert_eq!((wrong.code, wrong.out.as_str()), (2, ""), "{name}: {}", wrong.err);
+        run(example(name).arg("--help")).expect(0, &["Usage:", "Exit codes: 0 "]);
+        assert_eq!(run(example(name).arg("--no-such-option")).expect(2, &["--no-such-option"]), "", "{name}");
         let readme = fs::read_to_string(input("README.md")).unwrap();
         assert!(readme.contains(&format!("--example {name}")), "README.md lacks {name}");
     }
@@ -96,8 +106,7 @@ fn every_example_has_help_with_exit_codes_and_exits_with_2_after_wrong_usage() {
 
 #[test]
 fn the_tour_calls_every_method_of_client_and_job() {
-    let tour = run(&mut example("tour"));
-    assert_eq!(tour.code, 0, "{}", tour.err);
+    run(&mut example("tour")).expect(0, &[]);
     let source = fs::read_to_string(input("tour.rs")).unwrap();
     let (doc, source) = source.split_once("\nmod common;").unwrap();
     for (of, file) in [("Client", "../src/client.rs"), ("Job", "../src/job.rs")] {
@@ -117,11 +126,7 @@ fn jobs_list_filters_and_prints_plain_lines_or_json() {
     simulator.add_job(SimulatedJob::new("opt").name("old").state(JobState::Failed).age(3 * day));
     simulator.add_job(SimulatedJob::new("opt").name("new").state(JobState::Failed).age(day / 24));
     simulator.add_job(SimulatedJob::new("opt").name("good").state(JobState::Done).age(day));
-    let list = |arguments: &[&str]| {
-        let outcome = run(on("jobs", &simulator).arg("list").args(arguments));
-        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-        outcome.out
-    };
+    let list = |arguments: &[&str]| run(on("jobs", &simulator).arg("list").args(arguments)).expect(0, &[]);
     let failed = list(&["--state", "FAILED", "--since", "yesterday"]);
     assert!(failed.lines().count() == 1 && failed.contains(" new"), "{failed}");
     assert_eq!(list(&["--name", "o"]).lines().count(), 2);
@@ -133,11 +138,8 @@ fn jobs_list_filters_and_prints_plain_lines_or_json() {
 
 #[test]
 fn jobs_list_refuses_an_unknown_state_and_names_the_known_ones() {
-    let outcome = run(example("jobs").args(["list", "--state", "faild"]));
-    assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
-    for state in ["pending", "running", "done", "failed", "cancelled"] {
-        assert!(outcome.err.contains(state), "{}", outcome.err);
-    }
+    let states = ["pending", "running", "done", "failed", "cancelled"];
+    run(example("jobs").args(["list", "--state", "faild"])).expect(2, &states);
 }
 
 #[test]
@@ -151,28 +153,27 @@ fn jobs_tries_all_ids_and_exits_with_1_if_one_failed() {
     assert_eq!((cancelled.code, cancelled.out.lines().count(), cancelled.err.lines().count()), (1, 2, 1));
     let pending = states(&simulator).iter().filter(|state| **state == JobState::Pending).count();
     assert_eq!(pending, 1);
-    let deleted = jobs(&["delete", third, first, "no-such-job", second]);
-    assert_eq!(deleted.code, 1, "{}", deleted.err);
-    assert_eq!(deleted.out.matches(" deleted\n").count(), 2, "{}", deleted.out);
-    assert!(deleted.out.contains("no-such-job did not exist\n"), "{}", deleted.out);
+    let deleted =
+        jobs(&["delete", third, first, "no-such-job", second]).expect(1, &["no-such-job did not exist\n"]);
+    assert_eq!(deleted.matches(" deleted\n").count(), 2, "{deleted}");
     assert_eq!(states(&simulator).len(), 1);
     assert_eq!(jobs(&["show", "no-such-job", third]).out.matches("job_id").count(), 1);
-    assert!(jobs(&["rename", third, "benzene"]).out.trim_end().ends_with("benzene"));
-    assert!(jobs(&["open", "--link", third]).err.contains(&format!("/job?job_id={third}")));
+    jobs(&["rename", third, "benzene"]).expect(0, &[" benzene\n"]);
+    jobs(&["open", "--link", third]).expect(0, &[&format!("/job?job_id={third}")]);
     simulator.finish(third, JobState::Failed);
     assert_eq!(jobs(&["watch", third]).code, 1, "the job failed");
 }
 
-/// The programs that read all jobs.
-fn readers(folder: &Path) -> [(&'static str, Vec<&str>); 6] {
+/// The programs that read all jobs, and what each prints if there are two, `a` and `b`.
+fn readers(folder: &Path) -> [(&'static str, Vec<&str>, &'static str); 6] {
     let folder = folder.to_str().unwrap();
     [
-        ("jobs", vec!["list"]),
-        ("jobs", vec!["list", "--json"]),
-        ("cleanup", vec![]),
-        ("usage_report", vec![]),
-        ("usage_report", vec!["--csv"]),
-        ("export_xyz", vec![folder]),
+        ("jobs", vec!["list"], "\nb  "),
+        ("jobs", vec!["list", "--json"], "\n{\"job_id\":\"b\""),
+        ("cleanup", vec![], "2 jobs would be deleted"),
+        ("usage_report", vec![], "total                        2 "),
+        ("usage_report", vec!["--csv"], ",2,0\n"),
+        ("export_xyz", vec![folder], "2 without a molecule"),
     ]
 }
 
@@ -182,15 +183,9 @@ fn an_unreadable_job_is_a_warning_and_the_others_are_still_read() {
     let jobs = [job("a"), r#"{"job_id":"broken","state":7}"#.to_owned(), job("b")].join(",");
     let server =
         RawServer::script(vec![json(&format!(r#"{{"jobs":[{jobs}],"has_more":false,"next_cursor":null}}"#))]);
-    for (name, arguments) in readers(&folder("unreadable")) {
-        let outcome = run(example_on(name, &server.url(), KEY).args(&arguments));
-        assert_eq!(outcome.code, 1, "{name} {arguments:?}");
-        assert!(
-            outcome.err.contains("warning: ") && outcome.err.contains("broken"),
-            "{name}: {}",
-            outcome.err
-        );
-        assert!(outcome.out.contains('2') || outcome.out.lines().count() == 2, "{name}: {}", outcome.out);
+    for (name, arguments, text) in readers(&folder("unreadable")) {
+        let texts = [text, "warning: ", "broken"];
+        run(example_on(name, &server.url(), KEY).args(&arguments)).expect(1, &texts);
     }
 }
 
@@ -205,7 +200,7 @@ fn every_field_is_safe_for_a_terminal() {
     );
     let page = format!(r#"{{"jobs":[{job},{cancelled}],"has_more":false}}"#);
     let server = RawServer::script(vec![json(&page)]);
-    for (name, arguments) in readers(&folder("terminal")) {
+    for (name, arguments, _) in readers(&folder("terminal")) {
         let outcome = run(example_on(name, &server.url(), KEY).args(&arguments));
         let text = outcome.out.clone() + &outcome.err;
         assert_eq!(outcome.code, 0, "{name}: {text}");
@@ -226,12 +221,10 @@ fn every_field_is_safe_for_a_terminal() {
 fn the_defaults_of_cleanup_find_something_and_only_yes_deletes_it() {
     let simulator = Simulator::start().unwrap();
     simulator.add_sample_jobs(120);
-    let listed = run(&mut on("cleanup", &simulator));
-    assert_eq!((listed.code, states(&simulator).len()), (0, 120));
-    let found = listed.out.lines().count() - 1;
-    assert!(found > 0 && listed.out.contains("--yes"), "{}", listed.out);
-    let deleted = run(on("cleanup", &simulator).arg("--yes"));
-    assert_eq!((deleted.code, states(&simulator).len()), (0, 120 - found), "{}", deleted.err);
+    let found = run(&mut on("cleanup", &simulator)).expect(0, &["--yes"]).lines().count() - 1;
+    assert_eq!(states(&simulator).len(), 120);
+    run(on("cleanup", &simulator).arg("--yes")).expect(0, &[&format!("{found} deleted")]);
+    assert!(found > 0 && states(&simulator).len() == 120 - found);
     assert_eq!(run(on("cleanup", &simulator).arg("--yes")).out, "Nothing to delete.\n");
     assert_eq!(run(example("cleanup").args(["--state", "running"])).code, 2);
 }
@@ -244,9 +237,7 @@ fn the_usage_report_counts_by_day_in_the_local_time_zone() {
     let page = format!(r#"{{"jobs":[{job},{other}],"has_more":false}}"#);
     let server = RawServer::script(vec![json(&page)]);
     let report = |zone: &str, arguments: &[&str]| {
-        let outcome = run(example_on("usage_report", &server.url(), KEY).env("TZ", zone).args(arguments));
-        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-        outcome.out
+        run(example_on("usage_report", &server.url(), KEY).env("TZ", zone).args(arguments)).expect(0, &[])
     };
     assert!(report("UTC0", &["--csv"]).contains("opt,done,2026-05-02,1,30.5\n"));
     let east = report("EAST-5", &["--csv"]);
@@ -277,14 +268,12 @@ fn export_xyz_gives_each_job_a_file_and_keeps_existing_files() {
 fn result_works_on_the_simulator_and_keeps_an_existing_file() {
     let folder = folder("result");
     let result = |arguments: &[&str]| run(example("result").current_dir(&folder).args(arguments));
-    let printed = result(&["--output", "-", "job-000119"]);
-    assert!(printed.code == 0 && printed.out.contains("energy"), "{}", printed.err);
-    assert_eq!(result(&["job-000119"]).code, 0);
+    let printed = result(&["--output", "-", "job-000119"]).expect(0, &["energy"]);
+    result(&["job-000119"]).expect(0, &["job-000119.json"]);
     let path = folder.join("job-000119.json");
-    assert_eq!(fs::read_to_string(&path).unwrap(), printed.out);
+    assert_eq!(fs::read_to_string(&path).unwrap(), printed);
     fs::write(&path, "mine").unwrap();
-    let again = result(&["job-000119"]);
-    assert!(again.code == 1 && again.err.contains("job-000119.json"), "{}", again.err);
+    result(&["job-000119"]).expect(1, &["job-000119.json"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     assert_eq!(result(&["no-such-job"]).code, 1);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
@@ -334,29 +323,25 @@ fn a_payload_file_that_cannot_be_sent_is_explained_and_nothing_is_sent() {
     let folder = folder("refused");
     for (file, text, words) in cases {
         fs::write(folder.join(file), text).unwrap();
-        let outcome = run(on("submit_and_wait", &simulator).arg(folder.join(file)));
-        assert_eq!(outcome.code, 1, "{file}");
-        assert!(outcome.err.contains(words) && outcome.err.contains(file), "{file}: {}", outcome.err);
+        run(on("submit_and_wait", &simulator).arg(folder.join(file))).expect(1, &[words, file]);
     }
     assert!(simulator.requests().is_empty());
-    assert!(run(on("batch", &simulator).arg("no-such-file")).err.contains("no-such-file"));
+    run(on("batch", &simulator).arg("no-such-file")).expect(1, &["no-such-file"]);
 }
 
 #[test]
 fn the_exit_code_of_submit_and_wait_shows_the_outcome() {
     for (state, code) in [("done", 0), ("failed", 1), ("cancelled", 1)] {
         let server = RawServer::script(vec![json(&support::job("a").replace("done", state))]);
-        let outcome = run(example_on("submit_and_wait", &server.url(), KEY).arg(input("water.json")));
-        assert_eq!(outcome.code, code, "{state}: {}", outcome.err);
+        run(example_on("submit_and_wait", &server.url(), KEY).arg(input("water.json")))
+            .expect(code, &[state]);
     }
 }
 
 #[test]
 fn batch_reports_rejected_payloads_and_waits_for_the_rest() {
-    let outcome = run(example("batch").arg(input("scan.jsonl")));
-    assert_eq!(outcome.code, 1, "one payload was rejected");
-    assert_eq!(outcome.out.matches(" done ").count(), 4, "{}", outcome.out);
-    assert!(outcome.err.contains("payload 4 was rejected"), "{}", outcome.err);
+    let out = run(example("batch").arg(input("scan.jsonl"))).expect(1, &["payload 4 was rejected"]);
+    assert_eq!(out.matches(" done ").count(), 4, "{out}");
 }
 
 /// The programs of the guides.
@@ -383,33 +368,25 @@ mod guides {
             &[("water.json", water), ("A.JSON", water), ("._a.json", b"\0"), ("notes.txt", b"no payload")],
         );
         let script = || run(on("script", &simulator).arg(&folder));
-        let done = script();
-        assert_eq!(done.code, 0, "{}", done.err);
-        assert!(done.out.contains("A.JSON is job ") && done.out.contains("2 of 2 are done"), "{}", done.out);
-        assert!(done.err.contains("._a.json"), "{}", done.err);
+        script().expect(0, &["A.JSON is job ", "2 of 2 are done", "._a.json"]);
         fs::write(folder.join("fails.json"), r#"{"job_type": "opt", "name": "fails"}"#).unwrap();
         fs::write(folder.join("rejected.json"), r#"{"name": "no type"}"#).unwrap();
-        let failed = script();
-        assert!(failed.code == 1 && failed.out.contains("2 of 4 are done"), "{}", failed.out);
-        assert!(failed.err.contains("rejected.json was rejected: "), "{}", failed.err);
+        script().expect(1, &["2 of 4 are done", "rejected.json was rejected: "]);
     }
 
     #[test]
     fn the_script_names_the_file_that_it_cannot_read_and_submits_nothing() {
         let simulator = instant_simulator();
         let script = |folder: &Path| run(on("script", &simulator).arg(folder));
-        let empty = script(&folder_with("script-empty", &[("notes.txt", b"")]));
-        assert!(empty.code == 1 && empty.err.contains("script-empty"), "{}", empty.err);
-        let broken =
-            script(&folder_with("script-broken", &[("a.json", br#"{"job_type":"opt"}"#), ("b.json", b"{")]));
-        assert!(broken.code == 1 && broken.err.contains("b.json"), "{}", broken.err);
-        assert!(script(Path::new("no-such-folder")).err.contains("no-such-folder"));
+        script(&folder_with("script-empty", &[("notes.txt", b"")])).expect(1, &["script-empty"]);
+        let files: [(&str, &[u8]); 2] = [("a.json", br#"{"job_type":"opt"}"#), ("b.json", b"{")];
+        script(&folder_with("script-broken", &files)).expect(1, &["b.json"]);
+        script(Path::new("no-such-folder")).expect(1, &["no-such-folder"]);
         #[cfg(unix)]
         {
             let folder = folder("script-link");
             std::os::unix::fs::symlink("nowhere", folder.join("link.json")).unwrap();
-            let link = script(&folder);
-            assert!(link.code == 1 && link.err.contains("link.json"), "{}", link.err);
+            script(&folder).expect(1, &["link.json"]);
         }
         assert!(simulator.requests().is_empty());
     }
@@ -435,9 +412,7 @@ mod guides {
         // The last two differ in a digit that a float does not hold.
         let digits = "{\"job_type\": \"opt\", \"x\": 0.12345678901234567890}\n{\"job_type\": \"opt\", \"x\": 0.12345678901234567891}\n";
         let folder = folder_with("build", &[("scan.jsonl", format!("{PAYLOADS}{digits}").as_bytes())]);
-        let first = run(&mut build_tool(&simulator, &folder));
-        assert_eq!((first.code, first.err.as_str()), (0, ""));
-        assert!(first.out.ends_with("\n4 of 4 are done\n"), "{}", first.out);
+        run(&mut build_tool(&simulator, &folder)).expect(0, &["\n4 of 4 are done\n"]);
         assert_eq!(states(&simulator).len(), 4);
         assert_eq!(run(&mut build_tool(&simulator, &folder)).code, 0);
         assert_eq!(submissions(&simulator), 1);
@@ -453,9 +428,7 @@ mod guides {
         let simulator = instant_simulator();
         let scan = b"{\"job_type\": \"opt\"}\n{\"job_type\": \"opt\", \"name\": \"fails\"}\n{\"name\": \"no type\"}\n";
         let folder = folder_with("build-failed", &[("scan.jsonl", scan)]);
-        let outcome = run(&mut build_tool(&simulator, &folder));
-        assert!(outcome.code == 1 && outcome.out.ends_with("\n1 of 3 are done\n"), "{}", outcome.out);
-        assert!(outcome.err.contains("rejected: "), "{}", outcome.err);
+        run(&mut build_tool(&simulator, &folder)).expect(1, &["\n1 of 3 are done\n", "rejected: "]);
         // The payload of the failed job is submitted again, and that of the job that is done is not.
         assert_eq!(run(&mut build_tool(&simulator, &folder)).code, 1);
         let bodies: Vec<String> =
@@ -469,8 +442,7 @@ mod guides {
         let simulator = Simulator::start().unwrap();
         simulator.on_submit(|_| SimulatedJob::new("any").running_for(Duration::MAX));
         let folder = folder_with("build-deadline", &[("scan.jsonl", PAYLOADS.as_bytes())]);
-        let outcome = run(build_tool(&simulator, &folder).arg("3"));
-        assert_eq!((outcome.code, outcome.out.as_str()), (1, "0 of 2 are done\n"), "{}", outcome.err);
+        run(build_tool(&simulator, &folder).arg("3")).expect(1, &["0 of 2 are done\n"]);
         assert_eq!(states(&simulator), [JobState::Cancelled, JobState::Cancelled]);
         assert_eq!(fs::read_to_string(folder.join("scan.jsonl.jobs")).unwrap(), "");
     }
@@ -480,12 +452,9 @@ mod guides {
         let simulator = instant_simulator();
         let folder = folder_with("build-doubt", &[("scan.jsonl", PAYLOADS.as_bytes())]);
         simulator.fail_next(Fault::Cut);
-        let first = run(&mut build_tool(&simulator, &folder));
-        assert_eq!((first.code, submissions(&simulator)), (1, 1));
-        assert!(first.err.contains("may have been submitted"), "{}", first.err);
-        let second = run(&mut build_tool(&simulator, &folder));
-        assert_eq!((second.code, submissions(&simulator)), (1, 1));
-        assert!(second.err.contains("scan.jsonl.jobs: ") && second.err.contains("`?`"), "{}", second.err);
+        run(&mut build_tool(&simulator, &folder)).expect(1, &["may have been submitted"]);
+        run(&mut build_tool(&simulator, &folder)).expect(1, &["scan.jsonl.jobs: ", "`?`"]);
+        assert_eq!(submissions(&simulator), 1);
 
         // The user finds one of the jobs in the dashboard, and not the other one.
         let id = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done)).to_string();
@@ -493,8 +462,8 @@ mod guides {
         let marked = fs::read_to_string(&file).unwrap();
         assert_eq!(marked.lines().filter(|line| line.starts_with("?\t")).count(), 2, "{marked}");
         fs::write(&file, marked.lines().next().unwrap().replacen('?', &id, 1)).unwrap();
-        let third = run(&mut build_tool(&simulator, &folder));
-        assert_eq!((third.code, submissions(&simulator)), (0, 2), "{}", third.err);
+        run(&mut build_tool(&simulator, &folder)).expect(0, &[]);
+        assert_eq!(submissions(&simulator), 2);
     }
 }
 
@@ -601,9 +570,7 @@ mod processes {
             let server = silent_server();
             let program = Running::start(example_on(name, &server.url(), KEY).arg(file));
             until(|| !server.lines().is_empty());
-            let outcome = program.end_by("-INT");
-            assert_eq!(outcome.code, 130, "{name}: {}", outcome.err);
-            assert!(outcome.err.contains("may have been submitted"), "{name}: {}", outcome.err);
+            program.end_by("-INT").expect(130, &["may have been submitted"]);
         }
         let marked = fs::read_to_string(folder.join("scan.jsonl.jobs")).unwrap();
         assert!(marked.starts_with("?\t"), "{marked}");
@@ -644,13 +611,8 @@ mod processes {
         // The listing, two deletions that succeed, and as many that hang as the crate sends at a time.
         until(|| server.lines().len() == 1 + 2 + 8);
         let outcome = program.end_by("-INT");
-        assert_eq!(outcome.code, 130, "{}", outcome.err);
-        assert!(
-            outcome.out.contains("2 deleted, 0 already gone, 8 may be deleted, 4 not deleted."),
-            "{}",
-            outcome.out
-        );
         assert_eq!(outcome.err.lines().count(), 8, "{}", outcome.err);
+        outcome.expect(130, &["2 deleted, 0 already gone, 8 may be deleted, 4 not deleted."]);
     }
 
     /// Sends a request on a connection of its own.
@@ -681,9 +643,7 @@ mod processes {
             let heads = ["GET /jobs/a HTTP/1.1", "POST /energies/water HTTP/1.1"];
             let hanging = heads.map(|head| send(&address, head, ""));
             until(|| server.lines().len() == 2);
-            let outcome = program.end_by(signal);
-            assert_eq!(outcome.code, 0, "{signal}: {}", outcome.err);
-            assert!(outcome.err.contains("may have been submitted"), "{signal}: {}", outcome.err);
+            program.end_by(signal).expect(0, &["may have been submitted"]);
             // The program joins its threads, so they could still respond.
             for mut stream in hanging {
                 let mut response = String::new();
@@ -708,9 +668,7 @@ mod processes {
         assert_eq!(ask("POST /energies/ammonia"), (200, "job-000002\n".to_owned()));
         assert!(ask("GET /jobs/job-000001").1.contains(" done "));
         assert_eq!((ask("GET /jobs/no-such-job").0, ask("GET /favicon.ico").0), (404, 404));
-        let outcome = program.end_by("-INT");
-        assert_eq!(outcome.code, 0, "{}", outcome.err);
-        assert!(outcome.err.contains("These jobs may still be running: job-000002\n"), "{}", outcome.err);
+        program.end_by("-INT").expect(0, &["These jobs may still be running: job-000002\n"]);
     }
 
     #[test]
@@ -727,8 +685,7 @@ mod processes {
         assert_eq!((busy.count(), cut.count()), (3, 2));
         assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
         let port = client.job_dashboard_url("a").unwrap().split(['/', ':']).nth(4).unwrap().to_owned();
-        let taken = run(example("serve").args(["--port", &port]));
-        assert!(taken.code == 1 && taken.err.contains(&port), "{}", taken.err);
+        run(example("serve").args(["--port", &port])).expect(1, &[&port]);
     }
 
     #[test]
@@ -767,15 +724,11 @@ mod processes {
         ask("PUT /api/v2/runs/r7", r#"{"title":"heavy water"}"#);
         ask("POST /api/v2/runs/r7/stop", "");
         ask("DELETE /api/v2/runs/r7", "");
-        let outcome = program.end();
-        assert_eq!(outcome.code, 0, "{}", outcome.err);
-        assert!(!outcome.out.contains(KEY) && !outcome.out.contains("water"), "{}", outcome.out);
-        for part in
-            ["/api/v2", "X-Api-Key: <key>", "GET /runs?after?size", "PUT /runs/{job_id} {title: string}"]
-        {
-            assert!(outcome.out.contains(part), "{part}: {}", outcome.out);
-        }
-        let (_, draft) = outcome.out.split_once("// A draft").unwrap();
+        let texts =
+            ["/api/v2", "X-Api-Key: <key>", "GET /runs?after?size", "PUT /runs/{job_id} {title: string}"];
+        let out = program.end().expect(0, &texts);
+        assert!(!out.contains(KEY) && !out.contains("water"), "{out}");
+        let (_, draft) = out.split_once("// A draft").unwrap();
         let expected = include_str!("contract/learned.rs");
         assert_eq!(format!("// A draft{draft}").trim(), expected.trim(), "{draft}");
         let id = atomiverse::JobId::from("r7");

@@ -173,7 +173,7 @@ pub fn types(value: &Value) -> String {
         Value::String(_) => "string".to_owned(),
         Value::Array(items) => format!("[{}]", items.first().map_or(String::new(), types)),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| format!("{name}: {}", types(value)));
+            let fields = fields.iter().map(|(name, value)| format!("{}: {}", printable(name), types(value)));
             format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
         }
     }
