@@ -77,22 +77,17 @@ struct Poll {
 }
 
 impl Poll {
-    /// Takes the outcome of a request, unless it tells nothing about a job, as transient failures, a refused key and
-    /// responses that are not JSON do.
-    fn heard<T>(&mut self, outcome: Result<T>) -> Option<Result<T>> {
-        match outcome {
-            Err(error) if error.is_transient() || error.is_unauthorized() || !error.is_about_request() => {
-                self.silent += 1;
-                self.retry_after = self.retry_after.max(error.retry_after().unwrap_or_default());
-                self.silence = Some(error);
-                None
-            }
-            outcome => {
-                self.answers += 1;
-                self.silent = 0;
-                Some(outcome)
-            }
-        }
+    /// Counts a request that told something about a job.
+    fn answered(&mut self) {
+        self.answers += 1;
+        self.silent = 0;
+    }
+
+    /// Counts a request that told nothing about any job.
+    fn unanswered(&mut self, error: Error) {
+        self.silent += 1;
+        self.retry_after = self.retry_after.max(error.retry_after().unwrap_or_default());
+        self.silence = Some(error);
     }
 
     fn wants_page(&self) -> bool {
@@ -169,12 +164,15 @@ impl<'a> WaitForJobs<'a> {
     fn read_page(&mut self, poll: &mut Poll) {
         let (http, cursor) = (self.http.without_retries(), poll.cursor.as_deref());
         let deadline = request_deadline(&http, poll.deadline);
-        let page = list::fetch(&http, PAGE_SIZE, cursor, deadline);
         poll.pages += 1;
-        let Some(Ok((page, _))) = poll.heard(page) else {
-            poll.page_failures += 1;
-            return;
+        let page = match list::fetch(&http, PAGE_SIZE, cursor, deadline) {
+            Ok((page, _)) => page,
+            Err(error) => {
+                poll.page_failures += 1;
+                return poll.unanswered(error);
+            }
         };
+        poll.answered();
         poll.page_failures = 0;
         poll.is_list_over = !page.has_more || page.next_cursor.is_none();
         poll.cursor = page.next_cursor;
@@ -211,10 +209,20 @@ impl<'a> WaitForJobs<'a> {
         poll.unseen.remove(id);
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.looked_up = Some(self.http.clock().now());
-        match poll.heard(outcome) {
-            Some(Ok(job)) => self.seen(id, job),
-            Some(Err(error)) => self.failed(id, error),
-            None => pending.last_failure = poll.silence.as_ref().map(|error| error.for_job(ACTION, id)),
+        match outcome {
+            // A transient failure, a refused key and a response that is not JSON tell nothing about the job.
+            Err(error) if error.is_transient() || error.is_unauthorized() || !error.is_about_request() => {
+                pending.last_failure = Some(error.for_job(ACTION, id));
+                poll.unanswered(error);
+            }
+            Err(error) => {
+                poll.answered();
+                self.failed(id, error);
+            }
+            Ok(job) => {
+                poll.answered();
+                self.seen(id, job);
+            }
         }
     }
 

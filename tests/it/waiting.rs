@@ -505,6 +505,26 @@ fn all(client: &Client, ids: &[String], options: WaitOptions<'_>) -> HashMap<Str
 }
 
 #[test]
+fn an_outage_of_the_look_ups_is_seen_whatever_the_listing_responds() {
+    for listing in [Status(503), Status(401), Status(403), Status(404), Html] {
+        for (look_up, seconds, requests) in [(Status(503), HOUR, 400), (Status(401), 20.0, 40)] {
+            let (server, client, simulator) = serve(move |request, _, now| match request {
+                _ if now == 0.0 => job_or_empty_page(request, false),
+                request if request.starts_with("GET /") => look_up.answer(),
+                _ => listing.answer(),
+            });
+            client.list_jobs().send().unwrap();
+            simulator.advance(secs(1));
+            let started = simulator.now();
+            let outcomes = all(&client, &numbered(20), WaitOptions::new());
+            assert!(outcomes.values().all(|outcome| outcome.is_err()));
+            let (elapsed, sent) = (since(&simulator, started), server.lines().len());
+            assert!(elapsed <= seconds && sent <= requests, "{listing:?} {look_up:?}: {elapsed} s, {sent}");
+        }
+    }
+}
+
+#[test]
 fn a_job_that_fails_with_retry_after_delays_no_other() {
     let (_server, client, simulator) = serve(|request, _, now| match request {
         "GET /3" => Later(503).answer(),
