@@ -149,9 +149,10 @@ impl Element {
 
 impl From<&str> for Element {
     fn from(text: &str) -> Self {
-        let text = text.trim();
-        let known = SYMBOLS.into_iter().find(|symbol| *symbol == text);
-        Element(known.map_or_else(|| Cow::Owned(text.to_owned()), Cow::Borrowed))
+        Element(match SYMBOLS.iter().find(|symbol| **symbol == text) {
+            Some(symbol) => Cow::Borrowed(symbol),
+            None => Cow::Owned(text.trim().to_owned()),
+        })
     }
 }
 
