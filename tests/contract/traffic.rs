@@ -176,6 +176,10 @@ fn the_client_reads_every_example_of_the_contract() {
     for (path, item) in openapi.0["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let Some(responses) = operation["responses"].as_object() else { continue };
+            // The page of a job is for people.
+            if operation["operationId"] == "dashboard" {
+                continue;
+            }
             for status in responses.keys() {
                 let at = format!("/paths/{}/{method}/responses/{status}", path.replace('/', "~1"));
                 let content = &openapi.at(&openapi.followed(at)).unwrap()["content"]["application/json"];
