@@ -482,9 +482,9 @@ fn a_client_without_retries_makes_one_attempt() {
 
 #[test]
 fn sixteen_threads_can_share_a_client_despite_faults() {
-    let server = RawServer::start(|n, request| match n % 7 {
+    let server = RawServer::start(|n, request| match n % 16 {
         3 => vec![Step::Close],
-        5 => answer(503, &["retry-after: 0"], ""),
+        11 => answer(503, &["retry-after: 0"], ""),
         _ => {
             let id = request.line.rsplit('/').next().unwrap_or_default();
             answer(200, &[], &job(id))

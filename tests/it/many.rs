@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use atomiverse::simulator::{Fault, SimulatedJob, Simulator};
-use atomiverse::{JobState, Operation, StopToken};
+use atomiverse::{Error, JobState, Operation, StopToken};
 
 use crate::support::{Answer, Message, RawServer, Step, Watching, answer, json, secs, until};
 
@@ -134,8 +134,11 @@ fn the_retry_after_of_one_job_delays_no_other() {
         until(|| client.iter_jobs().count() == 1);
         stop.stop();
         let outcomes = deleting.join().unwrap();
-        assert_eq!(outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 99);
-        assert!(outcomes.iter().any(|(id, outcome)| *id == slow && outcome.is_err()));
+        for (id, outcome) in outcomes {
+            // The last response may still be on its way when the server has deleted the job.
+            let is_deleted = outcome.as_ref().err().is_none_or(Error::may_have_been_processed);
+            assert!(if id == slow { outcome.is_err() } else { is_deleted }, "{id}: {outcome:?}");
+        }
     });
 }
 

@@ -154,7 +154,7 @@ fn a_call_to_an_address_that_does_not_respond_ends_in_time() {
 fn attempts_that_were_abandoned_are_bounded_in_number() {
     let hole = crate::support::BlackHole::new();
     // A connect that is under way goes on for a while after its caller has left.
-    let client = hole.client_builder().max_retries(0).connect_timeout(secs(3)).build().unwrap();
+    let client = hole.client_builder().max_retries(0).connect_timeout(secs(8)).build().unwrap();
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| (0..4).for_each(|_| drop(client.with_timeout(millis(20)).get_job("a"))));
