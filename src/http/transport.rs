@@ -165,9 +165,6 @@ impl Transport {
         within: Duration,
         stops: &Stops,
     ) -> Outcome {
-        if stops.is_stopped() {
-            return Err(ErrorKind::Stopped { is_in_flight: false }.into());
-        }
         let kept = self.kept.get();
         if kept.abandoned() >= MAX_ABANDONED {
             return Err(here("too many attempts that were stopped or timed out have not ended yet").into());

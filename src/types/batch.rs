@@ -31,7 +31,7 @@ use super::{JobId, JobState};
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchSubmission {
     /// The number of payloads that the server received.
@@ -92,7 +92,7 @@ impl BatchSubmission {
 }
 
 /// The outcome of one payload of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchEntry {
     /// The id of the job. `None` if the payload failed.

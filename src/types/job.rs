@@ -1,10 +1,9 @@
 //! Jobs as the service describes them.
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -103,7 +102,7 @@ impl From<JobId> for String {
 /// assert_eq!(job.extra["node"], "a7");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobSummary {
     /// The identifier that the server assigned to the job.
@@ -117,11 +116,13 @@ pub struct JobSummary {
     /// The time at which the job was submitted.
     pub created_at: Timestamp,
     /// The number of core-seconds billed so far. `None` if nothing was billed, or if the service sent no number.
+    #[serde(default, deserialize_with = "core_seconds")]
     pub billed_core_seconds: Option<f64>,
     /// The formula and the positions of the atoms.
     ///
     /// `None` if the service sent no preview, or one in a form that this version does not know. A job that starts from
     /// a SMILES string has no atoms.
+    #[serde(default, deserialize_with = "lenient")]
     pub molecule_preview: Option<MoleculePreview>,
     /// The fields that this version does not know, such as the reason why a job failed. Serialising a summary writes
     /// them back.
@@ -129,43 +130,6 @@ pub struct JobSummary {
     /// A number keeps its value as far as an `i64`, a `u64` or an `f64` can hold it.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
-}
-
-/// The keys of a summary. A known key needs no allocation.
-enum Field {
-    JobId,
-    Name,
-    State,
-    JobType,
-    CreatedAt,
-    BilledCoreSeconds,
-    MoleculePreview,
-    Extra(String),
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Key;
-        impl Visitor<'_> for Key {
-            type Value = Field;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, key: &str) -> Result<Field, E> {
-                Ok(match key {
-                    "job_id" => Field::JobId,
-                    "name" => Field::Name,
-                    "state" => Field::State,
-                    "job_type" => Field::JobType,
-                    "created_at" => Field::CreatedAt,
-                    "billed_core_seconds" => Field::BilledCoreSeconds,
-                    "molecule_preview" => Field::MoleculePreview,
-                    key => Field::Extra(key.to_owned()),
-                })
-            }
-        }
-        deserializer.deserialize_identifier(Key)
-    }
 }
 
 impl JobSummary {
@@ -210,63 +174,16 @@ impl JobSummary {
     }
 }
 
-// Written by hand, because serde would buffer the whole job to find the fields that it does not know.
-impl<'de> Deserialize<'de> for JobSummary {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Summary;
-        impl<'de> Visitor<'de> for Summary {
-            type Value = JobSummary;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a job")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JobSummary, A::Error> {
-                let (mut job_id, mut name, mut state, mut job_type) = (None, None, None, None);
-                let (mut created_at, mut billed, mut preview) = (None, None, None);
-                let mut extra = Map::new();
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        Field::JobId => read(&mut map, "job_id", &mut job_id)?,
-                        Field::Name => read(&mut map, "name", &mut name)?,
-                        Field::State => read(&mut map, "state", &mut state)?,
-                        Field::JobType => read(&mut map, "job_type", &mut job_type)?,
-                        Field::CreatedAt => read(&mut map, "created_at", &mut created_at)?,
-                        Field::BilledCoreSeconds => read(&mut map, "billed_core_seconds", &mut billed)?,
-                        Field::MoleculePreview => read(&mut map, "molecule_preview", &mut preview)?,
-                        Field::Extra(key) => drop(extra.insert(key, map.next_value()?)),
-                    }
-                }
-                let billed: Option<Option<CoreSeconds>> = billed;
-                Ok(JobSummary {
-                    job_id: job_id.ok_or_else(|| A::Error::missing_field("job_id"))?,
-                    name: name.flatten(),
-                    state: state.ok_or_else(|| A::Error::missing_field("state"))?,
-                    job_type: job_type.ok_or_else(|| A::Error::missing_field("job_type"))?,
-                    created_at: created_at.ok_or_else(|| A::Error::missing_field("created_at"))?,
-                    billed_core_seconds: billed.flatten().map(|CoreSeconds(seconds)| seconds),
-                    molecule_preview: preview.and_then(|Lenient(preview)| preview),
-                    extra,
-                })
-            }
-        }
-        deserializer.deserialize_map(Summary)
-    }
-}
-
-/// Reads the value of a field, which must not occur twice.
-fn read<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    field: &'static str,
-    value: &mut Option<T>,
-) -> Result<(), A::Error> {
-    if value.is_some() {
-        return Err(A::Error::duplicate_field(field));
-    }
-    *value = Some(map.next_value()?);
-    Ok(())
-}
-
 /// A charge. Services that compute with decimals write it as a string.
 struct CoreSeconds(f64);
+
+fn core_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Option::deserialize(deserializer).map(|seconds| seconds.map(|CoreSeconds(seconds)| seconds))
+}
+
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MoleculePreview>, D::Error> {
+    Lenient::deserialize(deserializer).map(|Lenient(preview)| preview)
+}
 
 impl FromAny for CoreSeconds {
     const EXPECTED: &str = "a finite number of core-seconds";

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
+use atomiverse::simulator::Simulator;
 use atomiverse::{
-    Atom, Element, Error, JobId, JobState, JobSummary, JobsPage, MoleculePreview, SubmissionStatus, Timestamp,
+    Atom, BatchSubmission, Element, Error, JobId, JobState, JobSummary, JobsPage, MoleculePreview,
+    SubmissionStatus, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -362,6 +364,15 @@ fn to_jiff_and_to_system_time_agree() {
         }
     }
     assert!((11_800..12_000).contains(&moments), "most days must exist, but not all: {moments}");
+}
+
+#[test]
+fn a_batch_is_equal_after_a_round_trip_through_json() {
+    let simulator = Simulator::start().unwrap();
+    let payloads = [json!({"job_type": "opt"}), json!({})];
+    let batch = simulator.client().unwrap().submit_batch(payloads).unwrap();
+    let text = serde_json::to_string(&batch).unwrap();
+    assert_eq!(serde_json::from_str::<BatchSubmission>(&text).unwrap(), batch);
 }
 
 #[test]
