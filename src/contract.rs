@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
@@ -210,7 +209,7 @@ impl Request {
             Operation::Delete { id } => Request::new("DELETE", ["jobs", id.as_str()]),
             Operation::Submit { payload } => Request::new("POST", ["jobs"]).json(payload),
             Operation::SubmitBatch { payloads } => {
-                Request::new("POST", ["jobs", "batch"]).json(&Batch { jobs: payloads })
+                Request::new("POST", ["jobs", "batch"]).json(&BTreeMap::from([("jobs", payloads)]))
             }
             Operation::Custom { request } => request.clone(),
         }
@@ -218,11 +217,6 @@ impl Request {
 }
 
 /// The body of a batch submission.
-#[derive(Serialize)]
-struct Batch<'a> {
-    jobs: &'a [&'a RawValue],
-}
-
 impl Response {
     /// Edits each job in the response to [`List`](Operation::List) or [`Get`](Operation::Get), one by one.
     ///

@@ -8,7 +8,6 @@ use crate::contract::Operation;
 use crate::error::{Error, Result, sanitize};
 use crate::http::call::Http;
 use crate::http::message::without_bom;
-use crate::http::response::Response;
 use crate::types::{BatchSubmission, PartialBatch, Submitted};
 
 pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
@@ -50,20 +49,15 @@ pub(crate) fn submit_batch<P: Serialize>(
 
 /// Returns all entries that can be read, and whether they are known to be the outcomes of the payloads.
 fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result<()>) {
-    match http.send(Operation::SubmitBatch { payloads }, http.deadline()) {
-        Ok(response) => decode_batch(&response, payloads.len()),
-        Err(error) => (BatchSubmission::default(), Err(error)),
-    }
-}
-
-fn decode_batch(response: &Response, payloads: usize) -> (BatchSubmission, Result<()>) {
+    let response = match http.send(Operation::SubmitBatch { payloads }, http.deadline()) {
+        Ok(response) => response,
+        Err(error) => return (BatchSubmission::default(), Err(error)),
+    };
     let (batch, complete) = BatchSubmission::from_json(without_bom(&response.body));
-    let outcome = if complete.is_err() {
-        Err(response.unreadable("the outcome of a batch"))
-    } else if batch.jobs.len() != payloads {
-        Err(response.unreadable("a batch with one entry for each payload"))
-    } else {
-        Ok(())
+    let outcome = match complete {
+        Err(_) => Err(response.unreadable("the outcome of a batch")),
+        Ok(()) if batch.jobs.len() == payloads.len() => Ok(()),
+        Ok(()) => Err(response.unreadable("a batch with one entry for each payload")),
     };
     (batch, outcome)
 }

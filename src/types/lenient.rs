@@ -1,9 +1,10 @@
 //! Reading values whose form is not certain.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -13,54 +14,29 @@ use serde_json::value::RawValue;
 /// therefore reads its value to the end instead of failing, in one pass and without a copy.
 pub(super) struct Lenient<T>(pub(super) Option<T>);
 
-/// Returns some fields of a JSON object, unread. The others are only skipped, so nothing in them, such as half of a
-/// surrogate pair or a number that is too large, makes these unreadable. A field that occurs twice is left out.
+/// Returns some fields of a JSON object, unread, so that nothing in the other fields, such as half of a surrogate pair or
+/// a number that is too large, makes these unreadable. A field that occurs twice is left out.
 pub(crate) fn fields<'a, const N: usize>(
     object: &'a str,
     names: [&str; N],
 ) -> serde_json::Result<[Option<&'a RawValue>; N]> {
-    struct Fields<'n, const N: usize>([&'n str; N]);
-    impl<'de, const N: usize> Visitor<'de> for &Fields<'_, N> {
-        type Value = [Option<&'de RawValue>; N];
+    struct Entries<'a>(HashMap<String, Option<&'a RawValue>>);
+    impl<'de> Visitor<'de> for Entries<'de> {
+        type Value = Self;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
         }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut values, mut counts) = ([None; N], [0; N]);
-            while let Some(place) = map.next_key_seed(Key(&self.0))? {
-                let Some(n) = place else {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                };
-                counts[n] += 1;
-                values[n] = Some(map.next_value()?).filter(|_| counts[n] == 1);
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+            while let Some((key, value)) = map.next_entry()? {
+                self.0.entry(key).and_modify(|value| *value = None).or_insert(Some(value));
             }
-            Ok(values)
+            Ok(self)
         }
     }
-
-    /// A key, read as bytes: one that is no valid string is the key of another field.
-    struct Key<'n>(&'n [&'n str]);
-    impl<'de> DeserializeSeed<'de> for Key<'_> {
-        type Value = Option<usize>;
-        fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
-            key.deserialize_bytes(self)
-        }
-    }
-    impl Visitor<'_> for Key<'_> {
-        type Value = Option<usize>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a key")
-        }
-        fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
-            Ok(self.0.iter().position(|name| name.as_bytes() == key))
-        }
-    }
-
     let mut deserializer = serde_json::Deserializer::from_str(object);
-    let values = deserializer.deserialize_map(&Fields(names))?;
+    let entries = deserializer.deserialize_map(Entries(HashMap::new()))?.0;
     deserializer.end()?;
-    Ok(values)
+    Ok(names.map(|name| entries.get(name).copied().flatten()))
 }
 
 /// Builds a `T` from a JSON value. By default no value is accepted.

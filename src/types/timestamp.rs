@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
+use serde_json::Number;
 
 use super::lenient::{FromAny, Lenient, deserialize_strictly};
 
@@ -185,15 +186,10 @@ impl From<&str> for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_number {
-            if let Ok(seconds) = self.text.parse::<i64>() {
-                return serializer.serialize_i64(seconds);
-            }
-            if let Ok(seconds) = self.text.parse::<f64>() {
-                return serializer.serialize_f64(seconds);
-            }
+        match self.text.parse::<Number>() {
+            Ok(number) if self.is_number => number.serialize(serializer),
+            _ => serializer.serialize_str(&self.text),
         }
-        serializer.serialize_str(&self.text)
     }
 }
 
