@@ -7,10 +7,9 @@
 //! cargo run --release --manifest-path benches/Cargo.toml -- --smoke      # a short run; its figures mean little
 //! ```
 //!
-//! Every table is printed and written between its markers in `BENCHMARKS.md`, and the table `scan` also draws
-//! `benchmarks.svg`. A ratio is the median of the ratios of runs that alternate.
+//! Every table is printed and written between its markers in `BENCHMARKS.md`. A ratio is the median of the ratios of runs
+//! that alternate.
 
-mod chart;
 mod clients;
 mod report;
 mod server;

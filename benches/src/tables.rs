@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Instant;
 use std::{env, thread};
 
-use crate::chart::{self, Bars};
 use crate::clients::{self, Scan, Work};
 use crate::report::{self, table};
 use crate::{Bench, median, peak_memory, speed, this_program};
@@ -65,7 +64,6 @@ fn work(bench: &Bench, kind: &str, atoms: usize, limit: usize, max_jobs: usize) 
 fn scan(bench: &Bench) -> String {
     const CLIENTS: [(&str, Scan); 3] =
         [clients::ATOMIVERSE, clients::BY_HAND_WITH_TIMEOUTS, clients::REQWEST];
-    let mut bars: Bars = Vec::new();
     let rows = BODIES.map(|(body, atoms)| {
         let work = work(bench, body, atoms, 50, SCANNED);
         let [by_hand, ours, limited, reqwest] = bench.scans(
@@ -73,8 +71,6 @@ fn scan(bench: &Bench) -> String {
             [clients::BY_HAND, CLIENTS[0], CLIENTS[1], CLIENTS[2]].map(|(_, scan)| (scan, &work)),
         );
         let ratios = [&ours, &limited, &reqwest].map(|times| speed(times, &by_hand));
-        let names = CLIENTS.map(|(name, _)| name);
-        bars.push((format!("{body}, {atoms} atoms"), names.into_iter().zip(ratios).collect()));
         vec![
             body.to_owned(),
             atoms.to_string(),
@@ -84,7 +80,6 @@ fn scan(bench: &Bench) -> String {
             format!("{:.2}", ratios[2]),
         ]
     });
-    chart::draw(&bars);
     let mut head = vec!["body", "atoms", "ureq loop, thousand jobs a second"];
     head.extend(CLIENTS.map(|(name, _)| name));
     table(&head, rows)

@@ -369,8 +369,10 @@ fn an_outage_costs_few_requests_and_delays_no_job_beyond_the_next_poll() {
         let ratio = requests as f64 / usual as f64;
         let Case { jobs, newer, outage, .. } = &case;
         println!("| {jobs}, {newer} {outage:?} | {ratio:.2} | {:.0} s |", delays[delays.len() - 1]);
-        // A wait for a single job ends at one time, so its number of polls varies by a few.
-        let allowed = usual as f64 * 1.2 + 16.0;
+        // A wait for a single job ends at one time, so its number of polls varies by a few. If a short outage ends
+        // between the second page that fails and the look-ups, one poll looks all jobs up.
+        let by_id = if outage.is_some_and(|(_, begins, over)| over - begins < INTERVAL) { *jobs } else { 0 };
+        let allowed = usual as f64 * 1.2 + 16.0 + by_id as f64;
         assert!((requests as f64) < allowed, "{requests} requests in place of {usual}: {case:?}");
     }
 }
