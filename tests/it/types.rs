@@ -368,8 +368,7 @@ fn to_jiff_and_to_system_time_agree() {
 #[test]
 fn a_batch_is_equal_after_a_round_trip_through_json() {
     let simulator = Simulator::start().unwrap();
-    let payloads = [json!({"job_type": "opt"}), json!({})];
-    let batch = simulator.client().unwrap().submit_batch(payloads).unwrap();
+    let batch = simulator.client().unwrap().submit_batch([json!({"job_type": "opt"}), json!({})]).unwrap();
     let text = serde_json::to_string(&batch).unwrap();
     assert_eq!(serde_json::from_str::<BatchSubmission>(&text).unwrap(), batch);
 }

@@ -518,8 +518,7 @@ fn an_outage_of_the_look_ups_is_seen_whatever_the_listing_responds() {
             client.list_jobs().send().unwrap();
             simulator.advance(secs(1));
             let started = simulator.now();
-            let outcomes = all(&client, &numbered(20), WaitOptions::new());
-            assert!(outcomes.values().all(|outcome| outcome.is_err()));
+            assert!(all(&client, &numbered(20), WaitOptions::new()).values().all(Result::is_err));
             let (elapsed, sent) = (since(&simulator, started), server.lines().len());
             assert!(elapsed <= seconds && sent <= requests, "{listing:?} {look_up:?}: {elapsed} s, {sent}");
         }
