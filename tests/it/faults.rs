@@ -1,7 +1,6 @@
 //! Tests a table of faults in HTTP responses. For each fault, the tests check the outcome of a call, the number of
 //! requests, the time, and that a listing with the fault loses and repeats no job.
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atomiverse::ClientBuilder;
 
-use crate::support::{Answer, Message, RawServer, Step, answer, job, page, raw, until};
+use crate::support::{Answer, Message, RawServer, Step, answer, gzip, job, page, raw, until};
 
 /// The effect of a fault on a read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,12 +65,6 @@ fn chunked(body: &str) -> String {
         first.len(),
         second.len()
     )
-}
-
-fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn gzipped(compressed: &[u8]) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::thread;
 use atomiverse::simulator::{Fault, Simulator};
 use atomiverse::{Client, Error, JobSummary, JobsIter};
 
-use crate::support::{Answer, Message, RawServer, Step, answer, job, json, lock, page, raw};
+use crate::support::{Answer, Message, Random, RawServer, Step, answer, job, json, lines, lock, page, raw};
 
 /// How a server finds the page that a cursor stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -104,27 +104,6 @@ const LAST: [&str; 7] = [
     // Nothing is said about more. On a first page this is an error.
     r#""total":null"#,
 ];
-
-/// A generator of pseudo-random numbers (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-
-    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
-
-    fn once_in<T>(&mut self, n: usize, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        (self.below(n) == 0).then(|| value(self))
-    }
-}
 
 fn case(seed: u64) -> Case {
     use Cursors::*;
@@ -431,10 +410,6 @@ fn simulator(jobs: u32) -> (Simulator, Client) {
     simulator.add_sample_jobs(jobs);
     let client = simulator.client_builder().max_retries(0).build().unwrap();
     (simulator, client)
-}
-
-fn lines(simulator: &Simulator) -> Vec<String> {
-    simulator.requests().iter().map(ToString::to_string).collect()
 }
 
 fn ids(jobs: impl IntoIterator<Item = Result<JobSummary, Error>>) -> Vec<String> {

@@ -8,7 +8,7 @@ use atomiverse::{Client, Contract, Error, JobState, Operation, Request, Result, 
 use serde_json::json as value;
 
 use crate::support::{
-    Answer, KEY, RawServer, Step, answer, client_of_nobody, job, json, lock, page, raw, secs,
+    Answer, KEY, Random, RawServer, Step, answer, client_of_nobody, job, json, lock, page, raw, secs,
 };
 use crate::views::CALLS;
 
@@ -267,11 +267,8 @@ fn each_message_is_one_short_line_without_secrets_and_says_nothing_twice() {
     let builder = simulator.client_builder().api_key(KEY).header("X-Gateway", "gateway-value-7");
     let builder = builder.api_url(server.url()).max_retries(1);
     for (n, (what, _, is_change, call)) in (0..60).flat_map(|_| CALLS).enumerate() {
-        let mut random = n as u64;
-        let mut below = |end: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) as usize % end
-        };
+        let mut random = Random(n as u64);
+        let mut below = |end| random.below(end);
         let planned = [(); 3].map(|()| {
             let (status, headers) = (STATUSES[below(STATUSES.len())], HEADERS[below(HEADERS.len())]);
             answer(status, headers, &body(TEXTS[below(TEXTS.len())], below(10)))

@@ -9,8 +9,7 @@ use atomiverse::simulator::{Fault, Simulator};
 use atomiverse::{BatchSubmission, Client, Error, JobState, SubmissionStatus};
 use serde_json::{Value, json};
 
-use crate::iterating::Random;
-use crate::support::{Answer, RawServer, Step, answer, json as answer_json, lock, raw};
+use crate::support::{Answer, Random, RawServer, Step, answer, json as answer_json, lock, raw};
 
 fn payload(n: usize) -> Value {
     json!({"job_type": "opt", "name": format!("job {n}")})

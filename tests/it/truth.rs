@@ -13,29 +13,7 @@ use atomiverse::simulator::Simulator;
 use atomiverse::{Client, Error, StopToken};
 use serde_json::json;
 
-use crate::support::{Message, in_own_process, job, lock, read_message};
-
-/// A small generator of pseudorandom numbers (SplitMix64).
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn millis(&mut self, end: u64) -> Duration {
-        Duration::from_micros(self.below(end * 1000))
-    }
-}
+use crate::support::{Message, Random, in_own_process, job, lock, read_message};
 
 /// Which requests the server has carried out, by the number of the case.
 type Done = Arc<Mutex<HashMap<u64, u32>>>;
@@ -84,7 +62,7 @@ fn serve<S: Read + Write>(stream: S, mut random: Random, done: &Done) -> bool {
         };
         let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let cut = match fate {
-            40..50 => random.below(response.len() as u64) as usize,
+            40..50 => random.below(response.len()),
             _ => response.len(),
         };
         if stream.get_mut().write_all(&response.as_bytes()[..cut]).is_err() || cut < response.len() {
@@ -137,7 +115,7 @@ struct Outcome {
     stopped: Option<Duration>,
 }
 
-fn call(client: &Client, case: u64, what: u64) -> (&'static str, Result<(), Error>) {
+fn call(client: &Client, case: u64, what: usize) -> (&'static str, Result<(), Error>) {
     let id = case.to_string();
     match what {
         0 => ("get", client.get_job(&id).map(|job| assert_eq!(job.job_id, id.as_str()))),

@@ -10,7 +10,7 @@ use atomiverse::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{RawServer, json as answer_json};
+use crate::support::{Random, RawServer, json as answer_json};
 
 fn summary(change: impl FnOnce(&mut Value)) -> Value {
     let mut summary = json!({
@@ -337,16 +337,13 @@ fn what_is_no_time_converts_to_none_and_no_string_makes_it_panic() {
 #[cfg(feature = "jiff")]
 #[test]
 fn to_jiff_and_to_system_time_agree() {
-    let mut random = 20_260_502_u64;
-    let mut below = |end: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % end
-    };
+    let mut random = Random(20_260_502);
+    let mut below = |end| random.below(end);
     let mut moments = 0;
     for _ in 0..3000 {
         let date = format!("{:04}-{:02}-{:02}", 1600 + below(1200), 1 + below(12), 1 + below(31));
         let time = format!("{:02}:{:02}:{:02}.{:09}", below(24), below(60), below(60), below(1_000_000_000));
-        let zone = ["", "Z", "+05:30", "-11:00"][below(4) as usize];
+        let zone = ["", "Z", "+05:30", "-11:00"][below(4)];
         let seconds = below(5_000_000_000) as f64 + below(1_000_000) as f64 / 1e6;
         for wire in
             [json!(format!("{date}T{time}{zone}")), json!(seconds), json!(-seconds), json!(seconds * 1000.0)]

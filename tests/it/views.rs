@@ -10,12 +10,8 @@ use atomiverse::{Client, ClientBuilder, Error, JobState, Request, Result, StopTo
 use serde_json::{Value, json as value};
 
 use crate::support::{
-    Answer, KEY, Message, RawServer, Step, answer, job, json, lock, page, secs, start, until,
+    Answer, KEY, Message, RawServer, Step, answer, job, json, lock, millis, page, secs, start, until,
 };
-
-fn millis(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
 
 fn payload() -> Value {
     value!({"job_type": "opt"})

@@ -11,11 +11,9 @@ use atomiverse::simulator::Simulator;
 use atomiverse::{Client, ClientBuilder, Error};
 use serde_json::json;
 
-use crate::support::{Answer, KEY, RawServer, Step, job, json, lock, raw, secs, until};
-
-fn millis(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
+#[cfg(feature = "gzip")]
+use crate::support::gzip;
+use crate::support::{Answer, KEY, RawServer, Step, job, json, lock, millis, raw, secs, until};
 
 fn builder(url: impl Into<String>) -> ClientBuilder {
     Client::builder().api_key(KEY).base_url(url).max_retries(0)
@@ -179,13 +177,6 @@ fn a_response_with_too_many_headers_is_an_error_at_once() {
         let error = client(&server).get_job("a").unwrap_err();
         assert!(!error.is_transient() && !error.is_timeout(), "{error}");
     }
-}
-
-#[cfg(feature = "gzip")]
-fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[cfg(feature = "gzip")]
