@@ -43,7 +43,7 @@ impl Error {
     fn consequence(&self) -> Option<String> {
         let request = self.request();
         let class = request.map_or(Class::Read, |request| request.class);
-        if self.context().is_some_and(|context| context.is_cancelled) {
+        if self.is_cancelled() {
             return Some("the request to cancel the job was accepted".to_owned());
         }
         if let ErrorKind::WaitTimedOut { cancellation, .. } = self.kind() {
@@ -134,10 +134,9 @@ impl Error {
             }
             _ => return None,
         };
-        let is_cancelled = self.context().is_some_and(|context| context.is_cancelled);
         let is_about_cancelling =
             matches!(self.kind(), ErrorKind::WaitStopped { .. } | ErrorKind::WaitTimedOut { .. });
-        (!(is_cancelled && is_about_cancelling)).then(|| fixed.to_owned())
+        (!(self.is_cancelled() && is_about_cancelling)).then(|| fixed.to_owned())
     }
 
     fn remedy_of_not_found(&self) -> Option<String> {

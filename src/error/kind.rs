@@ -221,16 +221,8 @@ impl ErrorKind {
     /// Returns whether the server may have made the requested change. Only meaningful for a change or a submission.
     pub(crate) fn may_have_been_processed(&self) -> bool {
         match self {
-            ErrorKind::Input(_)
-            | ErrorKind::Unsupported(_)
-            | ErrorKind::NotMade(_)
-            | ErrorKind::NotConnected { .. }
-            | ErrorKind::Tls(_)
-            | ErrorKind::OutOfTime
-            | ErrorKind::NotSent { .. }
-            | ErrorKind::WaitStopped { .. }
-            | ErrorKind::Conflict { .. } => false,
-            ErrorKind::Stopped { is_in_flight } => *is_in_flight,
+            kind if kind.is_unsent() => false,
+            ErrorKind::NotSent { .. } | ErrorKind::WaitStopped { .. } | ErrorKind::Conflict { .. } => false,
             ErrorKind::WaitTimedOut { cancellation, .. } => {
                 matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
             }

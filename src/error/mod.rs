@@ -154,6 +154,10 @@ impl Error {
         self.0.context.as_ref()
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.context().is_some_and(|context| context.is_cancelled)
+    }
+
     fn request(&self) -> Option<&RequestContext> {
         self.context()?.request.as_ref()
     }
@@ -358,7 +362,7 @@ impl Error {
     pub fn cancellation_accepted(&self) -> Option<bool> {
         match self.kind() {
             ErrorKind::WaitTimedOut { cancellation: Some(cancellation), .. } => Some(cancellation.is_ok()),
-            _ => self.context().filter(|context| context.is_cancelled).map(|_| true),
+            _ => self.is_cancelled().then_some(true),
         }
     }
 }
