@@ -14,7 +14,7 @@ use crate::http::call::Http;
 use crate::http::message::{from_json, without_bom};
 use crate::http::response::Response;
 use crate::jobs::list;
-use crate::types::{JobId, JobSummary, fields};
+use crate::types::{JobId, JobState, JobSummary, fields};
 
 /// What one request for the job showed.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ fn decode_job(response: &Response) -> Result<JobSummary> {
         let body = response.text();
         match fields(&body, ["state"]) {
             Ok([state]) => {
-                let state = state.and_then(|state| serde_json::from_str(state.get()).ok());
+                let state = state.and_then(JobState::from_raw);
                 response.not_a("a job", JobSummary::problem_of(&body), state)
             }
             Err(_) => response.unreadable("a job"),
@@ -109,7 +109,7 @@ fn shown_name(response: &Response, id: &JobId) -> Option<String> {
         job_id: JobId,
         name: Option<String>,
     }
-    let job: Job = serde_json::from_slice(without_bom(&response.body)).ok()?;
+    let job: Job = from_json(&response.body).ok()?;
     job.name.filter(|_| job.job_id == *id)
 }
 

@@ -13,7 +13,7 @@ use crate::http::call::Http;
 use crate::http::message::from_json;
 use crate::http::response::Response;
 use crate::jobs::pages::{self, Page, Pages};
-use crate::types::{JobId, JobSummary, JobsPage, ReceivedPage, fields};
+use crate::types::{JobId, JobState, JobSummary, JobsPage, ReceivedPage, fields};
 
 /// Fetches one page of jobs. Also returns the response, for errors about the page as a whole.
 pub(crate) fn fetch(
@@ -67,7 +67,7 @@ fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<
             position,
             job_id: job_id.and_then(JobId::from_raw),
             reason: JobSummary::problem_of(job.get()),
-            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+            state: state.and_then(JobState::from_raw),
         })
     })
 }

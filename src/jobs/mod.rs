@@ -9,6 +9,7 @@ pub(crate) mod schedule;
 pub(crate) mod submit;
 pub(crate) mod wait;
 
+use crate::config::url::code_point;
 use crate::error::{Error, Result};
 use crate::types::JobId;
 
@@ -35,7 +36,7 @@ fn problem_of_id(id: &str) -> Option<String> {
             let refused = id.chars().find(|c| !c.is_ascii_graphic() || REFUSED.contains(*c))?;
             match refused {
                 ' '..='~' => format!("contains {refused:?}"),
-                _ => format!("contains the character U+{:04X}", u32::from(refused)),
+                _ => format!("contains the character {}", code_point(refused)),
             }
         }
     })

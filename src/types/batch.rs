@@ -116,7 +116,7 @@ impl BatchEntry {
         let status = status.and_then(words_of).unwrap_or_default();
         BatchEntry {
             job_id: job_id.and_then(JobId::from_raw),
-            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+            state: state.and_then(JobState::from_raw),
             status: SubmissionStatus::from(status),
             error: error.and_then(words_of),
         }

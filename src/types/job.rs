@@ -215,7 +215,7 @@ impl Submitted {
             job_id: job_id.ok_or_else(|| {
                 serde_json::Error::custom("it has no job_id that is a string or an integer")
             })?,
-            state: state.and_then(|state| serde_json::from_str(state.get()).ok()),
+            state: state.and_then(JobState::from_raw),
             is_cache_hit: status.is_some_and(|status| status.get() == r#""cache_hit""#),
             summary: serde_json::from_str(&text).ok(),
         })
@@ -273,6 +273,11 @@ impl JobState {
             JobState::Cancelled => "cancelled",
             JobState::Unknown(text) => text,
         }
+    }
+
+    /// Reads a state by itself. Returns `None` if it is not a string.
+    pub(crate) fn from_raw(json: &RawValue) -> Option<Self> {
+        serde_json::from_str(json.get()).ok()
     }
 }
 
