@@ -11,7 +11,7 @@ use crate::contract::{Contract, Operation};
 use crate::error::{Error, Result, sanitize};
 use crate::http::clock::Clock;
 use crate::http::message::Secrets;
-use crate::http::request::problem_of_header;
+use crate::http::request::parse_header;
 
 /// The address of the service, unless the user sets another one.
 const BASE_URL: &str = "https://atomiverse.com";
@@ -207,16 +207,9 @@ fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName,
     if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
         return Err(bad("the client sets this header itself; leave it out"));
     }
-    if let Some(problem) = problem_of_header(name, value) {
-        return Err(bad(problem));
-    }
-    match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-        (Ok(name), Ok(mut value)) => {
-            value.set_sensitive(true);
-            Ok((name, value))
-        }
-        _ => Err(bad("not a valid header")),
-    }
+    let (name, mut value) = parse_header(name, value).map_err(bad)?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// Refuses a string that cannot be a key, without showing it.

@@ -190,28 +190,25 @@ impl Request {
             return Err(format!("the path `{}` {problem}", sanitize(self.path_only(), 80)));
         }
         for (name, value) in &self.headers {
-            if let Some(problem) = problem_of_header(name, value) {
-                return Err(format!("the header {:?}: {problem}", sanitize(name, 80)));
-            }
+            parse_header(name, value)
+                .map_err(|problem| format!("the header {:?}: {problem}", sanitize(name, 80)))?;
         }
         Ok(())
     }
 }
 
-/// Returns why a header cannot be sent, without showing its value.
-pub(crate) fn problem_of_header(name: &str, value: &str) -> Option<&'static str> {
+/// Checks and converts a header that a request may set. The error says what is wrong, without showing the value.
+pub(crate) fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     // The transport sets these headers.
     const RESERVED: [&str; 6] =
         ["accept-encoding", "connection", "content-length", "expect", "host", "transfer-encoding"];
-    if HeaderName::from_bytes(name.as_bytes()).is_err() {
-        Some("not a valid header name")
-    } else if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-        Some("the client sets this header itself; leave it out")
-    } else if HeaderValue::from_str(value).is_err() {
-        Some("its value contains a line break or another character that is not visible ASCII")
-    } else {
-        None
+    const INVISIBLE: &str = "its value contains a line break or another character that is not visible ASCII";
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "not a valid header name")?;
+    if RESERVED.contains(&name.as_str()) {
+        return Err("the client sets this header itself; leave it out");
     }
+    let value = HeaderValue::from_str(value).map_err(|_| INVISIBLE)?;
+    Ok((name, value))
 }
 
 fn problem_of_path(path: &str) -> Option<&'static str> {
