@@ -185,11 +185,11 @@ struct Call<'a> {
 impl Call<'_> {
     fn run(mut self) -> Result<Response> {
         loop {
-            let request = match self.prepare() {
+            let mut request = match self.prepare() {
                 Ok(request) => request,
                 Err(kind) => return Err(Error::new(kind, self.context(None))),
             };
-            match self.attempt(&request) {
+            match self.attempt(&mut request) {
                 Ok(response) => {
                     let request_id = response.request_id();
                     return Ok(response.of_call(self.context(request_id)));
@@ -238,7 +238,7 @@ impl Call<'_> {
     }
 
     /// Makes one attempt. If it fails and is to be retried, also returns the pause before the next one.
-    fn attempt(&mut self, request: &Request) -> Result<Response, (AttemptError, Option<Duration>)> {
+    fn attempt(&mut self, request: &mut Request) -> Result<Response, (AttemptError, Option<Duration>)> {
         self.attempts += 1;
         let class = class_of(self.operation, request);
         self.class = Some(class);
@@ -253,7 +253,7 @@ impl Call<'_> {
         outcome.map_err(|error| (error, pause))
     }
 
-    fn exchange(&self, request: &Request, class: Class) -> Result<Response, AttemptError> {
+    fn exchange(&self, request: &mut Request, class: Class) -> Result<Response, AttemptError> {
         let Core { transport, settings, api_url, has_responded, .. } = &*self.http.core;
         let left = self.left();
         // The first attempt of a read leaves time for a second one.
@@ -266,8 +266,7 @@ impl Call<'_> {
             request.headers.iter().filter(|(name, _)| !shown(name)).map(|(_, value)| value.as_str());
         api_key.secrets = api_key.secrets.and(secrets);
         let url = format!("{api_url}{}", request.path);
-        let mut response =
-            transport.attempt(request.clone(), &url, api_key, class, within, &self.http.stops)?;
+        let mut response = transport.attempt(request, &url, api_key, class, within, &self.http.stops)?;
         self.http.contract().response(self.operation, &mut response);
         if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
             has_responded.store(true, Ordering::Relaxed);

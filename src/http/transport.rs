@@ -155,10 +155,10 @@ impl Transport {
         })
     }
 
-    /// Sends the request once and receives the whole response, whatever its status.
+    /// Sends the request once and receives the whole response, whatever its status. Takes the body of the request.
     pub(crate) fn attempt(
         &self,
-        request: Request,
+        request: &mut Request,
         url: &str,
         api_key: ApiKey,
         class: Class,
@@ -170,7 +170,7 @@ impl Transport {
             return Err(here("too many attempts that were stopped or timed out have not ended yet").into());
         }
         let unsendable = |error: http::Error| ErrorKind::Input(error.to_string());
-        let head = self.head(&request, url, &api_key).map_err(unsendable)?;
+        let head = self.head(request, url, &api_key).map_err(unsendable)?;
         let agent = kept.take_agent(class);
         let is_reused = agent.is_some();
         let agent = agent.unwrap_or_else(|| self.settings.config.new_agent());
@@ -179,7 +179,7 @@ impl Transport {
             settings: self.settings.clone(),
             agent: agent.clone(),
             head,
-            body: request.body.filter(|body| !body.is_empty()),
+            body: request.body.take().filter(|body| !body.is_empty()),
             class,
             secrets: api_key.secrets,
             progress: progress.clone(),
