@@ -221,10 +221,10 @@ impl Response {
     /// Edits each job in the response to [`List`](Operation::List) or [`Get`](Operation::Get), one by one.
     ///
     /// In the response to a list, the jobs are the entries of the field `jobs`. The function is called with JSON objects
-    /// only, so that assigning to a field of the job does not panic. Nested values can be read, but assigning to one or
-    /// taking it panics if the value around it is not an object. A job that is not valid JSON, for example because
-    /// of half an emoji in its name, is left as it is and does not affect the others. All other operations, and responses
-    /// with a status other than 2xx, are left as they are.
+    /// only. Assigning to a field of the job therefore does not panic. Nested values can be read, but assigning to one or
+    /// taking it panics if the value around it is not an object. A job that is not valid JSON, for example because of half
+    /// an emoji in its name, is left as it is and does not affect the others. All other operations, and responses with a
+    /// status other than 2xx, are left as they are.
     pub fn edit_jobs(&mut self, operation: Operation<'_>, mut edit: impl FnMut(&mut Value)) {
         if !self.is_success() {
             return;

@@ -57,7 +57,7 @@
 //!   server has certainly not accepted it. [`max_retries`](ClientBuilder::max_retries) has the details.
 //! - **Outcomes**: if a response does not say what happened, the client asks once more or says that it is not known.
 //!   [`Error::may_have_been_processed`] says whether a change that failed may have been made.
-//! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call of a client made by
+//! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call on a client made by
 //!   [`Client::with_stop`] returns within 100 milliseconds.
 //! - **Views** are clients that differ from another client in one setting and share its connections.
 //!   [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return them.

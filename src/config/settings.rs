@@ -1,4 +1,5 @@
-//! The settings of a client. They are checked once, so that a setting that cannot work fails before the first request.
+//! The settings of a client. They are checked once. A setting that cannot work therefore fails before the first
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -62,7 +62,7 @@ pub(crate) enum ErrorKind {
     #[error("the connection broke: {reason}")]
     ConnectionLost {
         reason: String,
-        /// Whether the connection had served an earlier request, so that the server may have closed it before this one.
+        /// Whether the connection had served an earlier request. The server may then have closed it before this one.
         was_reused: bool,
     },
     #[error("no response within {}", seconds(*within))]

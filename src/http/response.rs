@@ -149,7 +149,7 @@ impl Response {
 
     /// Returns the beginning of the body.
     pub(crate) fn excerpt(&self) -> String {
-        // Secrets are hidden before the string is cut, so that one at the cut is found.
+        // Secrets are hidden before the string is cut. One at the cut would not be found.
         let start = &self.body[..self.body.len().min(64 * 1024)];
         self.shown(&String::from_utf8_lossy(start), 80)
     }
