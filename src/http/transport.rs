@@ -8,7 +8,6 @@
 #![allow(clippy::result_large_err)]
 
 use std::io::{self, Read};
-use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -24,7 +23,7 @@ use crate::http::message::Secrets;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::stop::{Stops, Waited};
-use crate::http::worker::{MAX_IDLE, MAX_IDLE_TIME, Panicked, Pending, PerProcess, Workers};
+use crate::http::worker::{MAX_IDLE, MAX_IDLE_TIME, Panicked, PerProcess, Workers};
 use crate::sync::lock;
 
 /// How many bytes of the body of an error response are kept.
@@ -52,25 +51,18 @@ const MAX_EXTENSION: Duration = Duration::from_millis(250);
 
 /// Sends requests. Keeps workers and connections for the next ones.
 pub(crate) struct Transport {
-    settings: Arc<AgentSettings>,
-    kept: PerProcess<Kept>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// What an attempt needs to know.
-struct AgentSettings {
     config: ureq::config::Config,
     connect_timeout: Duration,
     max_response_bytes: u64,
     /// The proxy, for errors.
     proxy: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    kept: PerProcess<Kept>,
 }
-
-type Outcome = Result<Response, AttemptError>;
 
 #[derive(Default)]
 struct Kept {
-    workers: Workers<Outcome>,
+    workers: Workers<Result<Response, Failure>>,
     /// Each has at most one connection. With the time since which it has been idle; the last used one is at the end.
     agents: Mutex<Vec<(Agent, Instant)>>,
     /// The attempts whose callers have left. Each is alive until its worker has ended it.
@@ -142,16 +134,13 @@ impl Transport {
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE_TIME);
-        let settings = AgentSettings {
+        Ok(Transport {
             config: with_tls(agent, settings)?.build(),
             connect_timeout,
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.as_ref().map(|proxy| proxy.shown.clone()),
-        };
-        Ok(Transport {
-            settings: Arc::new(settings),
-            kept: PerProcess::default(),
             headers: config.headers.clone(),
+            kept: PerProcess::default(),
         })
     }
 
@@ -164,60 +153,61 @@ impl Transport {
         class: Class,
         within: Duration,
         stops: &Stops,
-    ) -> Outcome {
+    ) -> Result<Response, AttemptError> {
         let kept = self.kept.get();
         if kept.abandoned() >= MAX_ABANDONED {
             return Err(here("too many attempts that were stopped or timed out have not ended yet").into());
         }
         let unsendable = |error: http::Error| ErrorKind::Input(error.to_string());
         let head = self.head(request, url, &api_key).map_err(unsendable)?;
-        let agent = kept.take_agent(class);
-        let is_reused = agent.is_some();
-        let agent = agent.unwrap_or_else(|| self.settings.config.new_agent());
+        let idle = kept.take_agent(class);
+        let is_reused = idle.is_some();
+        let agent = idle.unwrap_or_else(|| self.config.new_agent());
         let progress = Arc::<Progress>::default();
         let exchange = Exchange {
-            settings: self.settings.clone(),
             agent: agent.clone(),
+            is_new_tls: !is_reused && head.uri().scheme() == Some(&http::uri::Scheme::HTTPS),
             head,
             body: request.body.take().filter(|body| !body.is_empty()),
-            class,
+            max_response_bytes: self.max_response_bytes,
             secrets: api_key.secrets,
             progress: progress.clone(),
-            is_reused,
-            within,
         };
         let deadline = saturating_add(Instant::now(), within);
         let started = kept.workers.start(|| exchange.run());
         let pending = started.map_err(|error| here(&format!("cannot start a thread: {error}")))?;
-        let outcome = match wait(&pending, deadline, stops) {
-            Waited::Ready(Ok(outcome)) => outcome,
-            Waited::Ready(Err(Panicked)) if progress.may_be_sent() => {
-                Err(ErrorKind::ConnectionLost { reason: "a panic".to_owned(), was_reused: false }.into())
+        let panicked = || {
+            let setup = if progress.may_be_sent() { None } else { Some(Setup::Machine) };
+            Failure { error: io::Error::other("a panic").into(), setup, request_id: None }
+        };
+        let ready = || pending.take().map(|ended| ended.unwrap_or_else(|Panicked| Err(panicked())));
+        match wait(ready, deadline, stops) {
+            Waited::Ready(Ok(response)) => {
+                kept.keep_agent(agent);
+                Ok(response)
             }
-            Waited::Ready(Err(Panicked)) => Err(here("a panic").into()),
-            waited => {
+            Waited::Ready(Err(failure)) => {
+                let kind = self.explain(&failure, is_reused, within);
+                if matches!(kind, ErrorKind::ConnectionLost { .. }) {
+                    kept.drop_agents();
+                }
+                Err(AttemptError { kind, request_id: failure.request_id })
+            }
+            left => {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
                 agent.shutdown();
                 let may_be_sent = progress.abandon();
-                // The network may have failed silently, and all idle connections with it.
-                if matches!(waited, Waited::TimedOut) {
-                    kept.drop_agents();
-                }
                 lock(&kept.abandoned).push(Arc::downgrade(&progress));
-                return Err(match (waited, may_be_sent) {
-                    (Waited::Stopped, is_in_flight) => ErrorKind::Stopped { is_in_flight },
-                    (_, true) => ErrorKind::Timeout { within },
-                    (_, false) => self.settings.not_connected("no response", Some(within)),
+                if matches!(left, Waited::Stopped) {
+                    return Err(ErrorKind::Stopped { is_in_flight: may_be_sent }.into());
                 }
-                .into());
+                // The network may have failed silently, and all idle connections with it.
+                kept.drop_agents();
+                let timeout = ErrorKind::Timeout { within };
+                Err(if may_be_sent { timeout } else { self.not_connected("no response", Some(within)) }
+                    .into())
             }
-        };
-        match &outcome {
-            Ok(_) => kept.keep_agent(agent),
-            Err(error) if matches!(error.kind, ErrorKind::ConnectionLost { .. }) => kept.drop_agents(),
-            Err(_) => {}
         }
-        outcome
     }
 
     /// Ensures that the next requests use new connections.
@@ -245,18 +235,48 @@ impl Transport {
         }
         Ok(head)
     }
+
+    /// Describes a failure by what is known of where it happened.
+    fn explain(&self, failure: &Failure, is_reused: bool, within: Duration) -> ErrorKind {
+        let text = match &failure.error {
+            ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
+            error => sanitize(&error.to_string(), 120),
+        };
+        match (failure.setup, &failure.error) {
+            (Some(Setup::Machine), _) => here(&text),
+            (Some(Setup::Tls), _) => ErrorKind::Tls(self.with_proxy(&text)),
+            (Some(Setup::Network), ureq::Error::Timeout(_)) => {
+                self.not_connected("no response", Some(self.connect_timeout.min(within)))
+            }
+            (Some(Setup::Network), _) => self.not_connected(&text, None),
+            (None, ureq::Error::BodyExceedsLimit(limit)) => ErrorKind::TooLarge(*limit),
+            (None, ureq::Error::Timeout(_)) => ErrorKind::Timeout { within },
+            (None, error) if matches!(error, ureq::Error::Io(_)) || cut_short(error).is_some() => {
+                ErrorKind::ConnectionLost { reason: text, was_reused: is_reused }
+            }
+            (None, _) => ErrorKind::BadResponse(format!("the response is not valid HTTP: {text}")),
+        }
+    }
+
+    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
+        let is_about_address = self.proxy.is_none();
+        ErrorKind::NotConnected { reason: self.with_proxy(reason), timed_out, is_about_address }
+    }
+
+    fn with_proxy(&self, reason: &str) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("the proxy {proxy}: {reason}"),
+            None => reason.to_owned(),
+        }
+    }
 }
 
-/// Waits for the result. A caller that was suspended past its deadline waits a little longer.
-fn wait(
-    pending: &Pending<Outcome>,
-    deadline: Instant,
-    stops: &Stops,
-) -> Waited<std::result::Result<Outcome, Panicked>> {
-    let waited = stops.wait(deadline, || pending.take());
+/// Waits until the attempt has ended. A caller that was suspended past its deadline waits a little longer.
+fn wait<T>(mut ready: impl FnMut() -> Option<T>, deadline: Instant, stops: &Stops) -> Waited<T> {
+    let waited = stops.wait(deadline, &mut ready);
     let late = Instant::now().saturating_duration_since(deadline);
     if matches!(waited, Waited::TimedOut) && late > MAX_WAKE_UP_DELAY {
-        return stops.wait(Instant::now() + late.min(MAX_EXTENSION), || pending.take());
+        return stops.wait(Instant::now() + late.min(MAX_EXTENSION), ready);
     }
     waited
 }
@@ -293,121 +313,86 @@ impl Kept {
 
 /// An attempt, as its worker sees it.
 struct Exchange {
-    settings: Arc<AgentSettings>,
     agent: Agent,
+    is_new_tls: bool,
     head: http::Request<()>,
     body: Option<Vec<u8>>,
-    class: Class,
+    max_response_bytes: u64,
     secrets: Secrets,
     progress: Arc<Progress>,
-    is_reused: bool,
-    within: Duration,
+}
+
+/// Why an attempt has no response, as its worker sees it.
+struct Failure {
+    error: ureq::Error,
+    /// What failed before the request was sent. `None` if it may have been sent.
+    setup: Option<Setup>,
+    request_id: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Setup {
+    /// This machine has no thread, port or file descriptor left.
+    Machine,
+    Tls,
+    Network,
 }
 
 impl Exchange {
-    fn run(mut self) -> Outcome {
+    fn run(mut self) -> Result<Response, Failure> {
         let has_response_body = self.head.method() != http::Method::HEAD;
         let mut received = self.send()?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets.clone());
+        let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets);
         let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
         response.headers.extend(headers);
+        // A header may nevertheless say that the body is compressed.
         if !has_response_body || matches!(response.status, 204 | 205 | 304) {
-            // A header may nevertheless say that the body is compressed.
-        } else if response.is_success() {
-            let read = read(&mut received, self.settings.max_response_bytes, &mut response.body);
-            read.map_err(|error| AttemptError {
-                kind: self.describe(&error, false, "the body of the response is broken"),
-                request_id: response.request_id(),
-            })?;
-        } else {
-            // A short body is read to its end, so that the connection can be used again. Of a body that is longer or
-            // broken, only the beginning is kept.
-            let _ = read(&mut received, MAX_ERROR_BODY, &mut response.body);
+            return Ok(response);
         }
-        Ok(response)
+        let is_success = response.is_success();
+        let limit = if is_success { self.max_response_bytes } else { MAX_ERROR_BODY };
+        match read(&mut received, limit, &mut response.body) {
+            Err(error) if is_success => {
+                Err(Failure { error, setup: None, request_id: response.request_id() })
+            }
+            // Of the body of an error response that is longer or broken, the beginning is kept.
+            _ => Ok(response),
+        }
     }
 
     /// Sends the request and receives the head of the response.
-    fn send(&mut self) -> std::result::Result<http::Response<Body>, ErrorKind> {
-        let is_new_tls = !self.is_reused && self.head.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
+    fn send(&mut self) -> Result<http::Response<Body>, Failure> {
         let asked = Instant::now();
+        let head = std::mem::take(&mut self.head);
+        let progress = self.progress.clone();
         let (has_body, body) = match self.body.take() {
             // The reader knows whether the body was asked for, and therefore whether the server can have acted.
             Some(body) => {
-                let body = io::Cursor::new(body);
-                let handout = Handout { body, progress: self.progress.clone() };
+                let handout = Handout { body: io::Cursor::new(body), progress };
                 (true, SendBody::from_owned_reader(handout))
             }
             // Without a body, the request counts as sent when ureq gets it.
             None => {
-                self.look_up()?;
-                let abandoned = self.progress.ask();
-                abandoned.map_err(|_| ErrorKind::Stopped { is_in_flight: false })?;
-                let has_length = self.head.headers().contains_key(header::CONTENT_LENGTH);
+                let unsent = |error: io::Error| Failure {
+                    error: error.into(),
+                    setup: Some(Setup::Machine),
+                    request_id: None,
+                };
+                progress.ask().map_err(unsent)?;
+                let has_length = head.headers().contains_key(header::CONTENT_LENGTH);
                 (false, if has_length { SendBody::from_owned_reader(io::empty()) } else { SendBody::none() })
             }
         };
-        let head = std::mem::take(&mut self.head);
         self.agent.run(head.map(|()| body)).map_err(|error| {
-            let is_unsent = if has_body {
-                !self.progress.may_be_sent()
-            } else {
-                is_from_setup(&error, is_new_tls, asked.elapsed(), self.class)
+            let setup = find_setup(&error, self.is_new_tls, asked.elapsed());
+            let setup = match has_body {
+                true if self.progress.may_be_sent() => None,
+                true => setup.or(Some(Setup::Network)),
+                false => setup,
             };
-            self.describe(&error, is_unsent, "the response is not valid HTTP")
+            Failure { error, setup, request_id: None }
         })
-    }
-
-    /// Looks the host up before a change without a body is sent, because ureq does not tell a failed look-up from a
-    /// lost connection. The host is looked up by the proxy if there is one.
-    fn look_up(&self) -> std::result::Result<(), ErrorKind> {
-        if self.class == Class::Read || self.settings.proxy.is_some() {
-            return Ok(());
-        }
-        let uri = self.head.uri();
-        let address = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
-        address.to_socket_addrs().map(drop).map_err(|error| self.describe(&error.into(), true, ""))
-    }
-
-    /// Describes an error. `broken` describes a response that cannot be understood.
-    fn describe(&self, error: &ureq::Error, is_unsent: bool, broken: &str) -> ErrorKind {
-        let settings = &self.settings;
-        let text = match error {
-            ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
-            error => sanitize(&error.to_string(), 120),
-        };
-        match error {
-            _ if is_unsent && is_limit_of_machine(error) => here(&text),
-            _ if is_unsent && is_about_tls(error) => ErrorKind::Tls(settings.with_proxy(&text)),
-            ureq::Error::Timeout(_) if is_unsent => {
-                settings.not_connected("no response", Some(settings.connect_timeout.min(self.within)))
-            }
-            _ if is_unsent => settings.not_connected(&text, None),
-            ureq::Error::BodyExceedsLimit(limit) => ErrorKind::TooLarge(*limit),
-            ureq::Error::Timeout(_) => ErrorKind::Timeout { within: self.within },
-            ureq::Error::Io(_) => ErrorKind::ConnectionLost { reason: text, was_reused: self.is_reused },
-            // A compressed body that ends early.
-            #[cfg(feature = "gzip")]
-            ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                ErrorKind::ConnectionLost { reason: text, was_reused: self.is_reused }
-            }
-            _ => ErrorKind::BadResponse(format!("{broken}: {text}")),
-        }
-    }
-}
-
-impl AgentSettings {
-    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
-        let is_about_address = self.proxy.is_none();
-        ErrorKind::NotConnected { reason: self.with_proxy(reason), timed_out, is_about_address }
-    }
-
-    fn with_proxy(&self, reason: &str) -> String {
-        match &self.proxy {
-            Some(proxy) => format!("the proxy {proxy}: {reason}"),
-            None => reason.to_owned(),
-        }
     }
 }
 
@@ -430,70 +415,63 @@ impl Read for Handout {
 }
 
 /// Reads the body, up to a limit.
-fn read(
-    response: &mut http::Response<Body>,
-    limit: u64,
-    body: &mut Vec<u8>,
-) -> std::result::Result<(), ureq::Error> {
+fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
     // The length is what the server says, so it is not trusted with much memory.
     let length = response.body().content_length().unwrap_or(0).min(limit).min(1 << 20);
     body.reserve_exact(usize::try_from(length).unwrap_or(0));
     let mut reader = response.body_mut().with_config().limit(limit).reader();
     match reader.read_to_end(body).map_err(ureq::Error::from) {
         // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
-        #[cfg(feature = "gzip")]
-        Err(ureq::Error::Decompress(_, error))
-            if body.is_empty()
-                && error.kind() == io::ErrorKind::UnexpectedEof
-                && error.get_ref().is_none() =>
-        {
+        Err(error) if body.is_empty() && cut_short(&error).is_some_and(|end| end.get_ref().is_none()) => {
             Ok(())
         }
         outcome => outcome.map(drop),
     }
 }
 
-/// Returns whether an error shows that a request without a body was not sent. A read is retried in any case, so for
-/// one it is enough that this is likely.
-fn is_from_setup(error: &ureq::Error, is_new_tls: bool, elapsed: Duration, class: Class) -> bool {
-    use io::ErrorKind::*;
+/// Returns the error of a compressed body that ends early.
+fn cut_short(error: &ureq::Error) -> Option<&io::Error> {
     match error {
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
-            true
-        }
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
-        error if is_limit_of_machine(error) => true,
-        ureq::Error::Io(error) => match error.kind() {
-            InvalidData => is_new_tls,
-            ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown => {
-                elapsed < MAX_REFUSAL_TIME
-            }
-            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
-            | TimedOut | Interrupted | InvalidInput => false,
-            // On most platforms, a failed look-up is of a kind that has no stable name. Windows has codes for it.
-            _ => class == Class::Read || matches!(error.raw_os_error(), Some(11001..=11004)),
-        },
-        error => is_about_tls(error),
+        #[cfg(feature = "gzip")]
+        ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(error),
+        _ => None,
     }
 }
 
-/// Returns whether this machine has no thread, no port, or no file descriptor left (ENFILE, EMFILE, WSAEMFILE).
-fn is_limit_of_machine(error: &ureq::Error) -> bool {
-    let ureq::Error::Io(error) = error else { return false };
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::AddrNotAvailable)
-        || matches!(error.raw_os_error(), Some(23 | 24 | 10024))
-}
-
-fn is_about_tls(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
-        // rustls reports a certificate that it does not trust in this way.
-        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+/// Returns what an error shows to have failed before a request without a body was sent.
+fn find_setup(error: &ureq::Error, is_new_tls: bool, elapsed: Duration) -> Option<Setup> {
+    use io::ErrorKind::*;
+    let error = match error {
+        ureq::Error::Io(error) => error,
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+            return Some(Setup::Network);
+        }
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => return Some(Setup::Network),
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => return Some(Setup::Tls),
         #[cfg(feature = "rustls")]
-        ureq::Error::Rustls(_) => true,
+        ureq::Error::Rustls(_) => return Some(Setup::Tls),
         #[cfg(feature = "native-tls")]
-        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => true,
-        _ => false,
+        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return Some(Setup::Tls),
+        _ => return None,
+    };
+    match (error.kind(), error.raw_os_error()) {
+        // No thread, no port, and no file descriptor (ENFILE, EMFILE, WSAEMFILE).
+        (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(Setup::Machine),
+        // rustls reports a certificate that it does not trust in this way.
+        (InvalidData, _) if is_new_tls => Some(Setup::Tls),
+        (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _)
+            if elapsed < MAX_REFUSAL_TIME =>
+        {
+            Some(Setup::Network)
+        }
+        (
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
+            | TimedOut | Interrupted | InvalidData | InvalidInput | Other,
+            _,
+        ) => None,
+        // A failed look-up: its kind has no stable name, and it is no error of a socket. Windows has codes for it.
+        (_, None | Some(11001..=11004)) => Some(Setup::Network),
+        _ => None,
     }
 }
 
@@ -512,21 +490,15 @@ fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
     let roots = match &settings.root_certificates {
         Some(pem) => {
-            let items = parse_pem(pem).collect::<std::result::Result<Vec<PemItem<'_>>, _>>();
-            let items = items.map_err(|_| Error::input("root_certificates: not valid PEM"))?;
-            let certificates: Vec<_> = items
-                .into_iter()
-                .filter_map(|item| match item {
-                    PemItem::Certificate(certificate) => Some(certificate),
-                    _ => None,
-                })
-                .collect();
-            if certificates.is_empty() {
-                return Err(Error::input(
-                    "root_certificates: no certificate found; expected one in PEM format",
-                ));
+            let certificates = parse_pem(pem).filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            });
+            match certificates.collect::<Result<Vec<_>, _>>() {
+                Ok(certificates) if !certificates.is_empty() => RootCerts::Specific(Arc::new(certificates)),
+                _ => return Err(Error::input("root_certificates: expected certificates in PEM format")),
             }
-            RootCerts::Specific(Arc::new(certificates))
         }
         None if settings.platform_certificates => RootCerts::PlatformVerifier,
         None => RootCerts::WebPki,
