@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use ureq::http::Uri;
-
-use crate::config::url::{Setting, Url, has_bad_port, is_loopback, shown};
+use crate::config::url::{Setting, Url, host_of, is_loopback, parse_http, shown};
 use crate::error::{Error, Result, sanitize};
 
 /// A proxy that was checked.
@@ -49,26 +47,17 @@ impl Proxy {
             )))
         };
         let url = if value.contains("://") { value.clone() } else { format!("http://{value}") };
-        let Ok(uri) = url.parse::<Uri>() else { return bad("not a URL") };
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let default_port = match scheme {
-            "http" => 80,
-            "https" => 443,
-            _ if scheme.starts_with("socks") => return bad("SOCKS proxies are not supported"),
-            _ => return bad("unsupported scheme"),
+        let (uri, is_https) = match parse_http(&url) {
+            Ok(parsed) => parsed,
+            Err(why) => return bad(why),
         };
-        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return bad("it has no host");
-        };
-        if has_bad_port(authority) && !uri.path().contains('@') {
-            return bad("the port is not a number up to 65535");
-        }
         if !matches!(uri.path(), "" | "/") || url.contains(['?', '#']) {
             return bad("it has a path or a query; percent-encode special characters in the password");
         }
-        let port = authority.port_u16().unwrap_or(default_port);
-        let shown = format!("{scheme}://{}:{port} ({name})", sanitize(authority.host(), 200));
-        Ok(Proxy { is_loopback: is_loopback(authority.host()), url, shown })
+        let (scheme, default_port) = if is_https { ("https", 443) } else { ("http", 80) };
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default_port));
+        let shown = format!("{scheme}://{}:{port} ({name})", sanitize(host, 200));
+        Ok(Proxy { is_loopback: is_loopback(&host_of(&uri)), url, shown })
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) struct Config {
     pub(crate) api_url: String,
     /// The header that carries the key.
     pub(crate) api_key: ApiKey,
-    /// The other headers of every request.
+    /// The headers of every request. A view may have another key.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) proxy: Option<Proxy>,
 }
@@ -111,13 +111,8 @@ impl Settings {
         };
         let api_key = self.api_key(api_key)?;
         let headers = self.checked_headers(&api_key)?;
-        let user_agent = &self.user_agent;
-        if user_agent.is_empty() || !user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            let shown: String = user_agent.chars().take(80).collect();
-            return Err(Error::input(format!(
-                "user_agent {shown:?}: it must be printable ASCII and not empty"
-            )));
-        }
+        parse_header("user-agent", &self.user_agent)
+            .map_err(|why| Error::input(format!("user_agent {:?}: {why}", sanitize(&self.user_agent, 80))))?;
         if self.max_response_bytes == 0 {
             return Err(Error::input("max_response_bytes is zero: no call could succeed"));
         }
@@ -173,18 +168,14 @@ impl Settings {
     }
 
     fn checked_headers(&self, api_key: &ApiKey) -> Result<Vec<(HeaderName, HeaderValue)>> {
-        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        let mut headers = vec![api_key.header.clone()];
         for (name, value) in &self.headers {
             let header = checked_header("header", name, value)?;
-            let problem = if api_key.header.0 == header.0 {
-                "this header carries the API key, which api_key sets"
-            } else if headers.iter().any(|(other, _)| *other == header.0) {
-                "this header is set twice"
-            } else {
-                headers.push(header);
-                continue;
-            };
-            return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
+            if headers.iter().any(|(other, _)| *other == header.0) {
+                let problem = "it is set twice, or carries the API key, which api_key sets";
+                return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
+            }
+            headers.push(header);
         }
         Ok(headers)
     }

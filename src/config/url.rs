@@ -4,7 +4,6 @@ use std::env;
 use std::net::IpAddr;
 
 use ureq::http::Uri;
-use ureq::http::uri::Authority;
 
 use crate::error::{Error, Result, sanitize};
 
@@ -48,19 +47,10 @@ impl Url {
     pub(crate) fn parse(setting: &Setting, allow_insecure_http: bool) -> Result<Self> {
         let text = &setting.value;
         let bad = |why: &str| Err(bad_url(setting, why));
-        let Ok(uri) = text.parse::<Uri>() else { return bad("not a URL") };
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            Some(_) => return bad("unsupported scheme"),
-            None => return bad("it has no scheme"),
+        let (uri, is_https) = match parse_http(text) {
+            Ok(parsed) => parsed,
+            Err(why) => return bad(why),
         };
-        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return bad("it has no host");
-        };
-        if has_bad_port(authority) {
-            return bad("the port is not a number up to 65535");
-        }
         // A password may contain a slash, and the rest of it then looks like a path.
         if text.contains('@') {
             return bad("leave out the user name and password: the API key is the only credential");
@@ -68,14 +58,14 @@ impl Url {
         if text.contains(['?', '#']) {
             return bad("leave out the query and the fragment");
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = host_of(&uri);
         let is_loopback = is_loopback(&host);
         if !is_https && !is_loopback && !allow_insecure_http {
             return bad("plain http would show the API key to the network; use https, or call \
                  allow_insecure_http(true)");
         }
         let scheme = if is_https { "https" } else { "http" };
-        let origin = format!("{scheme}://{authority}");
+        let origin = format!("{scheme}://{}", uri.authority().map_or("", |authority| authority.as_str()));
         Ok(Url { text: text.trim_end_matches('/').to_owned(), origin, is_https, is_loopback, host })
     }
 }
@@ -113,10 +103,30 @@ pub(crate) fn code_point(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
-/// Returns whether the port is not a number up to 65535. The URL parser accepts any string after the colon.
-pub(crate) fn has_bad_port(authority: &Authority) -> bool {
-    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
-    host_and_port.len() > authority.host().len() && authority.port_u16().is_none()
+/// Parses a URL with a host, and returns whether it is an `https` one.
+pub(crate) fn parse_http(text: &str) -> Result<(Uri, bool), &'static str> {
+    let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+    let is_https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        Some(_) => return Err("unsupported scheme"),
+        None => return Err("it has no scheme"),
+    };
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
+    // The parser accepts any string as a port.
+    let after_user = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+    if after_user.is_some_and(|rest| rest.len() > host.len()) && uri.port_u16().is_none() {
+        return Err(
+            "the port is not a number up to 65535, or a character in the password is not percent-encoded",
+        );
+    }
+    Ok((uri, is_https))
+}
+
+/// Returns the host in lower case, without the brackets of an IPv6 address.
+pub(crate) fn host_of(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
 }
 
 pub(crate) fn is_loopback(host: &str) -> bool {

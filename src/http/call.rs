@@ -37,9 +37,7 @@ pub(crate) struct Http {
 
 struct Core {
     transport: Transport,
-    settings: Settings,
-    base_url: String,
-    api_url: String,
+    config: Config,
     /// Whether there was any JSON, other than with the status 404 or 410, which any server may send.
     has_responded: AtomicBool,
     random: RandomState,
@@ -49,18 +47,14 @@ struct Core {
 impl Http {
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let config = settings.check()?;
-        let transport = Transport::new(&config)?;
-        let Config { settings, base_url, api_url, api_key, .. } = config;
         Ok(Http {
-            api_key: Arc::new(Mutex::new(api_key)),
-            timeout: settings.timeout,
-            max_retries: settings.max_retries,
+            api_key: Arc::new(Mutex::new(config.api_key.clone())),
+            timeout: config.settings.timeout,
+            max_retries: config.settings.max_retries,
             stops: Stops::default(),
             core: Arc::new(Core {
-                transport,
-                settings,
-                base_url,
-                api_url,
+                transport: Transport::new(&config)?,
+                config,
                 has_responded: AtomicBool::new(false),
                 random: RandomState::new(),
                 random_count: AtomicUsize::new(0),
@@ -93,7 +87,7 @@ impl Http {
 
     /// Changes the key of this view and of all views that share it.
     pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
-        let mut api_key = self.core.settings.api_key(&Setting { name, value: key })?;
+        let mut api_key = self.core.config.settings.api_key(&Setting { name, value: key })?;
         let mut current = lock(&self.api_key);
         // The server may still send the previous key back.
         api_key.secrets = api_key.secrets.and(current.header.1.to_str());
@@ -102,15 +96,15 @@ impl Http {
     }
 
     pub(crate) fn dashboard_url(&self, id: &JobId) -> String {
-        self.contract().dashboard_url(&self.core.base_url, id)
+        self.contract().dashboard_url(&self.core.config.base_url, id)
     }
 
     fn contract(&self) -> &dyn Contract {
-        &*self.core.settings.contract
+        &*self.core.config.settings.contract
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.core.settings.clock
+        &*self.core.config.settings.clock
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -161,10 +155,16 @@ impl Http {
         // The key is the same for all attempts of a submission.
         let is_submission = matches!(operation, Operation::Submit { .. } | Operation::SubmitBatch { .. });
         let idempotency_key = is_submission.then(|| format!("{:016x}{:016x}", self.random(), self.random()));
-        let started = self.clock().now();
-        let (class, earlier) = (None, Earlier::default());
-        let call =
-            Call { http: self, operation, deadline, started, idempotency_key, attempts: 0, class, earlier };
+        let call = Call {
+            http: self,
+            operation,
+            deadline,
+            started: self.clock().now(),
+            idempotency_key,
+            attempts: 0,
+            class: None,
+            earlier: Earlier::default(),
+        };
         call.run()
     }
 }
@@ -185,28 +185,24 @@ struct Call<'a> {
 impl Call<'_> {
     fn run(mut self) -> Result<Response> {
         loop {
-            let mut request = match self.prepare() {
-                Ok(request) => request,
-                Err(kind) => return Err(Error::new(kind, self.context(None))),
+            let (AttemptError { kind, request_id }, pause) = match self.prepare() {
+                Err(kind) => (kind.into(), None),
+                Ok(mut request) => match self.attempt(&mut request) {
+                    Err(failed) => failed,
+                    Ok(response) => {
+                        let request_id = response.request_id();
+                        return Ok(response.of_call(self.context(request_id)));
+                    }
+                },
             };
-            match self.attempt(&mut request) {
-                Ok(response) => {
-                    let request_id = response.request_id();
-                    return Ok(response.of_call(self.context(request_id)));
-                }
-                Err((AttemptError { kind, request_id }, None)) => {
-                    // The user knows the limit of the call, and not what was left of it for the last attempt.
-                    let limit = self.deadline.saturating_duration_since(self.started);
-                    return Err(Error::new(
-                        kind.with_limits(limit, self.http.core.settings.connect_timeout),
-                        self.context(request_id),
-                    ));
-                }
-                Err((AttemptError { kind, .. }, Some(pause))) => {
-                    self.earlier.add(&kind);
-                    self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
-                }
-            }
+            let Some(pause) = pause else {
+                // The user knows the limit of the call, and not what was left of it for the last attempt.
+                let limit = self.deadline.saturating_duration_since(self.started);
+                let kind = kind.with_limits(limit, self.http.core.config.settings.connect_timeout);
+                return Err(Error::new(kind, self.context(request_id)));
+            };
+            self.earlier.add(&kind);
+            self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
         }
     }
 
@@ -254,28 +250,23 @@ impl Call<'_> {
     }
 
     fn exchange(&self, request: &mut Request, class: Class) -> Result<Response, AttemptError> {
-        let Core { transport, settings, api_url, has_responded, .. } = &*self.http.core;
-        let left = self.left();
+        let core = &self.http.core;
         // The first attempt of a read leaves time for a second one.
         let is_first_of_several = self.attempts == 1 && self.http.max_retries > 0;
-        let within = if class == Class::Read && is_first_of_several { left / 2 } else { left };
+        let within = if class == Class::Read && is_first_of_several { self.left() / 2 } else { self.left() };
         let mut api_key = lock(&self.http.api_key).clone();
-        let shown =
-            |name: &str| ["content-type", "idempotency-key"].iter().any(|own| name.eq_ignore_ascii_case(own));
-        let secrets =
-            request.headers.iter().filter(|(name, _)| !shown(name)).map(|(_, value)| value.as_str());
-        api_key.secrets = api_key.secrets.and(secrets);
-        let url = format!("{api_url}{}", request.path);
-        let mut response = transport.attempt(request, &url, api_key, class, within, &self.http.stops)?;
+        api_key.secrets = api_key.secrets.and(request.secrets());
+        let url = format!("{}{}", core.config.api_url, request.path);
+        let mut response = core.transport.attempt(request, &url, api_key, class, within, &self.http.stops)?;
         self.http.contract().response(self.operation, &mut response);
         if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
-            has_responded.store(true, Ordering::Relaxed);
+            core.has_responded.store(true, Ordering::Relaxed);
         }
         if response.is_success() {
             return Ok(response);
         }
-        let kind = response.failure(settings.clock.system_time());
-        Err(AttemptError { request_id: response.request_id(), ..kind.into() })
+        let kind = response.failure(self.http.clock().system_time());
+        Err(AttemptError { kind, request_id: response.request_id() })
     }
 
     /// Logs the attempt, and passes it to the functions of the caller.
@@ -287,7 +278,8 @@ impl Call<'_> {
         retry_in: Option<Duration>,
     ) {
         let method = &request.method;
-        let url = self.url(request);
+        // The query may hold a cursor.
+        let url = sanitize(&format!("{}{}", self.http.core.config.api_url, request.path_only()), 300);
         let (status, error) = match outcome {
             Ok(response) => (Some(response.status), None),
             Err(AttemptError { kind, .. }) => (kind.status(), Some(kind.to_string())),
@@ -299,14 +291,9 @@ impl Call<'_> {
         }
         let (operation, number) = (self.operation, self.attempts);
         let error = error.as_deref();
-        for observe in &self.http.core.settings.on_attempt {
+        for observe in &self.http.core.config.settings.on_attempt {
             observe(&Attempt { operation, method, number, status, error, elapsed, retry_in });
         }
-    }
-
-    /// Returns the URL without the query, which may hold a cursor.
-    fn url(&self, request: &Request) -> String {
-        sanitize(&format!("{}{}", self.http.core.api_url, request.path_only()), 300)
     }
 
     /// Describes the call for its error.
@@ -314,7 +301,7 @@ impl Call<'_> {
         let request = RequestContext {
             // A call that sent nothing has changed nothing.
             class: self.class.unwrap_or(Class::Read),
-            address: self.http.core.settings.address(),
+            address: self.http.core.config.settings.address(),
             key: lock(&self.http.api_key).name,
             request_id,
             attempts: self.attempts,
@@ -346,8 +333,8 @@ fn class_of(operation: Operation<'_>, request: &Request) -> Class {
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http")
-            .field("base_url", &self.core.base_url)
-            .field("api_url", &self.core.api_url)
+            .field("base_url", &self.core.config.base_url)
+            .field("api_url", &self.core.config.api_url)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

@@ -165,6 +165,13 @@ impl Request {
         self.is_idempotent.unwrap_or(by_method)
     }
 
+    /// Returns the values of headers that no error may show.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let is_shown =
+            |name: &str| ["content-type", "idempotency-key"].iter().any(|own| name.eq_ignore_ascii_case(own));
+        self.headers.iter().filter(move |(name, _)| !is_shown(name)).map(|(_, value)| value.as_str())
+    }
+
     /// Returns the path without the query.
     pub(crate) fn path_only(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()

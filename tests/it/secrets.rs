@@ -220,3 +220,18 @@ fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
     }
     assert_eq!(keys(&server), ["secret-0", "secret-1", "secret-2"]);
 }
+
+#[test]
+fn a_proxy_on_another_machine_does_not_see_the_key_of_a_plain_http_api() {
+    let build = |base_url: &str, proxy: &str| {
+        Client::builder().api_key(KEY).base_url(base_url).proxy(proxy).build().map(drop)
+    };
+    for proxy in ["http://127.0.0.1:3128", "http://[::1]:3128", "localhost:3128"] {
+        assert!(build("http://localhost", proxy).is_ok(), "{proxy}");
+    }
+    let error = build("http://localhost", "http://proxy.example:3128").unwrap_err();
+    assert!(error.to_string().contains("would see the API key"), "{error}");
+    if cfg!(any(feature = "rustls", feature = "native-tls")) {
+        assert!(build("https://svc.example", "http://proxy.example:3128").is_ok());
+    }
+}
