@@ -58,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<u8> {
 
     let ids: Vec<String> = payloads.keys().filter_map(|payload| jobs.get(payload).cloned()).collect();
     let (mut done, mut ended): (usize, Vec<JobId>) = (0, Vec::new());
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let left = deadline.saturating_duration_since(Instant::now());
     for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new().timeout(left).cancel_on_timeout(true)) {
         match outcome.inspect(report).inspect_err(|error| eprintln!("{error}")) {
             Ok(job) if job.state == JobState::Done => done += 1,

@@ -68,9 +68,11 @@ impl<'a> WaitOptions<'a> {
     /// second, and at most a quarter of the timeout. A job that ends after it counts as not ended.
     ///
     /// If the process was suspended past that time, the wait polls once more before it reports that a job has not
-    /// ended. This poll takes at most 10 seconds, and at most as long as the timeout.
+    /// ended. This poll takes at most as long as the timeout, but one second at least and
+    /// 10 seconds at most.
     ///
-    /// With a timeout of zero, the wait returns an error without sending anything.
+    /// With a timeout of zero, the wait polls once, for at most one second. A program can therefore pass what is left of
+    /// its own time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -150,9 +152,6 @@ impl<'a> WaitOptions<'a> {
         if call_timeout.is_zero() {
             return refuse("with_timeout is zero: the wait cannot poll");
         }
-        if self.timeout == Some(Duration::ZERO) {
-            return refuse("timeout is zero: use get_job to load a job once");
-        }
         if self.min_interval.is_zero() {
             return refuse("min_interval is zero: the server would be polled without a pause");
         }
@@ -222,10 +221,10 @@ impl Schedule {
     }
 
     /// Begins a poll, and returns when it has to be over. One that begins after the deadline, because the process was
-    /// suspended, has a time of its own.
+    /// suspended or the timeout is zero, has a time of its own.
     pub(super) fn begin_poll(&mut self, now: Instant) -> Option<Instant> {
         self.started = now;
-        let limit = self.timeout?.min(REQUEST_TIMEOUT);
+        let limit = self.timeout?.clamp(Duration::from_secs(1), REQUEST_TIMEOUT);
         self.deadline.map(|deadline| if now < deadline { deadline } else { now + limit })
     }
 

@@ -580,7 +580,6 @@ fn options_that_are_not_valid_are_refused_for_each_id_before_any_request() {
     let zero = Duration::ZERO;
     let new = WaitOptions::new;
     let options = [
-        || WaitOptions::from(Duration::ZERO),
         || WaitOptions::new().min_interval(Duration::ZERO),
         || WaitOptions::new().min_interval(secs(2)).max_interval(secs(1)),
     ];
@@ -592,6 +591,22 @@ fn options_that_are_not_valid_are_refused_for_each_id_before_any_request() {
     assert!(client.with_timeout(zero).wait_for_job("1", new()).is_err());
     assert_eq!(client.wait_for_jobs(Vec::<String>::new(), new()).count(), 0);
     assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_wait_without_time_left_polls_once_and_cancels_if_that_was_asked_for() {
+    let simulator = Simulator::start().unwrap();
+    let client = simulator.client().unwrap();
+    let running = simulator.add_job(SimulatedJob::new("opt").state(JobState::Running));
+    let done = simulator.add_job(SimulatedJob::new("opt").state(JobState::Done));
+    let options = WaitOptions::from(Duration::ZERO).cancel_on_timeout(true);
+    let outcomes = all(&client, &[running.to_string(), done.to_string()], options);
+    assert_eq!(outcomes[done.as_str()].as_ref().unwrap().state, JobState::Done);
+    let error = outcomes[running.as_str()].as_ref().unwrap_err();
+    assert!(error.is_timeout() && error.job_id() == Some(&running), "{error}");
+    assert_eq!((error.state(), error.cancellation_accepted()), (Some(&JobState::Running), Some(true)));
+    let error = client.cancel_and_wait(&running, Duration::ZERO).unwrap_err();
+    assert!(error.is_timeout() && !error.may_have_been_processed(), "{error}");
 }
 
 #[test]
