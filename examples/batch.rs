@@ -16,9 +16,9 @@ use clap::Parser;
 use common::{Outcome, Result, printable};
 
 /// Submit many jobs and wait for all of them. Fails if a payload was rejected or a job was not done. Ctrl-C leaves the
-/// jobs running. Without ATOMIVERSE_API_KEY, the jobs run on a simulator inside this process.
+/// jobs running.
 #[derive(Parser)]
-#[command(name = "batch", after_help = common::EXIT_CODES)]
+#[command(name = "batch", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// A file that contains one JSON payload per line
     payloads: PathBuf,
@@ -57,7 +57,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
 fn report(batch: &BatchSubmission) -> io::Result<()> {
     for (n, entry) in batch.jobs.iter().enumerate().filter(|(_, entry)| entry.job_id.is_none()) {
         let reason = entry.error.as_deref().unwrap_or("no reason given");
-        eprintln!("payload {} was rejected: {}", n + 1, printable(reason));
+        eprintln!("payloads[{n}] was rejected: {}", printable(reason));
     }
     let BatchSubmission { total, submitted, cache_hits, failed, .. } = batch;
     writeln!(io::stdout(), "{total} payloads: {submitted} new, {cache_hits} known, {failed} rejected")

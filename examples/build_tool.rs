@@ -10,11 +10,9 @@ use serde_json::value::RawValue;
 
 /// Compute each payload of a file with one JSON object per line. Run it again to continue.
 #[derive(Parser)]
-#[command(
-    name = "build_tool",
-    after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."
-)]
+#[command(name = "build_tool", after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 struct Arguments {
+    /// A file with one JSON object per line
     payloads: String,
     /// Cancel the jobs that have not ended after this time
     #[arg(value_name = "SECONDS", default_value_t = 3600)]

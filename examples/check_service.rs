@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example check_service
-//! cargo run --example check_service -- --with-job examples/water.json
+//! cargo run --example check_service -- --with-job payload.json
 //! ```
 //!
 //! For each difference it names the operation that a [`Contract`] has to change. Put the contract in place of
@@ -32,7 +32,7 @@ impl Contract for ToCheck {}
 
 /// Check whether this crate works with a service. Only reads, unless --with-job is given.
 #[derive(Parser)]
-#[command(name = "check_service", after_help = common::EXIT_CODES)]
+#[command(name = "check_service", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// Also submit this payload, and rename, cancel and delete the job; it may cost a little
     #[arg(long, value_name = "PAYLOAD")]

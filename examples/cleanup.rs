@@ -17,7 +17,7 @@ use common::{Outcome, Result};
 
 /// Delete old jobs from the history. Without --yes, only list them.
 #[derive(Parser)]
-#[command(name = "cleanup", after_help = common::EXIT_CODES)]
+#[command(name = "cleanup", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// Only jobs that were submitted more than this many days ago
     #[arg(long, value_name = "DAYS", default_value_t = 3)]

@@ -18,7 +18,7 @@ use common::{Outcome, Result};
 
 /// Write the molecule of each job to an XYZ file that is named after the job. Existing files are kept.
 #[derive(Parser)]
-#[command(name = "export_xyz", after_help = common::EXIT_CODES)]
+#[command(name = "export_xyz", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// The folder to write to; it is created if it does not exist
     folder: PathBuf,

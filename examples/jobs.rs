@@ -20,7 +20,7 @@ use common::{Outcome, Result};
 
 /// Manage jobs on Atomiverse. `watch` fails if a job does not end as done.
 #[derive(Parser)]
-#[command(name = "jobs", after_help = common::EXIT_CODES)]
+#[command(name = "jobs", after_help = common::CLIENT_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -18,7 +18,7 @@ use common::Result;
 
 /// Fetch the result of a job and write its JSON to a file. An existing file is kept.
 #[derive(Parser)]
-#[command(name = "result", after_help = common::EXIT_CODES)]
+#[command(name = "result", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// The id of the job
     id: String,

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 #[derive(Parser)]
 #[command(name = "script", after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage.")]
 struct Arguments {
+    /// The folder with the payloads
     folder: PathBuf,
 }
 

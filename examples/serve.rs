@@ -15,7 +15,7 @@ use std::time::Duration;
 use atomiverse::simulator::{Fault, ReceivedRequest, SimulatedJob};
 use clap::Parser;
 
-/// Serve the simulator until Ctrl-C. Prints its URL and its API key. Simulated time runs in real time.
+/// Serve the simulator until Ctrl-C. Prints the variables that a program needs. A job takes about 12 seconds.
 #[derive(Parser)]
 #[command(name = "serve", after_help = common::EXIT_CODES)]
 struct Arguments {
@@ -28,7 +28,7 @@ struct Arguments {
     /// Make requests fail: every twentieth loses its connection, and every tenth of the others gets status 503
     #[arg(long)]
     faults: bool,
-    /// Delay each other response by this time
+    /// Delay every response that does not fail by this time
     #[arg(long, value_name = "SECONDS", value_parser = common::seconds)]
     latency: Option<Duration>,
 }
@@ -48,8 +48,8 @@ fn run(arguments: &Arguments) -> common::Result<ExitCode> {
     if let Some(latency) = arguments.latency {
         simulator.fail_times(usize::MAX, Fault::Delay(latency));
     }
-    writeln!(io::stdout(), "ATOMIVERSE_BASE_URL={}", simulator.base_url())?;
-    writeln!(io::stdout(), "ATOMIVERSE_API_KEY={}", simulator.api_key())?;
+    writeln!(io::stdout(), "export ATOMIVERSE_BASE_URL={}", simulator.base_url())?;
+    writeln!(io::stdout(), "export ATOMIVERSE_API_KEY={}", simulator.api_key())?;
     loop {
         thread::park();
     }

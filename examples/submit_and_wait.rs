@@ -4,7 +4,7 @@
 //! cargo run --example submit_and_wait -- examples/water.json
 //! ```
 //!
-//! `water.json` is for the simulator, which only needs a `job_type`.
+//! `water.json` suits the simulator only, which needs no more than a `job_type`.
 
 mod common;
 
@@ -18,12 +18,11 @@ use clap::Parser;
 
 use common::Result;
 
-/// Submit one job and wait until it is done. A timeout and Ctrl-C leave it running. Without ATOMIVERSE_API_KEY, the job
-/// runs on a simulator inside this process.
+/// Submit one job and wait until it is done. A timeout and Ctrl-C leave it running.
 #[derive(Parser)]
-#[command(name = "submit_and_wait", after_help = common::EXIT_CODES)]
+#[command(name = "submit_and_wait", after_help = common::CLIENT_HELP)]
 struct Arguments {
-    /// A file that contains the payload as JSON, such as the output of Python's `model_dump_json()`
+    /// A file that contains the payload as JSON, such as what Python's `model_dump_json()` returns
     payload: PathBuf,
     /// Give up after this time
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = common::seconds)]

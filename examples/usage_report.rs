@@ -19,7 +19,7 @@ use common::{Outcome, Result, printable};
 
 /// Report what the jobs cost in core-seconds, by type, state and day.
 #[derive(Parser)]
-#[command(name = "usage_report", after_help = common::EXIT_CODES)]
+#[command(name = "usage_report", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// Only jobs submitted on this day (local time) or later, such as 2026-05-01
     #[arg(long, value_name = "DAY")]

@@ -340,7 +340,11 @@ fn the_exit_code_of_submit_and_wait_shows_the_outcome() {
 
 #[test]
 fn batch_reports_rejected_payloads_and_waits_for_the_rest() {
-    let out = run(example("batch").arg(input("scan.jsonl"))).expect(1, &["payload 4 was rejected"]);
+    let payloads = b"{\"job_type\": \"opt\"}\n{\"name\": \"without a type\"}\n{\"job_type\": \"opt\"}\n";
+    let scan = folder_with("rejected", &[("scan.jsonl", payloads)]).join("scan.jsonl");
+    let out = run(example("batch").arg(scan)).expect(1, &["payloads[1] was rejected"]);
+    assert_eq!(out.matches(" done ").count(), 2, "{out}");
+    let out = run(example("batch").arg(input("scan.jsonl"))).expect(0, &[]);
     assert_eq!(out.matches(" done ").count(), 4, "{out}");
 }
 
@@ -674,8 +678,8 @@ mod processes {
     #[test]
     fn serve_makes_requests_fail_and_delays_others() {
         let program = Running::start(example("serve").args(["--faults", "--latency", "0.05"]));
-        let url = program.line_after("ATOMIVERSE_BASE_URL=");
-        let key = program.line_after("ATOMIVERSE_API_KEY=");
+        let url = program.line_after("export ATOMIVERSE_BASE_URL=");
+        let key = program.line_after("export ATOMIVERSE_API_KEY=");
         let client = atomiverse::Client::builder().api_key(key).base_url(url).max_retries(0).build().unwrap();
         let started = Instant::now();
         let outcomes: Vec<_> = (0..40).map(|_| client.list_jobs().limit(1).send()).collect();

@@ -19,6 +19,10 @@ pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 /// The end of each help text.
 pub const EXIT_CODES: &str = "Exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.";
 
+/// The same, for a program that gets its client from `builder`.
+pub const CLIENT_HELP: &str = "Exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
+Without ATOMIVERSE_API_KEY, the program uses a simulator inside its process.";
+
 /// The exit code of a program that was interrupted, the same as shells report.
 pub const INTERRUPTED: u8 = 130;
 
