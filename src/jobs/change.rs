@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::config::builder::PAGE_SIZE;
 use crate::contract::Operation;
@@ -36,7 +37,8 @@ pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSumma
 
 /// Decodes the job that was requested. Another one is an error: the response may belong to another request.
 fn decode_job(response: &Response) -> Result<JobSummary> {
-    let job: JobSummary = from_json(&response.body).map_err(|_| {
+    let job = from_json::<&RawValue>(&response.body).and_then(|job| JobSummary::from_json(job.get()));
+    let job = job.map_err(|_| {
         let body = response.text();
         match fields(&body, ["state"]) {
             Ok([state]) => {

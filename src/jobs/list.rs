@@ -61,7 +61,7 @@ fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
 
 /// Decodes one job of a page on which some job cannot be read.
 fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
-    serde_json::from_str(job.get()).map_err(|_| {
+    JobSummary::from_json(job.get()).map_err(|_| {
         let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();
         response.error(ErrorKind::UnreadableJob {
             position,

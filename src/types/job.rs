@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Timestamp;
-use super::lenient::{FromAny, Lenient, deserialize_strictly, fields};
+use super::lenient::{FromScalar, deserialize_scalar, fields};
 use super::molecule::MoleculePreview;
 
 /// The identifier that the server assigned to a job, an opaque string.
@@ -47,7 +47,7 @@ impl JobId {
 }
 
 /// Deserializes from a string or an integer.
-impl FromAny for JobId {
+impl FromScalar for JobId {
     const EXPECTED: &str = "an identifier: a string or an integer";
     fn from_text(text: &str) -> Option<Self> {
         Some(text.into())
@@ -121,8 +121,7 @@ pub struct JobSummary {
     /// The formula and the positions of the atoms.
     ///
     /// `None` if the service sent no preview, or one in a form that this version does not know. A job that starts from
-    /// a SMILES string has no atoms.
-    #[serde(default, deserialize_with = "lenient")]
+    /// a SMILES string has no atoms. Decoding a summary by oneself fails if the form is not known.
     pub molecule_preview: Option<MoleculePreview>,
     /// The fields that this version does not know, such as the reason why a job failed. Serialising a summary writes
     /// them back.
@@ -150,6 +149,18 @@ impl JobSummary {
             molecule_preview: None,
             extra: Map::new(),
         }
+    }
+
+    /// Reads a job of a response. A preview in a form that is not known is left out.
+    pub(crate) fn from_json(json: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(json).or_else(|error| {
+            let [preview] = fields(json, ["molecule_preview"])?;
+            let preview = preview.ok_or(error)?.get();
+            // The preview is a part of the text.
+            let start = preview.as_ptr() as usize - json.as_ptr() as usize;
+            let (before, after) = (&json[..start], &json[start + preview.len()..]);
+            serde_json::from_str(&format!("{before}null{after}"))
+        })
     }
 
     /// Returns why a JSON object cannot be read as a summary.
@@ -181,11 +192,7 @@ fn core_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64
     Option::deserialize(deserializer).map(|seconds| seconds.map(|CoreSeconds(seconds)| seconds))
 }
 
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MoleculePreview>, D::Error> {
-    Lenient::deserialize(deserializer).map(|Lenient(preview)| preview)
-}
-
-impl FromAny for CoreSeconds {
+impl FromScalar for CoreSeconds {
     const EXPECTED: &str = "a finite number of core-seconds";
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
@@ -217,7 +224,7 @@ impl Submitted {
             })?,
             state: state.and_then(JobState::from_raw),
             is_cache_hit: status.is_some_and(|status| status.get() == r#""cache_hit""#),
-            summary: serde_json::from_str(&text).ok(),
+            summary: JobSummary::from_json(&text).ok(),
         })
     }
 }
@@ -308,11 +315,11 @@ impl Serialize for JobState {
     }
 }
 
-impl FromAny for JobState {
+impl FromScalar for JobState {
     const EXPECTED: &str = "the string of a job state";
     fn from_text(text: &str) -> Option<Self> {
         Some(text.into())
     }
 }
 
-deserialize_strictly!(CoreSeconds, JobId, JobState);
+deserialize_scalar!(CoreSeconds, JobId, JobState);

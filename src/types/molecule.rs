@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::de::{IgnoredAny, MapAccess};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::lenient::{FromAny, Lenient, deserialize_strictly};
+use super::lenient::{FromScalar, deserialize_scalar};
 
 /// A molecule for display: its formula and the positions of its atoms.
 ///
@@ -20,7 +19,7 @@ use super::lenient::{FromAny, Lenient, deserialize_strictly};
 /// assert_eq!(h2.atoms[1].position, [0.0, 0.0, 0.37]);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MoleculePreview {
     /// The molecular formula, such as `H2O`.
@@ -90,7 +89,7 @@ impl MoleculePreview {
 /// assert_eq!(atom.position[2], 0.117); // angstrom
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Atom {
     /// The chemical element.
@@ -162,60 +161,11 @@ impl Serialize for Element {
     }
 }
 
-impl FromAny for Element {
+impl FromScalar for Element {
     const EXPECTED: &str = "the symbol of an element";
     fn from_text(text: &str) -> Option<Self> {
         Some(text.into())
     }
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum AtomField {
-    Element,
-    Position,
-    #[serde(other)]
-    Other,
-}
-
-impl FromAny for Atom {
-    const EXPECTED: &str = "an atom: an element and a position";
-    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let (mut element, mut position) = (None, None);
-        while let Some(field) = map.next_key()? {
-            match field {
-                AtomField::Element => element = map.next_value::<Lenient<_>>()?.0,
-                AtomField::Position => position = map.next_value::<Lenient<_>>()?.0,
-                AtomField::Other => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(element.zip(position).map(|(element, position)| Atom { element, position }))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum PreviewField {
-    Formula,
-    Atoms,
-    #[serde(other)]
-    Other,
-}
-
-impl FromAny for MoleculePreview {
-    const EXPECTED: &str = "a molecule preview: a formula and atoms";
-    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut formula: Option<String> = None;
-        let mut atoms: Option<Vec<Atom>> = None;
-        while let Some(field) = map.next_key()? {
-            match field {
-                PreviewField::Formula => formula = map.next_value::<Lenient<_>>()?.0,
-                PreviewField::Atoms => atoms = map.next_value::<Lenient<_>>()?.0,
-                PreviewField::Other => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(formula.zip(atoms).map(|(formula, atoms)| MoleculePreview { formula, atoms }))
-    }
-}
-
-deserialize_strictly!(Element, Atom, MoleculePreview);
+deserialize_scalar!(Element);

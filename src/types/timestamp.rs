@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 use serde_json::Number;
 
-use super::lenient::{FromAny, Lenient, deserialize_strictly};
+use super::lenient::{FromScalar, deserialize_scalar};
 
 /// A point in time, kept as the string or number that the server sent.
 ///
@@ -193,7 +193,7 @@ impl Serialize for Timestamp {
     }
 }
 
-impl FromAny for Timestamp {
+impl FromScalar for Timestamp {
     const EXPECTED: &str = "a timestamp: a string or a number";
     fn from_text(text: &str) -> Option<Self> {
         Some(text.into())
@@ -204,4 +204,4 @@ impl FromAny for Timestamp {
     }
 }
 
-deserialize_strictly!(Timestamp);
+deserialize_scalar!(Timestamp);

@@ -56,7 +56,6 @@ fn what_makes_one_job_unreadable_loses_neither_its_id_nor_any_other_job() {
         ("billed_core_seconds", r#""billed_core_seconds":-1e400"#, true, true),
         ("billed_core_seconds", r#""billed_core_seconds":"free""#, true, true),
         ("billed_core_seconds", r#""billed_core_seconds":{"amount":1}"#, true, true),
-        ("molecule_preview", r#""molecule_preview":{"formula":"\ud83d"}"#, true, true),
         ("molecule_preview", r#""x":[{"y":1e999}]"#, true, true),
         ("name", r#""state":"running""#, true, false),
         ("name", r#""job_id":"other""#, false, true),
@@ -378,7 +377,6 @@ fn pages_are_equal_after_a_round_trip_through_json() {
         with("created_at", &json!(1_777_732_321.25)),
         with("created_at", &json!(-0.0)),
         with("name", &Value::Null),
-        with("molecule_preview", &json!({"unknown": "shape"})),
         summary(|job| job["molecule_preview"]["atoms"][0]["element"] = json!("Xx")),
     ];
     let page = json!({"jobs": jobs, "has_more": true, "next_cursor": "c2"}).to_string();
