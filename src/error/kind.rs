@@ -1,13 +1,16 @@
-//! What happened to a call. Whether it is transient and whether the server may have acted are derived from it.
+//! What happened: how each error is made, with all that follows from it.
 
 use std::time::Duration;
 
+use super::advice::{CONTRACT, Remedy};
+use super::{Context, Error, Inner};
 use crate::types::{JobId, JobState};
 
 /// What sending a request twice does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Class {
     /// The request changes nothing on the server: list, get.
+    #[default]
     Read,
     /// Sending it twice has the same effect as sending it once: rename, cancel, delete.
     Idempotent,
@@ -15,323 +18,284 @@ pub(crate) enum Class {
     Submission,
 }
 
-/// What the attempts of a call before the last one may have done.
+/// What a request has done on the server. Several requests have the greatest of their effects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// No complete request was sent.
+    #[default]
+    Unsent,
+    /// The server has changed nothing.
+    Rejected,
+    /// The server may have made the change.
+    Possible,
+}
+
+/// The kinds of errors that this crate or its users must recognize. All else is in the other fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Earlier {
-    pub(crate) may_have_been_processed: bool,
-    /// Whether one of them got as far as sending the request.
-    pub(crate) was_sent: bool,
-}
-
-impl Earlier {
-    pub(crate) fn add(&mut self, kind: &ErrorKind) {
-        self.may_have_been_processed |= kind.may_have_been_processed();
-        self.was_sent |= !kind.is_unsent();
-    }
-}
-
-/// What happened. Every string in it has a limited length.
-#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ErrorKind {
-    /// The input or the configuration is not valid. Nothing was sent.
-    #[error("{0}")]
-    Input(String),
-    /// The contract says that the service has no request for this.
-    #[error("{0}")]
-    Unsupported(String),
-    /// The contract could not make the request this time.
-    #[error("{0}")]
-    NotMade(String),
-    /// No connection was made, so nothing was sent.
-    #[error("no connection{}: {reason}", within(*timed_out))]
-    NotConnected {
-        reason: String,
-        timed_out: Option<Duration>,
-        /// Whether the address or the network may be wrong, and not this machine or a proxy.
-        is_about_address: bool,
-    },
-    /// The connection is not secure. It was given up before anything was sent on it.
-    #[error("no secure connection: {0}")]
-    Tls(String),
-    /// The deadline had passed before the request could be sent.
-    #[error("no time was left to send the request")]
-    OutOfTime,
-    /// A stop token ended the call. Whatever was in flight then was abandoned.
-    #[error("stopped")]
-    Stopped { is_in_flight: bool },
-    #[error("the connection broke: {reason}")]
+    #[default]
+    Other,
+    Unsupported,
+    /// The server may have closed a connection that had served an earlier request before it received this one.
     ConnectionLost {
-        reason: String,
-        /// Whether the connection had served an earlier request. The server may then have closed it before this one.
         was_reused: bool,
     },
-    #[error("no response within {}", seconds(*within))]
-    Timeout { within: Duration },
-    /// The response is not HTTP, or its body is broken.
-    #[error("{0}")]
-    BadResponse(String),
-    #[error("the response is larger than {0} bytes")]
-    TooLarge(u64),
-    #[error("{status} {name}{}", said(message.as_deref()))]
-    Status {
-        status: u16,
-        /// The standard name of the status.
-        name: &'static str,
-        message: Option<String>,
-        retry_after: Option<Duration>,
-        /// Whether the body is an HTML page, so the response may not come from the service.
-        is_html: bool,
-    },
-    #[error("{status} {name} to {}", location.as_deref().unwrap_or("an unknown address"))]
-    Redirect { status: u16, name: &'static str, location: Option<String> },
-    #[error("the response is not {expected}: {problem}")]
-    Decode {
-        expected: &'static str,
-        problem: String,
-        status: u16,
-        is_html: bool,
-        is_json: bool,
-        /// The state of a job that cannot be read otherwise.
-        state: Option<JobState>,
-    },
-    /// One job of a page cannot be read. The others are not affected.
-    #[error("job {} cannot be read: {reason}", placed(*position, job_id.as_ref()))]
-    UnreadableJob {
-        /// The position of the job on the page, counted from 1.
-        position: usize,
-        job_id: Option<JobId>,
-        reason: String,
-        state: Option<JobState>,
-    },
-    #[error("the server responded with another job, {0}")]
-    WrongJob(String),
-    /// The response to a change does not say plainly what happened, and the job does not show it either: a success
-    /// that shows no effect, or a "not found" although the job is not known to be gone. `said` is the beginning of the
-    /// body, or the message in it.
-    #[error("the server responded with {status}{}, and {seen}", quoted_reply(said.as_deref()))]
-    Unconfirmed { status: u16, said: Option<String>, seen: Seen },
-    /// The state of the job does not allow the change (409, or 400 for a cancel).
-    #[error("{status} {}{}", if *status == 409 { "Conflict" } else { "Bad Request" }, said(message.as_deref()))]
-    Conflict { status: u16, message: Option<String>, seen: Seen },
-    /// The pages of a listing cannot be all of it.
-    #[error("{0}")]
-    BrokenPages(String),
-    /// One of many calls, which was not made because others had failed.
-    #[error("not sent, because {failures} requests in a row had failed")]
-    NotSent { failures: u32 },
-    #[error("stopped{}", seen_last(state.as_ref()))]
-    WaitStopped {
-        /// The state that was received last.
-        state: Option<JobState>,
-    },
-    #[error("not done after {}{}", seconds(*timeout), seen_last(state.as_ref()))]
-    WaitTimedOut {
-        timeout: Duration,
-        state: Option<JobState>,
-        /// Why the last poll could not read the job.
-        last_failure: Option<String>,
-        cancellation: Option<Result<(), FailedCancellation>>,
-    },
+    Decode,
+    UnreadableJob,
 }
 
 /// What the job showed after a change whose outcome was not clear.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Seen {
-    /// `name` is the name that the service has stored, if the change was a rename.
-    #[error("{}", described(state, name.as_deref()))]
-    Here { state: JobState, name: Option<String> },
-    #[error("there is no such job")]
-    Gone,
-    #[error("the job could not be loaded ({})", .0.brief())]
-    Unknown(Box<ErrorKind>),
+pub(crate) struct Seen {
+    /// What it showed, in words.
+    pub(crate) what: String,
+    pub(crate) state: Option<JobState>,
+    /// Why the job could not be loaded.
+    pub(crate) failure: Option<Error>,
 }
 
-impl Seen {
-    fn failure(&self) -> Option<&ErrorKind> {
-        match self {
-            Seen::Unknown(kind) => Some(kind),
-            _ => None,
-        }
+impl Error {
+    fn new(inner: Inner) -> Self {
+        Error(Box::new(inner))
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct FailedCancellation {
-    pub(crate) error: String,
-    pub(crate) may_have_been_processed: bool,
-    pub(crate) is_stopped: bool,
+impl Inner {
+    fn unsent(what: impl Into<String>) -> Self {
+        Inner { what: what.into(), ..Inner::default() }
+    }
+
+    fn possible(what: impl Into<String>) -> Self {
+        Inner { effect: Effect::Possible, ..Inner::unsent(what) }
+    }
 }
 
-impl ErrorKind {
-    /// Returns whether the same request may succeed later.
-    pub(crate) fn is_transient(&self) -> bool {
-        match self {
-            ErrorKind::NotConnected { .. }
-            | ErrorKind::ConnectionLost { .. }
-            | ErrorKind::Timeout { .. }
-            | ErrorKind::OutOfTime
-            | ErrorKind::NotMade(_)
-            | ErrorKind::NotSent { .. }
-            | ErrorKind::WaitTimedOut { .. } => true,
+/// Failures before a request was sent.
+impl Error {
+    /// The input, the configuration or the request is not valid.
+    pub(crate) fn input(what: impl Into<String>) -> Self {
+        Error::new(Inner { is_about_request: true, ..Inner::unsent(what) })
+    }
+
+    /// The contract says that the service has no request for this.
+    pub(crate) fn unsupported(why: impl Into<String>) -> Self {
+        let kind = ErrorKind::Unsupported;
+        Error::new(Inner { kind, is_about_request: true, ..Inner::unsent(why) })
+    }
+
+    /// The request could not be made this time, or was not made because others had failed.
+    pub(crate) fn not_made(why: impl Into<String>) -> Self {
+        Error::new(Inner { is_transient: true, ..Inner::unsent(why) })
+    }
+
+    /// No connection was made. The address may be wrong, unless the failure is about this machine or a proxy.
+    pub(crate) fn not_connected(reason: &str, within: Option<Duration>, is_about_address: bool) -> Self {
+        let network = Remedy::address("check the network", " and ");
+        Error::new(Inner {
+            within,
+            is_timeout: within.is_some(),
+            is_transient: true,
+            remedy: if is_about_address { network } else { Remedy::None },
+            ..Inner::unsent(format!("no connection: {reason}"))
+        })
+    }
+
+    /// The connection is not secure. It was given up before anything was sent on it.
+    pub(crate) fn tls(reason: &str) -> Self {
+        let remedy = Remedy::text("a private authority's certificate goes to root_certificates");
+        Error::new(Inner { remedy, ..Inner::unsent(format!("no secure connection: {reason}")) })
+    }
+
+    /// The deadline had passed before the request could be sent.
+    pub(crate) fn out_of_time() -> Self {
+        let inner = Inner::unsent("no time was left to send the request");
+        Error::new(Inner { is_timeout: true, is_transient: true, ..inner })
+    }
+}
+
+/// Requests without a response that can be used.
+impl Error {
+    /// A stop token ended the call. Whatever was in flight then was abandoned.
+    pub(crate) fn stopped(is_in_flight: bool) -> Self {
+        let effect = if is_in_flight { Effect::Possible } else { Effect::Unsent };
+        Error::new(Inner { effect, is_stopped: true, ..Inner::unsent("stopped") })
+    }
+
+    pub(crate) fn connection_lost(reason: &str, was_reused: bool) -> Self {
+        let kind = ErrorKind::ConnectionLost { was_reused };
+        let what = format!("the connection broke: {reason}");
+        Error::new(Inner { kind, is_transient: true, ..Inner::possible(what) })
+    }
+
+    pub(crate) fn timeout(within: Duration) -> Self {
+        Error::new(Inner {
+            within: Some(within),
+            is_timeout: true,
+            is_transient: true,
+            remedy: Remedy::text("a longer timeout may help"),
+            ..Inner::possible("no response")
+        })
+    }
+
+    pub(crate) fn too_large(limit: u64) -> Self {
+        let what = format!("the response is larger than {limit} bytes");
+        Error::new(Inner { remedy: Remedy::text("raise max_response_bytes"), ..Inner::possible(what) })
+    }
+
+    /// The response is not HTTP, or its body is broken.
+    pub(crate) fn bad_response(what: String) -> Self {
+        Error::new(Inner { remedy: Remedy::address("", "check "), ..Inner::possible(what) })
+    }
+}
+
+/// Responses.
+impl Error {
+    /// The status is that of a failure or a redirect, or the response leaves open what happened. `said` is the server's
+    /// message, the target of the redirect, or the beginning of the body.
+    pub(crate) fn from_status(
+        status: u16,
+        name: &str,
+        said: Option<String>,
+        retry_after: Option<Duration>,
+        is_html: bool,
+    ) -> Self {
+        let remedy = match status {
+            300..=399 => Remedy::address("redirects are not followed", ": correct "),
+            _ if is_html => Remedy::page(),
+            404 | 405 | 410 | 501 => Remedy::NotFound,
+            // The server's own reason needs no remedy of ours.
+            _ if said.is_some() => Remedy::None,
+            401 => Remedy::Key,
+            429 => Remedy::text("send requests less often"),
+            _ => Remedy::None,
+        };
+        let pause = retry_after.map(|pause| format!("the server asks to wait {}", seconds(pause)));
+        // The whole error stays readable.
+        let text = said.as_deref().map(|said| format!(": {}", sanitize(said, 120))).unwrap_or_default();
+        Error::new(Inner {
+            what: format!("{status} {name}{text}"),
+            effect: match status {
+                307 | 308 => Effect::Rejected,
+                // A redirect with another status may be the response to a change that was made.
+                ..=399 | 408 | 500.. => Effect::Possible,
+                _ => Effect::Rejected,
+            },
+            status: Some(status),
+            server_message: said.filter(|_| status >= 400),
+            retry_after,
+            is_about_request: status >= 400 && !is_html,
             // The statuses above 511 are those of gateways.
-            ErrorKind::Status { status, .. } => {
-                matches!(status, 408 | 425 | 429 | 500..) && !matches!(status, 501 | 505)
-            }
-            ErrorKind::Unconfirmed { seen, .. } => seen.failure().is_some_and(ErrorKind::is_transient),
-            _ => false,
-        }
+            is_transient: matches!(status, 408 | 425 | 429 | 500..) && !matches!(status, 501 | 505),
+            remedy: pause.map_or(remedy, Remedy::Text),
+            ..Inner::default()
+        })
     }
 
-    /// Describes a time-out of an attempt by the limits that the user knows: that of the call, and that of connecting.
-    pub(crate) fn with_limits(mut self, call: Duration, connect: Duration) -> Self {
-        match &mut self {
-            ErrorKind::Timeout { within } => *within = call,
-            ErrorKind::NotConnected { timed_out: Some(within), .. } => *within = call.min(connect),
-            _ => {}
+    /// Adds what the job showed after a change that the service refused or whose outcome is not clear. This is a
+    /// conflict (409, or 400 for a cancel), a "not found" although the job is not known to be gone, or a success that
+    /// shows no effect.
+    pub(crate) fn with_seen(mut self, seen: Seen) -> Self {
+        let inner = &mut *self.0;
+        let status = inner.status.unwrap_or_default();
+        let is_conflict = matches!(status, 400 | 409);
+        let is_running = seen.state.as_ref().is_some_and(|state| !state.is_terminal());
+        if let Some(failure) = &seen.failure {
+            inner.is_timeout = failure.is_timeout();
+            inner.is_stopped = failure.is_stopped();
+            inner.is_transient = failure.is_transient() && !is_conflict;
         }
+        inner.is_about_request = is_conflict;
+        inner.remedy = match &seen.failure {
+            _ if is_conflict && inner.server_message.is_some() => Remedy::None,
+            None if is_conflict && is_running && inner.context.action == "delete job" => {
+                Remedy::Text(format!("{}: cancel it first, or use cancel_and_delete", seen.what))
+            }
+            None if matches!(status, 404 | 410) => Remedy::Text(format!("{}: {CONTRACT}", seen.what)),
+            Some(_) if !is_conflict => Remedy::address(&seen.what, ": check "),
+            _ => Remedy::Text(seen.what),
+        };
+        inner.state = seen.state;
         self
     }
 
-    /// Returns whether a stop token ended the call.
-    pub(crate) fn is_stopped(&self) -> bool {
-        match self {
-            ErrorKind::Stopped { .. } | ErrorKind::WaitStopped { .. } => true,
-            ErrorKind::Unconfirmed { seen, .. } | ErrorKind::Conflict { seen, .. } => {
-                seen.failure().is_some_and(ErrorKind::is_stopped)
-            }
-            ErrorKind::WaitTimedOut { cancellation: Some(Err(failed)), .. } => failed.is_stopped,
-            _ => false,
-        }
+    /// The body of a success cannot be read. The state of a job may be known nevertheless.
+    pub(crate) fn decode(
+        status: u16,
+        what: String,
+        is_json: bool,
+        is_html: bool,
+        state: Option<JobState>,
+    ) -> Self {
+        Error::new(Inner {
+            kind: ErrorKind::Decode,
+            status: Some(status),
+            is_about_request: is_json,
+            state,
+            remedy: if is_html { Remedy::page() } else { Remedy::text(CONTRACT) },
+            ..Inner::possible(what)
+        })
     }
 
-    /// Returns whether a time limit ended the call.
-    pub(crate) fn is_timeout(&self) -> bool {
-        match self {
-            ErrorKind::Timeout { .. }
-            | ErrorKind::OutOfTime
-            | ErrorKind::NotConnected { timed_out: Some(_), .. }
-            | ErrorKind::WaitTimedOut { .. } => true,
-            ErrorKind::Unconfirmed { seen, .. } | ErrorKind::Conflict { seen, .. } => {
-                seen.failure().is_some_and(ErrorKind::is_timeout)
-            }
-            _ => false,
-        }
+    /// A job of a page cannot be read. The position is counted from 1.
+    pub(crate) fn unreadable_job(
+        position: usize,
+        job_id: Option<JobId>,
+        state: Option<JobState>,
+        why: &str,
+    ) -> Self {
+        let id = job_id.as_ref().map(|id| format!(" {}", sanitize(id.as_str(), 60))).unwrap_or_default();
+        let what = format!("job{id} (number {position} of the page) cannot be read: {why}");
+        let (kind, remedy) = (ErrorKind::UnreadableJob, Remedy::text(CONTRACT));
+        Error::new(Inner { kind, job_id, state, remedy, ..Inner::possible(what) })
     }
 
-    /// Returns whether the server may have made the requested change. Only meaningful for a change or a submission.
-    pub(crate) fn may_have_been_processed(&self) -> bool {
-        match self {
-            kind if kind.is_unsent() => false,
-            ErrorKind::NotSent { .. } | ErrorKind::WaitStopped { .. } | ErrorKind::Conflict { .. } => false,
-            ErrorKind::WaitTimedOut { cancellation, .. } => {
-                matches!(cancellation, Some(Err(FailedCancellation { may_have_been_processed: true, .. })))
-            }
-            ErrorKind::Status { status, .. } => matches!(status, ..200 | 408 | 500..),
-            ErrorKind::Unconfirmed { status, .. } => *status < 300,
-            // A redirect with another status may be the response to a change that was made.
-            ErrorKind::Redirect { status, .. } => !matches!(status, 307 | 308),
-            _ => true,
-        }
+    pub(crate) fn wrong_job(id: &str) -> Self {
+        let what = format!("the server responded with another job, {id}");
+        Error::new(Inner { is_about_request: true, ..Inner::possible(what) })
     }
 
-    /// Returns whether the attempt ended before the request was sent.
-    pub(crate) fn is_unsent(&self) -> bool {
-        matches!(
-            self,
-            ErrorKind::Input(_)
-                | ErrorKind::Unsupported(_)
-                | ErrorKind::NotMade(_)
-                | ErrorKind::NotConnected { .. }
-                | ErrorKind::Tls(_)
-                | ErrorKind::OutOfTime
-                | ErrorKind::Stopped { is_in_flight: false }
-        )
-    }
-
-    pub(crate) fn status(&self) -> Option<u16> {
-        match self {
-            ErrorKind::Status { status, .. }
-            | ErrorKind::Redirect { status, .. }
-            | ErrorKind::Decode { status, .. }
-            | ErrorKind::Unconfirmed { status, .. }
-            | ErrorKind::Conflict { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
-    /// Returns the state of the job, if it is known.
-    pub(crate) fn state(&self) -> Option<&JobState> {
-        match self {
-            ErrorKind::Conflict { seen, .. } | ErrorKind::Unconfirmed { seen, .. } => match seen {
-                Seen::Here { state, .. } => Some(state),
-                Seen::Gone => None,
-                Seen::Unknown(kind) => kind.state(),
-            },
-            ErrorKind::WaitTimedOut { state, .. }
-            | ErrorKind::WaitStopped { state, .. }
-            | ErrorKind::Decode { state, .. }
-            | ErrorKind::UnreadableJob { state, .. } => state.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Returns the server's message.
-    pub(crate) fn message(&self) -> Option<&str> {
-        match self {
-            ErrorKind::Status { message, .. } | ErrorKind::Conflict { message, .. } => message.as_deref(),
-            ErrorKind::Unconfirmed { status: 400.., said, .. } => said.as_deref(),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            ErrorKind::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-
-    /// Describes the failure of a request that was to explain another one.
-    fn brief(&self) -> String {
-        match self {
-            ErrorKind::Status { status, .. } | ErrorKind::Redirect { status, .. } => status.to_string(),
-            kind => sanitize(&kind.to_string(), 60),
-        }
+    /// The pages of a listing cannot be all of it.
+    pub(crate) fn broken_pages(what: String) -> Self {
+        Error::new(Inner { remedy: Remedy::text(CONTRACT), ..Inner::possible(what) })
     }
 }
 
-/// The server's message, so short that the whole error stays readable.
-fn said(message: Option<&str>) -> String {
-    message.map(|message| format!(": {}", sanitize(message, 120))).unwrap_or_default()
-}
-
-fn quoted_reply(said: Option<&str>) -> String {
-    said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", sanitize(said, 40))).unwrap_or_default()
-}
-
-fn described(state: &JobState, name: Option<&str>) -> String {
-    match name {
-        Some("") => "the job has no name".to_owned(),
-        Some(name) => format!("the service stored the name as {:?}", sanitize(name, 60)),
-        None => format!("the job is {}", sanitize(state.as_str(), 40)),
+/// Waits.
+impl Error {
+    /// A wait was stopped, or timed out if there is a time-out.
+    pub(crate) fn wait_ended(context: Context, timeout: Option<Duration>, state: Option<JobState>) -> Self {
+        let mut what = match timeout {
+            Some(timeout) => format!("not done after {}", seconds(timeout)),
+            None => "stopped".to_owned(),
+        };
+        if let Some(state) = &state {
+            what += &format!("; the job was {}", sanitize(state.as_str(), 40));
+        }
+        Error::new(Inner {
+            state,
+            is_timeout: timeout.is_some(),
+            is_transient: timeout.is_some(),
+            is_stopped: timeout.is_none(),
+            remedy: Remedy::NotCancelled,
+            context,
+            ..Inner::unsent(what)
+        })
     }
-}
 
-fn placed(position: usize, id: Option<&JobId>) -> String {
-    match id {
-        Some(id) => format!("{} (number {position} of the page)", sanitize(id.as_str(), 60)),
-        None => format!("number {position} of the page"),
+    /// Adds why the last poll could not read the job.
+    pub(crate) fn with_last_failure(mut self, why: &str) -> Self {
+        self.0.remedy = Remedy::Text(format!("the last poll failed: {}", sanitize(why, 100)));
+        self
     }
-}
 
-fn within(timed_out: Option<Duration>) -> String {
-    timed_out.map(|within| format!(" within {}", seconds(within))).unwrap_or_default()
-}
-
-fn seen_last(state: Option<&JobState>) -> String {
-    match state {
-        Some(state) => format!("; the job was {}", sanitize(state.as_str(), 40)),
-        None => String::new(),
+    /// Adds that the job could not be cancelled.
+    pub(crate) fn with_failed_cancellation(mut self, failed: &Error) -> Self {
+        let inner = &mut *self.0;
+        inner.cancellation_accepted = Some(false);
+        inner.effect = if failed.may_have_been_processed() { Effect::Possible } else { Effect::Rejected };
+        inner.context.class = Class::Idempotent;
+        inner.is_stopped = failed.is_stopped();
+        inner.remedy = Remedy::Text(format!("cancelling failed: {}", sanitize(&failed.summary(), 80)));
+        self
     }
 }
 
@@ -347,18 +311,11 @@ pub(crate) fn sanitize(text: &str, max: usize) -> String {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let mut line = String::new();
-    let mut count = 0;
-    for word in text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty()) {
-        let blank = if line.is_empty() { "" } else { " " };
-        for c in blank.chars().chain(word.chars()) {
-            if count == max {
-                line.push('…');
-                return line;
-            }
-            line.push(c);
-            count += 1;
-        }
+    let words = text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty());
+    let mut line = words.collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(max) {
+        line.truncate(end);
+        line.push('…');
     }
     line
 }

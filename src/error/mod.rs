@@ -6,7 +6,8 @@ mod kind;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use kind::{Class, Earlier, ErrorKind, FailedCancellation, Seen, sanitize, seconds};
+use advice::Remedy;
+pub(crate) use kind::{Class, Effect, ErrorKind, Seen, sanitize, seconds};
 
 use crate::types::{JobId, JobState, PartialBatch};
 
@@ -39,27 +40,39 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub struct Error(Box<Inner>);
 
+/// What happened, and what is known of it. Every string that is not the user's has a limited length.
+#[derive(Clone, Default)]
 struct Inner {
     kind: ErrorKind,
-    context: Option<Context>,
+    /// What happened, in words.
+    what: String,
+    /// The limit that ended the call, if the user knows it. It follows the words.
+    within: Option<Duration>,
+    effect: Effect,
+    status: Option<u16>,
+    server_message: Option<String>,
+    retry_after: Option<Duration>,
+    /// The job that the error is about, if it is not the one of the call.
+    job_id: Option<JobId>,
+    state: Option<JobState>,
+    /// Whether the failure is about the request and not about the way to the service: the service responded with JSON
+    /// or an error that is no page, or the request could not be sent.
+    is_about_request: bool,
+    is_transient: bool,
+    is_timeout: bool,
+    is_stopped: bool,
+    cancellation_accepted: Option<bool>,
+    remedy: Remedy,
     partial_batch: Option<PartialBatch>,
+    context: Context,
 }
 
-/// The call that an error belongs to.
-#[derive(Debug, Clone)]
+/// The call that an error belongs to. The default is that of an error that belongs to none.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
     /// The name of the operation, such as "rename job".
     pub(crate) action: &'static str,
     pub(crate) job_id: Option<JobId>,
-    /// The request that failed. `None` if there was none.
-    pub(crate) request: Option<RequestContext>,
-    /// Whether the server had accepted a request to cancel the job before.
-    pub(crate) is_cancelled: bool,
-}
-
-/// The request that an error belongs to.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestContext {
     pub(crate) class: Class,
     /// The setting that the address comes from, if the user set it.
     pub(crate) address: Option<&'static str>,
@@ -70,7 +83,8 @@ pub(crate) struct RequestContext {
     pub(crate) attempts: u32,
     /// The time from the start of the call to its end.
     pub(crate) elapsed: Duration,
-    pub(crate) earlier: Earlier,
+    /// What the attempts before the last one have done.
+    pub(crate) earlier: Effect,
     /// Whether a response has shown that the service is at this address.
     pub(crate) has_responded: bool,
 }
@@ -78,37 +92,26 @@ pub(crate) struct RequestContext {
 impl Context {
     /// The context of an action on a job, before or without a request.
     pub(crate) fn of_job(action: &'static str, id: &JobId) -> Self {
-        Context { action, job_id: Some(id.clone()), request: None, is_cancelled: false }
+        Context { action, job_id: Some(id.clone()), ..Context::default() }
     }
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, context: Context) -> Self {
-        Error(Box::new(Inner { kind, context: Some(context), partial_batch: None }))
-    }
-
-    /// Creates an error that belongs to no call.
-    pub(crate) fn without_request(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, context: None, partial_batch: None }))
-    }
-
-    /// Creates an error about input or configuration, found before anything was sent.
-    pub(crate) fn input(text: impl Into<String>) -> Self {
-        Error::without_request(ErrorKind::Input(text.into()))
-    }
-
-    pub(crate) fn kind(&self) -> &ErrorKind {
-        &self.0.kind
-    }
-
-    pub(crate) fn into_kind(self) -> ErrorKind {
-        self.0.kind
-    }
-
-    /// Replaces the description of what happened with a better one.
-    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
-        self.0.kind = kind;
+    /// Records the call that the error belongs to. Keeps the identifier of its request.
+    pub(crate) fn with_context(mut self, context: Context) -> Self {
+        let request_id = self.0.context.request_id.take().or(context.request_id);
+        self.0.context = Context { request_id, ..context };
         self
+    }
+
+    /// Records the server's identifier of the request, from a response that cannot be used.
+    pub(crate) fn with_request_id(mut self, request_id: Option<String>) -> Self {
+        self.0.context.request_id = request_id;
+        self
+    }
+
+    pub(crate) fn into_context(self) -> Context {
+        self.0.context
     }
 
     pub(crate) fn with_partial_batch(mut self, partial_batch: PartialBatch) -> Self {
@@ -116,50 +119,43 @@ impl Error {
         self
     }
 
-    /// Returns the same error for another job of a wait, for which no request was sent because of it.
-    pub(crate) fn for_job(&self, action: &'static str, id: &JobId) -> Self {
-        let request = self.request().cloned();
-        Error::new(self.kind().clone(), Context { request, ..Context::of_job(action, id) })
-    }
-
-    /// Returns the same error, after a later response has shown that the service is at this address.
-    pub(crate) fn after_response(mut self) -> Self {
-        if let Some(request) = self.0.context.as_mut().and_then(|context| context.request.as_mut()) {
-            request.has_responded = true;
-        }
-        self
-    }
-
     /// Returns the same error, about a job that the server has agreed to cancel.
     pub(crate) fn after_cancellation(mut self) -> Self {
-        if let Some(context) = &mut self.0.context {
-            context.is_cancelled = true;
-        }
+        self.0.cancellation_accepted = Some(true);
         self
     }
 
-    /// Returns whether the failure is about the request and not about the way to the service: the service responded
-    /// with JSON, or the request could not be sent.
+    /// Returns the same error for another job, for which no request was sent because of it.
+    pub(crate) fn for_job(&self, action: &'static str, id: &JobId) -> Self {
+        let mut error = Error(self.0.clone());
+        error.0.context.action = action;
+        error.0.context.job_id = Some(id.clone());
+        error
+    }
+
+    /// Describes a time-out of an attempt by the limits that the user knows: that of the call, and that of connecting.
+    pub(crate) fn with_limits(mut self, call: Duration, connect: Duration) -> Self {
+        let limit = if self.0.effect == Effect::Unsent { call.min(connect) } else { call };
+        self.0.within = self.0.within.map(|_| limit);
+        self
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns what the attempts of the call have done.
+    pub(crate) fn effect(&self) -> Effect {
+        self.0.effect.max(self.0.context.earlier)
+    }
+
+    /// Returns whether the call ended because there was no time to send a request.
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.is_timeout() && self.attempts() == 0
+    }
+
     pub(crate) fn is_about_request(&self) -> bool {
-        match self.kind() {
-            ErrorKind::Status { is_html, .. } => !is_html,
-            ErrorKind::Decode { is_json, .. } => *is_json,
-            ErrorKind::UnreadableJob { .. } | ErrorKind::WrongJob(_) => true,
-            ErrorKind::Input(_) | ErrorKind::Unsupported(_) => true,
-            _ => false,
-        }
-    }
-
-    fn context(&self) -> Option<&Context> {
-        self.0.context.as_ref()
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.context().is_some_and(|context| context.is_cancelled)
-    }
-
-    fn request(&self) -> Option<&RequestContext> {
-        self.context()?.request.as_ref()
+        self.0.is_about_request
     }
 
     /// Returns the HTTP status of the response that the error is about.
@@ -172,21 +168,18 @@ impl Error {
     /// - The response was successful, and a job in it cannot be read or is another one than requested, or a cursor or a
     ///   page is missing or repeated.
     pub fn status(&self) -> Option<u16> {
-        self.kind().status()
+        self.0.status
     }
 
     /// Returns the server's identifier of the request (`x-request-id`), if the response had one. The service's support
     /// can look it up.
     pub fn request_id(&self) -> Option<&str> {
-        self.request()?.request_id.as_deref()
+        self.0.context.request_id.as_deref()
     }
 
     /// Returns the id of the job that the call was about.
     pub fn job_id(&self) -> Option<&JobId> {
-        match self.kind() {
-            ErrorKind::UnreadableJob { job_id, .. } => job_id.as_ref(),
-            _ => self.context()?.job_id.as_ref(),
-        }
+        self.0.job_id.as_ref().or(self.0.context.job_id.as_ref())
     }
 
     /// Returns the state of the job, if the error depends on it and the state is known:
@@ -196,18 +189,18 @@ impl Error {
     /// - If a wait timed out or was stopped, this is the last state that was received.
     /// - If a job could not be read, this is its state if that could be read.
     pub fn state(&self) -> Option<&JobState> {
-        self.kind().state()
+        self.0.state.as_ref()
     }
 
     /// Returns the server's message, on one line and of limited length. For a 422 in the format of FastAPI it names
     /// each field.
     pub fn server_message(&self) -> Option<&str> {
-        self.kind().message()
+        self.0.server_message.as_deref()
     }
 
     /// Returns how long the server asked to wait before another attempt (`Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
-        self.kind().retry_after()
+        self.0.retry_after
     }
 
     /// Returns how many times the request was attempted, including attempts that failed to connect.
@@ -215,7 +208,7 @@ impl Error {
     /// It is 0 if the call was refused before any attempt, and for a wait that timed out or was stopped. If a call
     /// sends several different requests, as waits and iterations do, the attempts are those of the request that failed.
     pub fn attempts(&self) -> u32 {
-        self.request().map_or(0, |request| request.attempts)
+        self.0.context.attempts
     }
 
     /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs to another
@@ -223,13 +216,13 @@ impl Error {
     ///
     /// It is false if the body of such a response is an HTML page, which may come from a gateway, and for submissions.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Status { status: 404 | 410, is_html: false, .. })
-            && self.request().is_some_and(|request| request.class != Class::Submission)
+        let is_about_job = self.is_about_request() && self.0.context.class != Class::Submission;
+        is_about_job && matches!(self.status(), Some(404 | 410))
     }
 
     /// Returns whether the [`Contract`](crate::Contract) says that the service has no request for this operation.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Unsupported(_))
+        self.kind() == ErrorKind::Unsupported
     }
 
     /// Returns whether the state of the job does not allow the change (409). For example, a pending or running job
@@ -260,7 +253,7 @@ impl Error {
     ///
     /// A change that timed out may have been made: [`may_have_been_processed`](Error::may_have_been_processed) tells.
     pub fn is_timeout(&self) -> bool {
-        self.kind().is_timeout()
+        self.0.is_timeout
     }
 
     /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call, or
@@ -269,7 +262,7 @@ impl Error {
     /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
     /// change or a submission, check [`may_have_been_processed`](Error::may_have_been_processed) too.
     pub fn is_transient(&self) -> bool {
-        self.kind().is_transient()
+        self.0.is_transient
     }
 
     /// Returns whether a [`StopToken`](crate::StopToken) ended the call.
@@ -278,18 +271,18 @@ impl Error {
     /// nevertheless. If a wait timed out and was stopped while it cancelled the job, [`is_timeout`](Error::is_timeout)
     /// is true as well.
     pub fn is_stopped(&self) -> bool {
-        self.kind().is_stopped()
+        self.0.is_stopped
     }
 
     /// Returns whether a response, or a job in it, could not be read in the expected format.
     pub fn is_decode(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Decode { .. } | ErrorKind::UnreadableJob { .. })
+        matches!(self.kind(), ErrorKind::Decode | ErrorKind::UnreadableJob)
     }
 
     /// Returns whether one job of a page could not be read. An [iteration](crate::JobsIter) continues after such an
     /// error.
     pub fn is_unreadable_job(&self) -> bool {
-        matches!(self.kind(), ErrorKind::UnreadableJob { .. })
+        self.kind() == ErrorKind::UnreadableJob
     }
 
     /// Returns whether the server may have made the requested change, or accepted the submission, although the call
@@ -319,14 +312,7 @@ impl Error {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn may_have_been_processed(&self) -> bool {
-        match self.request() {
-            Some(RequestContext { class: Class::Read, .. }) => false,
-            Some(RequestContext { earlier, .. }) => {
-                self.kind().may_have_been_processed() || earlier.may_have_been_processed
-            }
-            // For a wait that timed out, this says whether the job may have been cancelled.
-            None => self.kind().may_have_been_processed(),
-        }
+        self.0.context.class != Class::Read && self.effect() == Effect::Possible
     }
 
     /// Returns which payloads of a batch were submitted before it failed, and what the server returned for them.
@@ -360,20 +346,7 @@ impl Error {
     ///   [`may_have_been_processed`](Error::may_have_been_processed) says whether the job may have been cancelled.
     /// - `None` if no request to cancel was due, and for all other errors.
     pub fn cancellation_accepted(&self) -> Option<bool> {
-        match self.kind() {
-            ErrorKind::WaitTimedOut { cancellation: Some(cancellation), .. } => Some(cancellation.is_ok()),
-            _ => self.is_cancelled().then_some(true),
-        }
-    }
-}
-
-impl From<Error> for FailedCancellation {
-    fn from(error: Error) -> Self {
-        FailedCancellation {
-            error: error.kind().to_string(),
-            may_have_been_processed: error.may_have_been_processed(),
-            is_stopped: error.is_stopped(),
-        }
+        self.0.cancellation_accepted
     }
 }
 

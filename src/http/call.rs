@@ -1,8 +1,5 @@
 //! One call: its deadline, its attempts, and the context of its errors.
 
-// `AttemptError` is large, but it is short-lived.
-#![allow(clippy::result_large_err)]
-
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -13,13 +10,13 @@ use std::time::{Duration, Instant};
 use crate::config::settings::{ApiKey, Attempt, Config, Settings};
 use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
-use crate::error::{Class, Context, Earlier, Error, ErrorKind, RequestContext, Result, sanitize};
+use crate::error::{Class, Context, Effect, Error, Result, sanitize};
 use crate::http::clock::{Clock, saturating_add};
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::retry;
 use crate::http::stop::{StopToken, Stops};
-use crate::http::transport::{AttemptError, Transport};
+use crate::http::transport::Transport;
 use crate::sync::lock;
 use crate::types::JobId;
 
@@ -163,7 +160,7 @@ impl Http {
             idempotency_key,
             attempts: 0,
             class: None,
-            earlier: Earlier::default(),
+            earlier: Effect::default(),
         };
         call.run()
     }
@@ -179,14 +176,14 @@ struct Call<'a> {
     attempts: u32,
     /// That of the last request that was sent.
     class: Option<Class>,
-    earlier: Earlier,
+    earlier: Effect,
 }
 
 impl Call<'_> {
     fn run(mut self) -> Result<Response> {
         loop {
-            let (AttemptError { kind, request_id }, pause) = match self.prepare() {
-                Err(kind) => (kind.into(), None),
+            let (error, pause) = match self.prepare() {
+                Err(error) => (error, None),
                 Ok(mut request) => match self.attempt(&mut request) {
                     Err(failed) => failed,
                     Ok(response) => {
@@ -198,16 +195,16 @@ impl Call<'_> {
             let Some(pause) = pause else {
                 // The user knows the limit of the call, and not what was left of it for the last attempt.
                 let limit = self.deadline.saturating_duration_since(self.started);
-                let kind = kind.with_limits(limit, self.http.core.config.settings.connect_timeout);
-                return Err(Error::new(kind, self.context(request_id)));
+                let error = error.with_limits(limit, self.http.core.config.settings.connect_timeout);
+                return Err(error.with_context(self.context(None)));
             };
-            self.earlier.add(&kind);
+            self.earlier = self.earlier.max(error.effect());
             self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
         }
     }
 
     /// Returns the request of the contract, after checking that it can be sent.
-    fn prepare(&self) -> Result<Request, ErrorKind> {
+    fn prepare(&self) -> Result<Request> {
         self.check_time()?;
         let mut request = self.http.contract().request(self.operation);
         request.check()?;
@@ -222,11 +219,11 @@ impl Call<'_> {
     }
 
     /// Refuses to send anything after a stop or the deadline.
-    fn check_time(&self) -> Result<(), ErrorKind> {
+    fn check_time(&self) -> Result<()> {
         if self.http.is_stopped() {
-            return Err(ErrorKind::Stopped { is_in_flight: false });
+            return Err(Error::stopped(false));
         }
-        if self.left().is_zero() { Err(ErrorKind::OutOfTime) } else { Ok(()) }
+        if self.left().is_zero() { Err(Error::out_of_time()) } else { Ok(()) }
     }
 
     fn left(&self) -> Duration {
@@ -234,7 +231,7 @@ impl Call<'_> {
     }
 
     /// Makes one attempt. If it fails and is to be retried, also returns the pause before the next one.
-    fn attempt(&mut self, request: &mut Request) -> Result<Response, (AttemptError, Option<Duration>)> {
+    fn attempt(&mut self, request: &mut Request) -> Result<Response, (Error, Option<Duration>)> {
         self.attempts += 1;
         let class = class_of(self.operation, request);
         self.class = Some(class);
@@ -243,13 +240,13 @@ impl Call<'_> {
         let elapsed = self.http.clock().now().saturating_duration_since(began);
         let pause = outcome.as_ref().err().and_then(|error| {
             let (max_retries, random) = (self.http.max_retries, self.http.jitter());
-            retry::pause(class, &error.kind, self.attempts, max_retries, self.left(), random)
+            retry::pause(class, error, self.attempts, max_retries, self.left(), random)
         });
         self.report(request, &outcome, elapsed, pause);
         outcome.map_err(|error| (error, pause))
     }
 
-    fn exchange(&self, request: &mut Request, class: Class) -> Result<Response, AttemptError> {
+    fn exchange(&self, request: &mut Request, class: Class) -> Result<Response> {
         let core = &self.http.core;
         // The first attempt of a read leaves time for a second one.
         let is_first_of_several = self.attempts == 1 && self.http.max_retries > 0;
@@ -265,15 +262,14 @@ impl Call<'_> {
         if response.is_success() {
             return Ok(response);
         }
-        let kind = response.failure(self.http.clock().system_time());
-        Err(AttemptError { kind, request_id: response.request_id() })
+        Err(response.failure(self.http.clock().system_time()))
     }
 
     /// Logs the attempt, and passes it to the functions of the caller.
     fn report(
         &self,
         request: &Request,
-        outcome: &Result<Response, AttemptError>,
+        outcome: &Result<Response>,
         elapsed: Duration,
         retry_in: Option<Duration>,
     ) {
@@ -282,7 +278,7 @@ impl Call<'_> {
         let url = sanitize(&format!("{}{}", self.http.core.config.api_url, request.path_only()), 300);
         let (status, error) = match outcome {
             Ok(response) => (Some(response.status), None),
-            Err(AttemptError { kind, .. }) => (kind.status(), Some(kind.to_string())),
+            Err(error) => (error.status(), Some(error.summary())),
         };
         match (&error, retry_in) {
             (None, _) => log::debug!("{method} {url}: {} in {elapsed:?}", status.unwrap_or_default()),
@@ -298,7 +294,9 @@ impl Call<'_> {
 
     /// Describes the call for its error.
     fn context(&self, request_id: Option<String>) -> Context {
-        let request = RequestContext {
+        Context {
+            action: self.operation.name(),
+            job_id: self.operation.job_id().cloned(),
             // A call that sent nothing has changed nothing.
             class: self.class.unwrap_or(Class::Read),
             address: self.http.core.config.settings.address(),
@@ -308,12 +306,6 @@ impl Call<'_> {
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
             earlier: self.earlier,
             has_responded: self.http.has_responded(),
-        };
-        Context {
-            action: self.operation.name(),
-            job_id: self.operation.job_id().cloned(),
-            request: Some(request),
-            is_cancelled: false,
         }
     }
 }

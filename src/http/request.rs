@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Serialize;
 use ureq::http::{HeaderName, HeaderValue};
 
-use crate::error::{ErrorKind, sanitize};
+use crate::error::{Error, Result, sanitize};
 
 /// A request as plain data.
 ///
@@ -43,8 +43,11 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     is_idempotent: Option<bool>,
     /// Why the request is not sent.
-    problem: Option<ErrorKind>,
+    problem: Option<Problem>,
 }
+
+/// How an error is created, and its text.
+type Problem = (fn(String) -> Error, String);
 
 impl Request {
     /// Creates a request to the path that consists of these segments, below the API URL.
@@ -65,7 +68,7 @@ impl Request {
             if matches!(segment, "" | "." | "..") {
                 let problem =
                     format!("the path segment {segment:?} is not allowed: it would change the path");
-                request.problem = Some(ErrorKind::Input(problem));
+                request.problem = Some((Error::input, problem));
             }
             request.path.push('/');
             request.path += &encode(segment);
@@ -88,15 +91,15 @@ impl Request {
     /// Creates a request that is not sent, because the service has none for the operation. The call fails with this
     /// reason, and [`Error::is_unsupported`](crate::Error::is_unsupported) is true.
     pub fn unsupported(why: impl Into<String>) -> Self {
-        let problem = ErrorKind::Unsupported(sanitize(&why.into(), 200));
-        Request { problem: Some(problem), ..Request::with_path("GET", "/") }
+        let why = sanitize(&why.into(), 200);
+        Request { problem: Some((Error::unsupported, why)), ..Request::with_path("GET", "/") }
     }
 
     /// Creates a request that is not sent, because it could not be made, for example because no token could be had. The
     /// call fails with this reason, and [`Error::is_transient`](crate::Error::is_transient) is true.
     pub fn failed(why: impl Into<String>) -> Self {
-        let problem = ErrorKind::NotMade(sanitize(&why.into(), 200));
-        Request { problem: Some(problem), ..Request::with_path("GET", "/") }
+        let why = sanitize(&why.into(), 200);
+        Request { problem: Some((Error::not_made, why)), ..Request::with_path("GET", "/") }
     }
 
     /// Adds a parameter to the query. Its name and value are percent-encoded.
@@ -131,7 +134,7 @@ impl Request {
             Ok(body) => self.body("application/json", body),
             Err(error) => {
                 let problem = format!("its body cannot be written as JSON: {error}");
-                self.problem = Some(ErrorKind::Input(problem));
+                self.problem = Some((Error::input, problem));
                 self
             }
         }
@@ -178,10 +181,10 @@ impl Request {
     }
 
     /// Refuses a request that cannot or must not be sent, and a path that leads out of the API.
-    pub(crate) fn check(&self) -> Result<(), ErrorKind> {
+    pub(crate) fn check(&self) -> Result<()> {
         match &self.problem {
-            Some(problem) => Err(problem.clone()),
-            None => self.check_parts().map_err(ErrorKind::Input),
+            Some((error, why)) => Err(error(why.clone())),
+            None => self.check_parts().map_err(Error::input),
         }
     }
 

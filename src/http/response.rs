@@ -9,9 +9,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use ureq::http::StatusCode;
 
-use crate::error::{Context, Error, ErrorKind, Result, sanitize};
+use crate::error::{Context, Error, Result, sanitize};
 use crate::http::message::{Secrets, error_message, from_json, is_html, parse_retry_after, without_bom};
-use crate::types::{JobId, JobState};
+use crate::types::JobState;
 
 /// A response as plain data.
 ///
@@ -164,29 +164,31 @@ impl Response {
 
     /// Describes a body that cannot be read. The state of the job may be known nevertheless.
     pub(crate) fn not_a(&self, expected: &'static str, problem: String, state: Option<JobState>) -> Error {
-        let (status, is_html, is_json) = (self.status, self.is_html(), self.is_json());
-        self.error(ErrorKind::Decode { expected, problem, status, is_html, is_json, state })
+        let what = format!("the response is not {expected}: {problem}");
+        self.error(Error::decode(self.status, what, self.is_json(), self.is_html(), state))
     }
 
     /// Describes a status that is not a success. `now` is the time of day.
-    pub(crate) fn failure(&self, now: SystemTime) -> ErrorKind {
-        let (status, name) = (self.status, name_of(self.status));
-        if (300..400).contains(&status) {
+    pub(crate) fn failure(&self, now: SystemTime) -> Error {
+        let said = if (300..400).contains(&self.status) {
             // The query may hold a credential for the new address.
             let location = self.header("location").and_then(|location| location.split('?').next());
-            let location = location.map(|location| self.shown(location, 80));
-            return ErrorKind::Redirect { status, name, location };
-        }
+            location.map(|location| self.shown(location, 80))
+        } else {
+            self.message()
+        };
         // The clock of the server decides what a date means.
         let sent = self.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
         let retry_after = self.header("retry-after");
-        ErrorKind::Status {
-            status,
-            name,
-            message: self.message(),
-            retry_after: retry_after.and_then(|text| parse_retry_after(text, sent.unwrap_or(now))),
-            is_html: self.is_html(),
-        }
+        let retry_after = retry_after.and_then(|text| parse_retry_after(text, sent.unwrap_or(now)));
+        let error = Error::from_status(self.status, name_of(self.status), said, retry_after, self.is_html());
+        error.with_request_id(self.request_id())
+    }
+
+    /// Describes a success that leaves open what happened.
+    pub(crate) fn unclear(&self) -> Error {
+        let said = Some(self.excerpt()).filter(|excerpt| !excerpt.is_empty());
+        self.error(Error::from_status(self.status, name_of(self.status), said, None, self.is_html()))
     }
 
     fn message(&self) -> Option<String> {
@@ -195,16 +197,12 @@ impl Response {
         error_message(body.as_bytes()).map(|message| self.hide(&message))
     }
 
-    /// Creates an error about this response.
-    pub(crate) fn error(&self, kind: ErrorKind) -> Error {
+    /// Adds the call that the response belongs to.
+    pub(crate) fn error(&self, error: Error) -> Error {
         match &self.context {
-            Some(context) => Error::new(kind, (**context).clone()),
-            None => Error::without_request(kind),
+            Some(context) => error.with_context((**context).clone()),
+            None => error,
         }
-    }
-
-    pub(crate) fn job_id(&self) -> Option<&JobId> {
-        self.context.as_ref()?.job_id.as_ref()
     }
 }
 

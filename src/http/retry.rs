@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::error::{Class, ErrorKind};
+use crate::error::{Class, Effect, Error, ErrorKind};
 
 /// Returns the pause before the next attempt of a call, or `None` if there is to be none.
 ///
 /// `attempts` is the number of attempts so far, `left` is the time before the deadline, and `random` is in `0.0..1.0`.
 pub(crate) fn pause(
     class: Class,
-    failure: &ErrorKind,
+    failure: &Error,
     attempts: u32,
     max_retries: u32,
     left: Duration,
@@ -18,9 +18,9 @@ pub(crate) fn pause(
     if attempts > max_retries || !is_retried(class, failure) {
         return None;
     }
-    let pause = match (failure, failure.retry_after()) {
+    let pause = match (failure.kind(), failure.retry_after()) {
         // The server had closed the connection while it was idle, which says nothing about its health.
-        (ErrorKind::ConnectionLost { was_reused: true, .. }, _) if attempts == 1 => Duration::ZERO,
+        (ErrorKind::ConnectionLost { was_reused: true }, _) if attempts == 1 => Duration::ZERO,
         // Clients that were told to come back at the same time must not do so. Half of the time that is left after the
         // pause is kept for the attempt.
         (_, Some(asked)) => asked.checked_add(asked.min(left.saturating_sub(asked)).mul_f64(random / 2.0))?,
@@ -33,19 +33,17 @@ pub(crate) fn pause(
     (pause < left).then_some(pause)
 }
 
-fn is_retried(class: Class, failure: &ErrorKind) -> bool {
+fn is_retried(class: Class, failure: &Error) -> bool {
+    let is_unsent = failure.effect() == Effect::Unsent;
     failure.is_transient()
         && match class {
             Class::Read => true,
+            _ if is_unsent => true,
             // After a timeout the server may still be processing the request, and a retried rename could undo a later
             // one.
-            Class::Idempotent => {
-                !matches!(failure, ErrorKind::Timeout { .. } | ErrorKind::Status { status: 408 | 504, .. })
-            }
+            Class::Idempotent => !failure.is_timeout() && !matches!(failure.status(), Some(408 | 504)),
             // A 503 is excluded: Varnish has been seen to send it after the backend had accepted the job.
-            Class::Submission => {
-                matches!(failure, ErrorKind::NotConnected { .. } | ErrorKind::Status { status: 429, .. })
-            }
+            Class::Submission => failure.is_rate_limited(),
         }
 }
 
@@ -55,36 +53,32 @@ mod tests {
     use Class::{Idempotent, Read, Submission};
 
     const LONG: Duration = Duration::from_secs(3600);
-    const TIMEOUT: ErrorKind = ErrorKind::Timeout { within: LONG };
 
-    fn status(status: u16, retry_after: Option<Duration>) -> ErrorKind {
-        ErrorKind::Status { status, name: "", message: None, retry_after, is_html: false }
+    fn status(status: u16, retry_after: Option<Duration>) -> Error {
+        Error::from_status(status, "", None, retry_after, false)
     }
 
-    fn not_connected() -> ErrorKind {
-        ErrorKind::NotConnected { reason: String::new(), timed_out: None, is_about_address: true }
-    }
-
-    fn lost(was_reused: bool) -> ErrorKind {
-        ErrorKind::ConnectionLost { reason: String::new(), was_reused }
+    fn lost(was_reused: bool) -> Error {
+        Error::connection_lost("", was_reused)
     }
 
     #[test]
     fn the_class_and_the_failure_decide_whether_a_request_is_retried() {
         let retried =
-            |failure: &ErrorKind| [Read, Idempotent, Submission].map(|class| is_retried(class, failure));
+            |failure: &Error| [Read, Idempotent, Submission].map(|class| is_retried(class, failure));
         let none = [false, false, false];
         let (reads, changes, all) = ([true, false, false], [true, true, false], [true, true, true]);
         for (failure, expected) in [
-            (not_connected(), all),
+            (Error::not_connected("", None, true), all),
+            (Error::not_connected("", Some(LONG), true), all),
             (lost(false), changes),
             (lost(true), changes),
-            (TIMEOUT, reads),
-            (ErrorKind::Tls(String::new()), none),
-            (ErrorKind::TooLarge(1), none),
-            (ErrorKind::BadResponse(String::new()), none),
-            (ErrorKind::Unsupported(String::new()), none),
-            (ErrorKind::Stopped { is_in_flight: true }, none),
+            (Error::timeout(LONG), reads),
+            (Error::tls(""), none),
+            (Error::too_large(1), none),
+            (Error::bad_response(String::new()), none),
+            (Error::unsupported(""), none),
+            (Error::stopped(true), none),
         ] {
             assert_eq!(retried(&failure), expected, "{failure:?}");
         }
@@ -100,32 +94,33 @@ mod tests {
         }
     }
 
-    fn seconds(class: Class, failure: &ErrorKind, attempts: u32, left: f64, random: f64) -> Option<f64> {
+    fn seconds(class: Class, failure: &Error, attempts: u32, left: f64, random: f64) -> Option<f64> {
         let left = Duration::from_secs_f64(left);
         pause(class, failure, attempts, 9, left, random).map(|pause| pause.as_secs_f64())
     }
 
     #[test]
     fn pauses_double_and_end_with_the_retries() {
-        let pauses = [1, 2, 3, 4, 9].map(|attempts| seconds(Read, &TIMEOUT, attempts, 3600.0, 0.0));
+        let pauses =
+            [1, 2, 3, 4, 9].map(|attempts| seconds(Read, &Error::timeout(LONG), attempts, 3600.0, 0.0));
         assert_eq!(pauses, [Some(0.5), Some(1.0), Some(2.0), Some(4.0), Some(128.0)]);
-        assert_eq!(seconds(Read, &TIMEOUT, 10, 3600.0, 0.0), None);
-        assert_eq!(pause(Read, &TIMEOUT, 1, 0, LONG, 0.0), None);
+        assert_eq!(seconds(Read, &Error::timeout(LONG), 10, 3600.0, 0.0), None);
+        assert_eq!(pause(Read, &Error::timeout(LONG), 1, 0, LONG, 0.0), None);
     }
 
     #[test]
     fn chance_shortens_a_pause_by_at_most_a_quarter_and_lengthens_a_retry_after_by_at_most_half() {
         let asked = status(429, Some(Duration::from_secs(10)));
         for (random, own, told) in [(0.0, 0.5, 10.0), (0.5, 0.4375, 12.5), (1.0, 0.375, 15.0)] {
-            assert_eq!(seconds(Read, &TIMEOUT, 1, 3600.0, random), Some(own));
+            assert_eq!(seconds(Read, &Error::timeout(LONG), 1, 3600.0, random), Some(own));
             assert_eq!(seconds(Submission, &asked, 1, 3600.0, random), Some(told));
         }
     }
 
     #[test]
     fn no_pause_reaches_the_deadline() {
-        assert_eq!(seconds(Read, &TIMEOUT, 1, 0.5, 0.0), None);
-        assert_eq!(seconds(Read, &TIMEOUT, 1, 0.501, 0.0), Some(0.5));
+        assert_eq!(seconds(Read, &Error::timeout(LONG), 1, 0.5, 0.0), None);
+        assert_eq!(seconds(Read, &Error::timeout(LONG), 1, 0.501, 0.0), Some(0.5));
         let asked = status(503, Some(Duration::from_secs(10)));
         for (left, told) in [(10.0, None), (10.002, Some(10.001)), (12.0, Some(11.0)), (20.0, Some(15.0))] {
             assert_eq!(seconds(Read, &asked, 1, left, 1.0), told, "{left}");
@@ -144,13 +139,13 @@ mod tests {
     #[test]
     fn huge_numbers_do_not_overflow() {
         let retries = u32::MAX;
-        assert_eq!(pause(Read, &TIMEOUT, u32::MAX, retries, LONG, 0.0), None);
+        assert_eq!(pause(Read, &Error::timeout(LONG), u32::MAX, retries, LONG, 0.0), None);
         let endless = status(429, Some(Duration::MAX));
         for left in [LONG, Duration::MAX] {
             for random in [0.0, 1.0] {
                 assert_eq!(pause(Read, &endless, 1, retries, left, random), None);
             }
         }
-        assert!(pause(Read, &TIMEOUT, u32::MAX, retries, Duration::MAX, 0.0).is_some());
+        assert!(pause(Read, &Error::timeout(LONG), u32::MAX, retries, Duration::MAX, 0.0).is_some());
     }
 }

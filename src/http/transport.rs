@@ -4,9 +4,6 @@
 //! is bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of
 //! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
-// `AttemptError` is large, but it is short-lived.
-#![allow(clippy::result_large_err)]
-
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -67,20 +64,6 @@ struct Kept {
     agents: Mutex<Vec<(Agent, Instant)>>,
     /// The attempts whose callers have left. Each is alive until its worker has ended it.
     abandoned: Mutex<Vec<Weak<Progress>>>,
-}
-
-/// The failure of an attempt: no response, or one that is broken.
-#[derive(Debug)]
-pub(crate) struct AttemptError {
-    pub(crate) kind: ErrorKind,
-    /// The request id in the head of a response whose body is broken.
-    pub(crate) request_id: Option<String>,
-}
-
-impl From<ErrorKind> for AttemptError {
-    fn from(kind: ErrorKind) -> Self {
-        AttemptError { kind, request_id: None }
-    }
 }
 
 /// What worker and caller tell each other about an attempt.
@@ -153,12 +136,12 @@ impl Transport {
         class: Class,
         within: Duration,
         stops: &Stops,
-    ) -> Result<Response, AttemptError> {
+    ) -> Result<Response> {
         let kept = self.kept.get();
         if kept.abandoned() >= MAX_ABANDONED {
-            return Err(here("too many attempts that were stopped or timed out have not ended yet").into());
+            return Err(here("too many attempts that were stopped or timed out have not ended yet"));
         }
-        let unsendable = |error: http::Error| ErrorKind::Input(error.to_string());
+        let unsendable = |error: http::Error| Error::input(error.to_string());
         let head = self.head(request, url, &api_key).map_err(unsendable)?;
         let idle = kept.take_agent(class);
         let is_reused = idle.is_some();
@@ -187,11 +170,11 @@ impl Transport {
                 Ok(response)
             }
             Waited::Ready(Err(failure)) => {
-                let kind = self.explain(&failure, is_reused, within);
-                if matches!(kind, ErrorKind::ConnectionLost { .. }) {
+                let error = self.explain(&failure, is_reused, within);
+                if matches!(error.kind(), ErrorKind::ConnectionLost { .. }) {
                     kept.drop_agents();
                 }
-                Err(AttemptError { kind, request_id: failure.request_id })
+                Err(error.with_request_id(failure.request_id))
             }
             left => {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
@@ -199,13 +182,12 @@ impl Transport {
                 let may_be_sent = progress.abandon();
                 lock(&kept.abandoned).push(Arc::downgrade(&progress));
                 if matches!(left, Waited::Stopped) {
-                    return Err(ErrorKind::Stopped { is_in_flight: may_be_sent }.into());
+                    return Err(Error::stopped(may_be_sent));
                 }
                 // The network may have failed silently, and all idle connections with it.
                 kept.drop_agents();
-                let timeout = ErrorKind::Timeout { within };
-                Err(if may_be_sent { timeout } else { self.not_connected("no response", Some(within)) }
-                    .into())
+                let unsent = || self.not_connected("no response", Some(within));
+                Err(if may_be_sent { Error::timeout(within) } else { unsent() })
             }
         }
     }
@@ -237,30 +219,29 @@ impl Transport {
     }
 
     /// Describes a failure by what is known of where it happened.
-    fn explain(&self, failure: &Failure, is_reused: bool, within: Duration) -> ErrorKind {
+    fn explain(&self, failure: &Failure, is_reused: bool, within: Duration) -> Error {
         let text = match &failure.error {
             ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
             error => sanitize(&error.to_string(), 120),
         };
         match (failure.setup, &failure.error) {
             (Some(Setup::Machine), _) => here(&text),
-            (Some(Setup::Tls), _) => ErrorKind::Tls(self.with_proxy(&text)),
+            (Some(Setup::Tls), _) => Error::tls(&self.with_proxy(&text)),
             (Some(Setup::Network), ureq::Error::Timeout(_)) => {
                 self.not_connected("no response", Some(self.connect_timeout.min(within)))
             }
             (Some(Setup::Network), _) => self.not_connected(&text, None),
-            (None, ureq::Error::BodyExceedsLimit(limit)) => ErrorKind::TooLarge(*limit),
-            (None, ureq::Error::Timeout(_)) => ErrorKind::Timeout { within },
+            (None, ureq::Error::BodyExceedsLimit(limit)) => Error::too_large(*limit),
+            (None, ureq::Error::Timeout(_)) => Error::timeout(within),
             (None, error) if matches!(error, ureq::Error::Io(_)) || cut_short(error).is_some() => {
-                ErrorKind::ConnectionLost { reason: text, was_reused: is_reused }
+                Error::connection_lost(&text, is_reused)
             }
-            (None, _) => ErrorKind::BadResponse(format!("the response is not valid HTTP: {text}")),
+            (None, _) => Error::bad_response(format!("the response is not valid HTTP: {text}")),
         }
     }
 
-    fn not_connected(&self, reason: &str, timed_out: Option<Duration>) -> ErrorKind {
-        let is_about_address = self.proxy.is_none();
-        ErrorKind::NotConnected { reason: self.with_proxy(reason), timed_out, is_about_address }
+    fn not_connected(&self, reason: &str, within: Option<Duration>) -> Error {
+        Error::not_connected(&self.with_proxy(reason), within, self.proxy.is_none())
     }
 
     fn with_proxy(&self, reason: &str) -> String {
@@ -397,8 +378,8 @@ impl Exchange {
 }
 
 /// Describes a failure on this machine, before anything was sent.
-fn here(reason: &str) -> ErrorKind {
-    ErrorKind::NotConnected { reason: reason.to_owned(), timed_out: None, is_about_address: false }
+fn here(reason: &str) -> Error {
+    Error::not_connected(reason, None, false)
 }
 
 /// Hands the body out, and nothing of it once the caller has left.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::http::call::Http;
 use crate::http::clock::saturating_add;
 use crate::jobs::check_id;
@@ -93,8 +93,7 @@ pub(crate) fn call_each<T: Send>(
     let mut failures = 0;
     run(http, &valid, None, call, |n, outcome| {
         // A lack of time says nothing about the service.
-        let is_failure =
-            |error: &Error| error.is_transient() && !matches!(error.kind(), ErrorKind::OutOfTime);
+        let is_failure = |error: &Error| error.is_transient() && !error.is_out_of_time();
         failures = if outcome.as_ref().is_err_and(is_failure) { failures + 1 } else { 0 };
         outcomes[n] = Some(outcome);
         if failures >= MAX_FAILURES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -103,8 +102,8 @@ pub(crate) fn call_each<T: Send>(
     let outcome = |(id, check): (JobId, Result<()>)| {
         let outcome = check.and_then(|()| {
             outcomes.next().flatten().unwrap_or_else(|| {
-                let kind = ErrorKind::NotSent { failures: MAX_FAILURES };
-                Err(Error::new(kind, Context::of_job(action, &id)))
+                let why = format!("not sent, because {MAX_FAILURES} requests in a row had failed");
+                Err(Error::not_made(why).with_context(Context::of_job(action, &id)))
             })
         });
         (id, outcome)

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::config::builder::PAGE_SIZE;
 use crate::contract::Operation;
-use crate::error::{Error, ErrorKind, Result, Seen};
+use crate::error::{Context, Error, Result, Seen, sanitize};
 use crate::http::call::Http;
 use crate::http::message::{from_json, without_bom};
 use crate::http::response::Response;
@@ -27,18 +27,19 @@ pub(crate) enum Look {
 }
 
 pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
-    let job = decode_job(&http.send(Operation::Get { id }, deadline)?);
-    if job.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::WrongJob(_))) {
+    let response = http.send(Operation::Get { id }, deadline)?;
+    let job = decode_job(&response)?;
+    if job.job_id != *id {
         // The response may belong to an earlier request on the same connection.
         http.distrust_idle_connections();
+        return Err(response.error(Error::wrong_job(&response.shown(job.job_id.as_str(), 60))));
     }
-    job
+    Ok(job)
 }
 
-/// Decodes the job that was requested. Another one is an error: the response may belong to another request.
 fn decode_job(response: &Response) -> Result<JobSummary> {
     let job = from_json::<&RawValue>(&response.body).and_then(|job| JobSummary::from_json(job.get()));
-    let job = job.map_err(|_| {
+    job.map_err(|_| {
         let body = response.text();
         match fields(&body, ["state"]) {
             Ok([state]) => {
@@ -47,13 +48,7 @@ fn decode_job(response: &Response) -> Result<JobSummary> {
             }
             Err(_) => response.unreadable("a job"),
         }
-    })?;
-    match response.job_id() {
-        Some(asked) if *asked != job.job_id => {
-            Err(response.error(ErrorKind::WrongJob(response.shown(job.job_id.as_str(), 60))))
-        }
-        _ => Ok(job),
-    }
+    })
 }
 
 pub(crate) fn look(http: &Http, id: &JobId, deadline: Instant) -> Look {
@@ -97,10 +92,13 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> 
     match look(http, id, deadline) {
         Look::Here(job) if fits(job.name.as_deref()) => Ok(()),
         Look::Here(job) => {
-            let name = Some(job.name.unwrap_or_default());
-            Err(unconfirmed(&response, Seen::Here { state: job.state, name }))
+            let what = match job.name.as_deref().unwrap_or_default() {
+                "" => "the job has no name".to_owned(),
+                name => format!("the service stored the name as {:?}", sanitize(name, 60)),
+            };
+            Err(response.unclear().with_seen(Seen { what, state: Some(job.state), failure: None }))
         }
-        look => Err(unconfirmed(&response, look.into())),
+        look => Err(response.unclear().with_seen(look.into())),
     }
 }
 
@@ -128,7 +126,7 @@ pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Optio
     }
     match (look(http, id, deadline), outcome) {
         (Look::Here(job), _) if job.state.is_terminal() => Ok(Some(*job)),
-        (look, Ok(response)) => Err(unconfirmed(&response, look.into())),
+        (look, Ok(response)) => Err(response.unclear().with_seen(look.into())),
         (look, Err(error)) => Err(explain(error, look)),
     }
 }
@@ -140,7 +138,7 @@ pub(crate) fn delete(http: &Http, id: &JobId, cancel_accepted: bool, deadline: I
         Ok(response) if claim(&response) == Claim::Done => return Ok(()),
         Ok(response) => match look(http, id, deadline) {
             Look::Gone(_) => return Ok(()),
-            look => unconfirmed(&response, look.into()),
+            look => response.unclear().with_seen(look.into()),
         },
         Err(error) if matches!(error.status(), Some(404 | 409 | 410)) => {
             let error = explain(error, look(http, id, deadline));
@@ -190,30 +188,32 @@ fn claim(response: &Response) -> Claim {
     }
 }
 
-/// Describes a successful response that leaves open whether the change was made.
-fn unconfirmed(response: &Response, seen: Seen) -> Error {
-    let (status, said) = (response.status, response.excerpt());
-    response.error(ErrorKind::Unconfirmed { status, said: Some(said), seen })
-}
-
 /// Describes an error status by what the job looks like after it.
 fn explain(error: Error, look: Look) -> Error {
-    let status = error.status().unwrap_or_default();
-    let message = error.server_message().map(str::to_owned);
-    let kind = match (status, look) {
-        (404 | 410, Look::Gone(gone)) => return error.with_kind(gone.into_kind()).after_response(),
-        (404 | 410, look) => ErrorKind::Unconfirmed { status, said: message, seen: look.into() },
-        (_, look) => ErrorKind::Conflict { status, message, seen: look.into() },
-    };
-    error.with_kind(kind)
+    match (error.status(), look) {
+        // `look` has ensured that the service is at this address.
+        (Some(404 | 410), Look::Gone(gone)) => {
+            gone.with_context(Context { has_responded: true, ..error.into_context() })
+        }
+        (_, look) => error.with_seen(look.into()),
+    }
 }
 
 impl From<Look> for Seen {
     fn from(look: Look) -> Self {
-        match look {
-            Look::Here(job) => Seen::Here { state: job.state, name: None },
-            Look::Gone(_) => Seen::Gone,
-            Look::Unknown(error) => Seen::Unknown(Box::new(error.into_kind())),
-        }
+        let (what, state, failure) = match look {
+            Look::Here(job) => {
+                (format!("the job is {}", sanitize(job.state.as_str(), 40)), Some(job.state), None)
+            }
+            Look::Gone(_) => ("there is no such job".to_owned(), None, None),
+            Look::Unknown(error) => {
+                let why = match error.status() {
+                    Some(status @ 300..) => status.to_string(),
+                    _ => sanitize(&error.summary(), 60),
+                };
+                (format!("the job could not be loaded ({why})"), error.state().cloned(), Some(error))
+            }
+        };
+        Seen { what, state, failure }
     }
 }

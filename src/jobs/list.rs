@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::config::builder::PAGE_SIZE;
 use crate::contract::Operation;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::http::call::Http;
 use crate::http::message::from_json;
 use crate::http::response::Response;
@@ -63,12 +63,9 @@ fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
 fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
     JobSummary::from_json(job.get()).map_err(|_| {
         let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();
-        response.error(ErrorKind::UnreadableJob {
-            position,
-            job_id: job_id.and_then(JobId::from_raw),
-            reason: JobSummary::problem_of(job.get()),
-            state: state.and_then(JobState::from_raw),
-        })
+        let (job_id, state) = (job_id.and_then(JobId::from_raw), state.and_then(JobState::from_raw));
+        let why = JobSummary::problem_of(job.get());
+        response.error(Error::unreadable_job(position, job_id, state, &why))
     })
 }
 
@@ -121,7 +118,7 @@ impl ListJobs {
         match pages::next_cursor(has_more, next_cursor.as_deref()) {
             Ok(Some(next)) if cursor == Some(next) => Err(response.error(pages::repeated(next))),
             Ok(_) => Ok(JobsPage { jobs, has_more, next_cursor }),
-            Err(kind) => Err(response.error(kind)),
+            Err(error) => Err(response.error(error)),
         }
     }
 }
@@ -285,7 +282,7 @@ impl JobsIter {
         let fetched = fetch(&self.http, self.limit, cursor, deadline);
         let fetched = fetched.and_then(|(page, response)| match self.pages.check(&page) {
             Ok(()) => Ok((page, response)),
-            Err(kind) => Err(response.error(kind)),
+            Err(error) => Err(response.error(error)),
         });
         let (page, response) = fetched.inspect_err(|_| self.pages.fail())?;
         self.cursor_error = self.pages.advance(&page).err().map(|kind| response.error(kind));

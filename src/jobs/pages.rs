@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
-use crate::error::{Error, ErrorKind, Result, sanitize};
+use crate::error::{Error, Result, sanitize};
 use crate::types::{JobId, JobSummary};
 
 /// A page of jobs.
@@ -91,10 +91,10 @@ impl Pages {
 
     /// Refuses a page with the same jobs as the page before it. A page of one job is not refused: the job may have
     /// moved, because another one was added to the list.
-    pub(crate) fn check(&self, page: &Page) -> Result<(), ErrorKind> {
+    pub(crate) fn check(&self, page: &Page) -> Result<()> {
         match page.jobs.first().and_then(id_of) {
             Some(first) if self.ids.is_some() && self.hash_ids(page) == self.ids => {
-                Err(ErrorKind::BrokenPages(format!(
+                Err(Error::broken_pages(format!(
                     "the page has the jobs of the page before it, beginning with {}",
                     sanitize(first.as_str(), 60)
                 )))
@@ -104,7 +104,7 @@ impl Pages {
     }
 
     /// Moves past the page that is due, which was received. An error concerns the page after it.
-    pub(crate) fn advance(&mut self, page: &Page) -> Result<(), ErrorKind> {
+    pub(crate) fn advance(&mut self, page: &Page) -> Result<()> {
         let State::Due(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(()) };
         if let Some(cursor) = &cursor {
             self.used.insert(self.hasher.hash_one(cursor.as_str()));
@@ -135,18 +135,18 @@ fn id_of(job: &Result<JobSummary>) -> Option<&JobId> {
 }
 
 /// Returns the cursor of the page after this one, or `None` on the last page.
-pub(crate) fn next_cursor(has_more: bool, cursor: Option<&str>) -> Result<Option<&str>, ErrorKind> {
+pub(crate) fn next_cursor(has_more: bool, cursor: Option<&str>) -> Result<Option<&str>> {
     match cursor {
         _ if !has_more => Ok(None),
-        None | Some("") => Err(ErrorKind::BrokenPages(
+        None | Some("") => Err(Error::broken_pages(
             "the server says that there are more jobs, but sent no cursor".to_owned(),
         )),
         cursor => Ok(cursor),
     }
 }
 
-pub(crate) fn repeated(cursor: &str) -> ErrorKind {
-    ErrorKind::BrokenPages(format!("the server sent the cursor {:?} a second time", sanitize(cursor, 60)))
+pub(crate) fn repeated(cursor: &str) -> Error {
+    Error::broken_pages(format!("the server sent the cursor {:?} a second time", sanitize(cursor, 60)))
 }
 
 #[cfg(test)]

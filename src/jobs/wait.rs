@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::config::builder::PAGE_SIZE;
-use crate::error::{Context, Error, ErrorKind, FailedCancellation, Result};
+use crate::error::{Context, Error, Result};
 use crate::http::call::Http;
 use crate::http::clock::saturating_add;
 use crate::jobs::bulk::{self, Pace};
@@ -45,7 +45,7 @@ struct Pending {
     /// The state that was received last.
     state: Option<JobState>,
     /// Why the last look-up could not read the job.
-    last_failure: Option<Error>,
+    last_failure: Option<String>,
     /// When a look-up first showed that the job cannot be read. None since then has seen it.
     first_bad: Option<Instant>,
     looked_up: Option<Instant>,
@@ -193,9 +193,7 @@ impl<'a> WaitForJobs<'a> {
             (self.http.without_retries(), poll.deadline, mem::take(&mut poll.pace));
         let call = |id: &JobId| change::get(&http, id, request_deadline(&http, deadline));
         bulk::run(&http, &ids, Some(&mut pace), call, |n, outcome| {
-            let is_unsent =
-                |error: &Error| error.is_stopped() || matches!(error.kind(), ErrorKind::OutOfTime);
-            if outcome.as_ref().is_err_and(is_unsent) {
+            if outcome.as_ref().is_err_and(|error| error.is_stopped() || error.is_out_of_time()) {
                 return ControlFlow::Break(());
             }
             self.looked_up(poll, &ids[n], outcome);
@@ -212,7 +210,7 @@ impl<'a> WaitForJobs<'a> {
         match outcome {
             // A transient failure, a refused key and a response that is not JSON tell nothing about the job.
             Err(error) if error.is_transient() || error.is_unauthorized() || !error.is_about_request() => {
-                pending.last_failure = Some(error.for_job(ACTION, id));
+                pending.last_failure = Some(error.summary());
                 poll.unanswered(error);
             }
             Err(error) => {
@@ -255,7 +253,7 @@ impl<'a> WaitForJobs<'a> {
         if is_final {
             self.end(id, Err(error));
         } else {
-            pending.last_failure = Some(error);
+            pending.last_failure = Some(error.summary());
         }
     }
 
@@ -299,15 +297,20 @@ impl<'a> WaitForJobs<'a> {
                     self.end(&job_id, Ok(ended));
                     continue;
                 }
-                Some(outcome) => Some(outcome.map(drop).map_err(FailedCancellation::from)),
-                None => None,
+                outcome => outcome.map(|outcome| outcome.map(drop)),
             };
             let Pending { state, last_failure, .. } = self.pending.remove(&job_id).unwrap_or_default();
-            let last_failure = last_failure.as_ref().or(self.poll_failure.as_ref());
-            let last_failure = last_failure.map(|error| error.kind().to_string());
-            let timeout = self.options.timeout.unwrap_or_default();
-            let kind = ErrorKind::WaitTimedOut { timeout, state, last_failure, cancellation };
-            self.end(&job_id, Err(Error::new(kind, Context::of_job(ACTION, &job_id))));
+            let last_failure = last_failure.or(self.poll_failure.as_ref().map(Error::summary));
+            let mut error = Error::wait_ended(Context::of_job(ACTION, &job_id), self.options.timeout, state);
+            if let Some(why) = last_failure {
+                error = error.with_last_failure(&why);
+            }
+            error = match cancellation {
+                None => error,
+                Some(Ok(())) => error.after_cancellation(),
+                Some(Err(failed)) => error.with_failed_cancellation(&failed),
+            };
+            self.end(&job_id, Err(error));
         }
     }
 
@@ -315,8 +318,8 @@ impl<'a> WaitForJobs<'a> {
     fn stop(&mut self) {
         for job_id in mem::take(&mut self.line) {
             if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
-                let kind = ErrorKind::WaitStopped { state };
-                self.end(&job_id, Err(Error::new(kind, Context::of_job(ACTION, &job_id))));
+                let error = Error::wait_ended(Context::of_job(ACTION, &job_id), None, state);
+                self.end(&job_id, Err(error));
             }
         }
     }
