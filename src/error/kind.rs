@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::advice::{CONTRACT, Remedy};
-use super::{Context, Error, Inner};
+use super::{Error, Inner};
 use crate::types::{JobId, JobState};
 
 /// What sending a request twice does.
@@ -53,12 +53,6 @@ pub(crate) struct Seen {
     pub(crate) failure: Option<Error>,
 }
 
-impl Error {
-    fn new(inner: Inner) -> Self {
-        Error(Box::new(inner))
-    }
-}
-
 impl Inner {
     fn unsent(what: impl Into<String>) -> Self {
         Inner { what: what.into(), ..Inner::default() }
@@ -69,8 +63,13 @@ impl Inner {
     }
 }
 
-/// Failures before a request was sent.
 impl Error {
+    fn new(inner: Inner) -> Self {
+        Error(Box::new(inner))
+    }
+
+    // Failures before a request was sent.
+
     /// The input, the configuration or the request is not valid.
     pub(crate) fn input(what: impl Into<String>) -> Self {
         Error::new(Inner { is_about_request: true, ..Inner::unsent(what) })
@@ -110,10 +109,9 @@ impl Error {
         let inner = Inner::unsent("no time was left to send the request");
         Error::new(Inner { is_timeout: true, is_transient: true, ..inner })
     }
-}
 
-/// Requests without a response that can be used.
-impl Error {
+    // Requests without a complete response.
+
     /// A stop token ended the call. Whatever was in flight then was abandoned.
     pub(crate) fn stopped(is_in_flight: bool) -> Self {
         let effect = if is_in_flight { Effect::Possible } else { Effect::Unsent };
@@ -145,10 +143,9 @@ impl Error {
     pub(crate) fn bad_response(what: String) -> Self {
         Error::new(Inner { remedy: Remedy::address("", "check "), ..Inner::possible(what) })
     }
-}
 
-/// Responses.
-impl Error {
+    // Responses.
+
     /// The status is that of a failure or a redirect, or the response leaves open what happened. `said` is the server's
     /// message, the target of the redirect, or the beginning of the body.
     pub(crate) fn from_status(
@@ -257,12 +254,11 @@ impl Error {
     pub(crate) fn broken_pages(what: String) -> Self {
         Error::new(Inner { remedy: Remedy::text(CONTRACT), ..Inner::possible(what) })
     }
-}
 
-/// Waits.
-impl Error {
+    // Waits.
+
     /// A wait was stopped, or timed out if there is a time-out.
-    pub(crate) fn wait_ended(context: Context, timeout: Option<Duration>, state: Option<JobState>) -> Self {
+    pub(crate) fn wait_ended(timeout: Option<Duration>, state: Option<JobState>) -> Self {
         let mut what = match timeout {
             Some(timeout) => format!("not done after {}", seconds(timeout)),
             None => "stopped".to_owned(),
@@ -276,7 +272,6 @@ impl Error {
             is_transient: timeout.is_some(),
             is_stopped: timeout.is_none(),
             remedy: Remedy::NotCancelled,
-            context,
             ..Inner::unsent(what)
         })
     }

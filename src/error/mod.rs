@@ -89,13 +89,6 @@ pub(crate) struct Context {
     pub(crate) has_responded: bool,
 }
 
-impl Context {
-    /// The context of an action on a job, before or without a request.
-    pub(crate) fn of_job(action: &'static str, id: &JobId) -> Self {
-        Context { action, job_id: Some(id.clone()), ..Context::default() }
-    }
-}
-
 impl Error {
     /// Records the call that the error belongs to. Keeps the identifier of its request.
     pub(crate) fn with_context(mut self, context: Context) -> Self {
@@ -125,7 +118,7 @@ impl Error {
         self
     }
 
-    /// Returns the same error for another job, for which no request was sent because of it.
+    /// Returns the same error for a job, for which it had no request of its own.
     pub(crate) fn for_job(&self, action: &'static str, id: &JobId) -> Self {
         let mut error = Error(self.0.clone());
         error.0.context.action = action;

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::http::call::Http;
 use crate::http::clock::saturating_add;
 use crate::jobs::check_id;
@@ -103,7 +103,7 @@ pub(crate) fn call_each<T: Send>(
         let outcome = check.and_then(|()| {
             outcomes.next().flatten().unwrap_or_else(|| {
                 let why = format!("not sent, because {MAX_FAILURES} requests in a row had failed");
-                Err(Error::not_made(why).with_context(Context::of_job(action, &id)))
+                Err(Error::not_made(why).for_job(action, &id))
             })
         });
         (id, outcome)

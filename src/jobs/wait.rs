@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::config::builder::PAGE_SIZE;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::http::call::Http;
 use crate::http::clock::saturating_add;
 use crate::jobs::bulk::{self, Pace};
@@ -292,25 +292,18 @@ impl<'a> WaitForJobs<'a> {
             cancellations = bulk::call_each(&self.http, "cancel job", &self.line, cancel).into_iter();
         }
         for job_id in mem::take(&mut self.line) {
-            let cancellation = match cancellations.next().map(|(_, outcome)| outcome) {
-                Some(Ok(Some(ended))) => {
-                    self.end(&job_id, Ok(ended));
-                    continue;
-                }
-                outcome => outcome.map(|outcome| outcome.map(drop)),
-            };
             let Pending { state, last_failure, .. } = self.pending.remove(&job_id).unwrap_or_default();
-            let last_failure = last_failure.or(self.poll_failure.as_ref().map(Error::summary));
-            let mut error = Error::wait_ended(Context::of_job(ACTION, &job_id), self.options.timeout, state);
-            if let Some(why) = last_failure {
+            let mut error = Error::wait_ended(self.options.timeout, state).for_job(ACTION, &job_id);
+            if let Some(why) = last_failure.or(self.poll_failure.as_ref().map(Error::summary)) {
                 error = error.with_last_failure(&why);
             }
-            error = match cancellation {
-                None => error,
-                Some(Ok(())) => error.after_cancellation(),
-                Some(Err(failed)) => error.with_failed_cancellation(&failed),
+            let outcome = match cancellations.next() {
+                Some((_, Ok(Some(ended)))) => Ok(ended),
+                Some((_, Ok(None))) => Err(error.after_cancellation()),
+                Some((_, Err(failed))) => Err(error.with_failed_cancellation(&failed)),
+                None => Err(error),
             };
-            self.end(&job_id, Err(error));
+            self.end(&job_id, outcome);
         }
     }
 
@@ -318,7 +311,7 @@ impl<'a> WaitForJobs<'a> {
     fn stop(&mut self) {
         for job_id in mem::take(&mut self.line) {
             if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
-                let error = Error::wait_ended(Context::of_job(ACTION, &job_id), None, state);
+                let error = Error::wait_ended(None, state).for_job(ACTION, &job_id);
                 self.end(&job_id, Err(error));
             }
         }
