@@ -216,7 +216,6 @@ impl Request {
     }
 }
 
-/// The body of a batch submission.
 impl Response {
     /// Edits each job in the response to [`List`](Operation::List) or [`Get`](Operation::Get), one by one.
     ///
