@@ -199,6 +199,7 @@ impl Error {
             inner.is_timeout = failure.is_timeout();
             inner.is_stopped = failure.is_stopped();
             inner.is_transient = failure.is_transient() && !is_conflict;
+            inner.context.has_responded |= failure.0.context.has_responded;
         }
         inner.is_about_request = is_conflict;
         inner.remedy = match &seen.failure {

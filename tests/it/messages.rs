@@ -97,6 +97,7 @@ list jobs: the page has the jobs of the page before it, beginning with a; see Co
 submit job: the response is not an object with the job_id of the new job: it begins with {"id":"req-1"}; the job may have been submitted; see Contract if the HTTP API differs
 delete job 9f2c: 200 OK: {"deleted":0}; the change may have been made; the job is running
 delete job 9f2c: 404 Not Found: Job not found; the job is running: see Contract if the HTTP API differs
+delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429)
 delete job 9f2c: 409 Conflict; the job is running: cancel it first, or use cancel_and_delete
 delete job 9f2c: 409 Conflict: Job is running
 rename job 9f2c: 200 OK: {}; the change may have been made; the service stored the name as "water"
@@ -155,6 +156,7 @@ fn errors() -> Vec<Error> {
         submit(json(r#"{"id":"req-1"}"#)),
         delete([json(r#"{"deleted":0}"#), json(&running)]),
         delete([error(404, gone), json(&running)]),
+        delete([error(404, gone), error(429, "{}")]),
         delete([error(409, ""), json(&running)]),
         delete([error(409, refused), json(&running)]),
         of([json("{}"), json(&running.replace("null", "\"water\""))], |client| {
