@@ -104,12 +104,13 @@ impl Error {
             (Remedy::Address(text, and), Some(address)) => Some(format!("{text}{and}{address}")),
             (Remedy::Address(text, _), None) => Some(text.clone()).filter(|text| !text.is_empty()),
             (Remedy::NotFound, _) if context.action == "request" => Some("check the path".to_owned()),
+            (Remedy::NotFound, Some(address)) if self.is_not_found() && self.job_id().is_some() => {
+                Some(format!("the id or {address} may be wrong"))
+            }
             (Remedy::NotFound, Some(address)) => Some(format!("{address} may be wrong")),
             (Remedy::NotFound, None) if self.is_not_found() && self.job_id().is_some() => None,
             (Remedy::NotFound, None) => Some(CONTRACT.to_owned()),
-            (Remedy::Key, _) => {
-                Some(format!("check the API key ({}): it may be mistyped or revoked", context.key))
-            }
+            (Remedy::Key, _) => Some(format!("check the key of {}", context.key)),
             (Remedy::NotCancelled, _) if self.cancellation_accepted().is_some() => None,
             (Remedy::NotCancelled, _) => Some("the job was not cancelled".to_owned()),
         }

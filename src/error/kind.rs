@@ -159,9 +159,9 @@ impl Error {
             300..=399 => Remedy::address("redirects are not followed", ": correct "),
             _ if is_html => Remedy::page(),
             404 | 405 | 410 | 501 => Remedy::NotFound,
+            401 => Remedy::Key,
             // The server's own reason needs no remedy of ours.
             _ if said.is_some() => Remedy::None,
-            401 => Remedy::Key,
             429 => Remedy::text("send requests less often"),
             _ => Remedy::None,
         };

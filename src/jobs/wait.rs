@@ -215,7 +215,7 @@ impl<'a> WaitForJobs<'a> {
             }
             Err(error) => {
                 poll.answered();
-                self.failed(id, error);
+                self.failed(id, &error);
             }
             Ok(job) => {
                 poll.answered();
@@ -239,7 +239,7 @@ impl<'a> WaitForJobs<'a> {
     }
 
     /// Records that a job cannot be read. The wait for it ends if this was so some seconds ago, and none saw it since.
-    fn failed(&mut self, id: &JobId, error: Error) {
+    fn failed(&mut self, id: &JobId, error: &Error) {
         let now = self.http.clock().now();
         let Some(pending) = self.pending.get_mut(id) else { return };
         let is_final = match error.state() {
@@ -251,7 +251,7 @@ impl<'a> WaitForJobs<'a> {
             None => now.saturating_duration_since(*pending.first_bad.get_or_insert(now)) >= CONFIRMATION,
         };
         if is_final {
-            self.end(id, Err(error));
+            self.end(id, Err(error.for_job(ACTION, id)));
         } else {
             pending.last_failure = Some(error.summary());
         }
@@ -264,16 +264,15 @@ impl<'a> WaitForJobs<'a> {
 
     fn end_poll(&mut self, poll: Poll) {
         let has_failed = poll.answers == 0;
-        self.poll_failure = poll.silence.filter(|_| has_failed);
-        if let Some(error) = &self.poll_failure {
+        let failure = poll.silence.filter(|_| has_failed);
+        if let Some(error) = &failure {
             log::warn!("a poll failed and does not end the wait: {error}");
             // A refused key concerns all jobs, and so does an address at which nothing has ever responded with JSON.
             if error.is_unauthorized() || !error.is_transient() && !self.http.has_responded() {
-                let failures: Vec<_> =
-                    self.line.iter().map(|id| (id.clone(), error.for_job(ACTION, id))).collect();
-                failures.into_iter().for_each(|(id, error)| self.failed(&id, error));
+                self.line.clone().iter().for_each(|id| self.failed(id, error));
             }
         }
+        self.poll_failure = failure;
         let (now, jitter) = (self.http.clock().now(), self.http.jitter());
         let retry_after = if has_failed { poll.retry_after } else { Duration::ZERO };
         if self.schedule().end_poll(now, retry_after, jitter).is_break() {

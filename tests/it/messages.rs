@@ -83,9 +83,9 @@ delete job 9f2c: the connection broke: *; the change may have been made
 cancel job 9f2c: no response within 0.25 s; the change may have been made; a longer timeout may help
 get job 9f2c: the response is not valid HTTP: *; check base_url
 get job 9f2c: the response is larger than 99999 bytes; raise max_response_bytes
-get job 9f2c: 401 Unauthorized; check the API key (api_key): it may be mistyped or revoked (request id r-17)
+get job 9f2c: 401 Unauthorized: no such key; check the key of api_key (request id r-17)
 get job 9f2c: 403 Forbidden: an HTML page, "Sign in"; a gateway may have sent this page: check base_url
-get job 9f2c: 404 Not Found: Job not found; base_url may be wrong
+get job 9f2c: 404 Not Found: Job not found; the id or base_url may be wrong
 request: 404 Not Found; check the path
 get job 9f2c: 503 Service Unavailable; the server asks to wait 90 s
 submit job: 422 Unprocessable Entity: charge: not a number
@@ -142,7 +142,7 @@ fn errors() -> Vec<Error> {
         }),
         get(raw("SSH-2.0-OpenSSH\r\n\r\n")),
         get(json(&" ".repeat(100_000))),
-        get(answer(401, &["x-request-id: r-17"], "")),
+        get(answer(401, &["x-request-id: r-17"], "no such key")),
         get(error(403, html)),
         get(error(404, gone)),
         of([error(404, "")], |client| client.send(Request::new("GET", ["x"]))),
