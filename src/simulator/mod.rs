@@ -227,8 +227,8 @@ impl Simulator {
         self.service().add(job, None)
     }
 
-    /// Adds `count` sample jobs of several kinds, one hour apart. All of them have ended. The set is the same each
-    /// time.
+    /// Adds `count` sample jobs of two types, one hour apart. All of them have ended, in different states. The set is
+    /// the same each time.
     pub fn add_sample_jobs(&self, count: u32) {
         let mut service = self.service();
         for n in 0..count {
@@ -652,31 +652,21 @@ impl SimulatedJob {
 
     /// Creates the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
     fn sample(n: u32, count: u32) -> Self {
-        let (name, formula, atoms) = MOLECULES[n as usize % MOLECULES.len()];
-        let atoms = atoms.iter().map(|(element, position)| Atom::new(*element, *position));
         let job = SimulatedJob::new(if n % 4 == 3 { "opt" } else { "single_point_energy" })
-            .name(format!("{name}-{:03}", n + 1))
+            .name(format!("water-{:03}", n + 1))
             .age(Duration::from_secs(u64::from(count - n) * 3600))
-            .running_for(Duration::from_secs(u64::from(5 + n * 7 % 50)));
-        let job = match n % 10 {
+            .running_for(Duration::from_secs(u64::from(5 + n * 7 % 50)))
+            .molecule_preview(MoleculePreview::new("H2O", WATER.map(|(element, at)| Atom::new(element, at))));
+        match n % 10 {
             6 => job.fails(),
             9 => job.state(JobState::Cancelled),
             _ => job,
-        };
-        job.molecule_preview(MoleculePreview::new(formula, atoms))
+        }
     }
 }
 
-type Atoms = &'static [(&'static str, [f64; 3])];
-
-const MOLECULES: [(&str, &str, Atoms); 2] = [
-    (
-        "water",
-        "H2O",
-        &[("O", [0.0, 0.0, 0.1173]), ("H", [0.0, 0.7572, -0.4692]), ("H", [0.0, -0.7572, -0.4692])],
-    ),
-    ("hydrogen", "H2", &[("H", [0.0, 0.0, -0.3707]), ("H", [0.0, 0.0, 0.3707])]),
-];
+const WATER: [(&str, [f64; 3]); 3] =
+    [("O", [0.0, 0.0, 0.1173]), ("H", [0.0, 0.7572, -0.4692]), ("H", [0.0, -0.7572, -0.4692])];
 
 /// A failure of a request, for [`Simulator::fail_next`], [`Simulator::fail_times`] and [`Simulator::fail_when`].
 ///
