@@ -69,7 +69,7 @@ use crate::sync::lock;
 use crate::types::{Atom, JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
 use server::Server;
-use service::{PlannedFault, Service};
+use service::Service;
 
 /// A running simulator of the service. Dropping it closes its connections, ends its threads and frees its port.
 ///
@@ -107,12 +107,15 @@ impl Simulator {
     /// Starts a simulator without jobs, on the given port, so that programs in other languages can find it. Port 0
     /// means a free port.
     ///
+    /// A request that has a body needs a `Content-Length`. One with a `Transfer-Encoding` gets status 411.
+    ///
     /// # Errors
     ///
     /// Returns an error if the port is in use or no thread can be started.
     pub fn start_at(port: u16) -> io::Result<Self> {
         let clock = Arc::<SimulatedClock>::default();
-        let service = Arc::new(Mutex::new(Service::new(clock.clone(), API_KEY)));
+        let service =
+            Arc::new(Mutex::new(Service { clock: clock.clone(), api_key: API_KEY, ..Service::default() }));
         let server = Server::start(port, service.clone())?;
         Ok(Simulator { service, clock, server })
     }
@@ -134,7 +137,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.server.address())
+        format!("http://{}", self.server.address)
     }
 
     /// Returns the API key that the simulator accepts.
@@ -224,15 +227,14 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_job(&self, job: SimulatedJob) -> JobId {
-        self.service().add(job, None)
+        self.service().add(job, None).id.clone()
     }
 
     /// Adds `count` sample jobs of two types, one hour apart. All of them have ended, in different states. The set is
     /// the same each time.
     pub fn add_sample_jobs(&self, count: u32) {
-        let mut service = self.service();
         for n in 0..count {
-            service.add(SimulatedJob::sample(n, count), None);
+            self.add_job(SimulatedJob::sample(n, count));
         }
     }
 
@@ -245,9 +247,9 @@ impl Simulator {
     /// molecule if the payload has them.
     ///
     /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
-    /// request that needs the same function gets no response before the call ends. If it panics, the request gets a response with status 500 that quotes
-    /// the panic, the payload does not become a job, and the simulator continues. Jobs that were accepted before from
-    /// the same batch remain.
+    /// request that needs the same function gets no response before the call ends. If it panics, the message is printed
+    /// to the standard error, and the connection is closed without a response. The payload then does not become a job,
+    /// and the simulator continues. Jobs that were accepted before from the same batch remain.
     ///
     /// # Examples
     ///
@@ -359,13 +361,18 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn finish(&self, id: impl AsRef<str>, state: JobState) {
-        self.service().change(id.as_ref(), |job, now| job.finish(now, state));
+        let now = self.clock.since_epoch();
+        if let Some(job) = self.service().find(id.as_ref()) {
+            job.finish(now, state);
+        }
     }
 
     /// Sets the result of a job, which is served at `/jobs/{id}/result` below the API URL. A job without a result gets
     /// status 404 there. Does nothing if there is no such job.
     pub fn result(&self, id: impl AsRef<str>, result: Value) {
-        self.service().change(id.as_ref(), |job, _| job.result = Some(result));
+        if let Some(job) = self.service().find(id.as_ref()) {
+            job.result = Some(result);
+        }
     }
 
     /// Makes the next request fail. Same as [`fail_times`](Simulator::fail_times) with one request.
@@ -411,8 +418,9 @@ impl Simulator {
     /// therefore not called for a request that uses up an earlier one.
     ///
     /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
-    /// request that needs the same function gets no response before the call ends. If it panics, the request gets a response with status 500 that quotes
-    /// the panic. The request is then not processed, it uses up no fault, and the simulator continues.
+    /// request that needs the same function gets no response before the call ends. If it panics, the message is printed
+    /// to the standard error, and the connection is closed without a response. The request is then not processed, it
+    /// uses up no fault, and the simulator continues.
     ///
     /// # Examples
     ///
@@ -436,8 +444,15 @@ impl Simulator {
         times: usize,
         fault: Fault,
     ) {
-        let (fits, times) = (Mutex::new(Box::new(fits) as Box<_>), times.into());
-        self.service().faults.push(Arc::new(PlannedFault { fits, times, fault }));
+        let mut left = times;
+        let planned = move |request: &ReceivedRequest| {
+            if left == 0 || !fits(request) {
+                return None;
+            }
+            left -= 1;
+            Some(fault.clone())
+        };
+        self.service().faults.push(Arc::new(Mutex::new(planned)));
     }
 
     /// Removes all faults that were not used up.
@@ -691,7 +706,7 @@ pub enum Fault {
     Response {
         /// The HTTP status.
         status: u16,
-        /// The headers, besides `x-request-id`.
+        /// The headers, besides `content-length` and `x-request-id`.
         headers: Vec<(String, String)>,
         /// The body.
         body: String,
@@ -702,7 +717,7 @@ pub enum Fault {
     Cut,
     /// The request is processed, but the connection is closed before the response.
     LostResponse,
-    /// The request is processed, but the connection is closed in the middle of the response body.
+    /// The request is processed, but the connection is closed before the last byte of the response.
     TruncatedBody,
     /// The response is not valid HTTP, and the request is not processed.
     Garbage,

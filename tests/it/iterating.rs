@@ -429,13 +429,16 @@ fn each_page_is_requested_with_the_same_limit_over_one_connection() {
         lines(&simulator),
         [
             "GET /api/v1/jobs?limit=50",
-            "GET /api/v1/jobs?limit=50&cursor=before-71",
-            "GET /api/v1/jobs?limit=50&cursor=before-21",
+            "GET /api/v1/jobs?limit=50&cursor=before-job-000071",
+            "GET /api/v1/jobs?limit=50&cursor=before-job-000021",
         ]
     );
     assert_eq!(simulator.connections(), 1);
-    let page = client.list_jobs().limit(7).cursor(Some("before-71")).send().unwrap();
-    assert_eq!((page.jobs.len(), page.has_more, page.next_cursor.as_deref()), (7, true, Some("before-64")));
+    let page = client.list_jobs().limit(7).cursor(Some("before-job-000071")).send().unwrap();
+    assert_eq!(
+        (page.jobs.len(), page.has_more, page.next_cursor.as_deref()),
+        (7, true, Some("before-job-000064"))
+    );
     client.list_jobs().cursor(Some("a b&limit=9#x/?é+%41==")).send().unwrap_err();
     let encoded = "GET /api/v1/jobs?limit=50&cursor=a%20b%26limit%3D9%23x%2F%3F%C3%A9%2B%2541%3D%3D";
     assert_eq!(lines(&simulator).pop().unwrap(), encoded);
