@@ -297,16 +297,14 @@ fn accept(
         }
         service.on_submit.clone()
     };
-    let simulated =
-        on_submit.map_or_else(|| SimulatedJob::new(job_type), |on_submit| lock(&on_submit)(payload));
-    let job = SimulatedJob {
-        job_type: job_type.to_owned(),
-        name: name.or(simulated.name),
-        molecule_preview: serde_json::from_value(payload["molecule"].clone())
-            .ok()
-            .or(simulated.molecule_preview),
-        ..simulated
+    let mut job = match on_submit {
+        Some(on_submit) => lock(&on_submit)(payload),
+        None => SimulatedJob::new(job_type),
     };
+    let molecule = serde_json::from_value(payload["molecule"].clone()).ok();
+    job.job_type = job_type.to_owned();
+    job.name = name.or(job.name);
+    job.molecule_preview = molecule.or(job.molecule_preview);
     let mut service = lock(service);
     let now = service.clock.since_epoch();
     Ok((service.add(job, Some(payload.clone())).summary(now), "submitted"))
