@@ -87,11 +87,10 @@ impl Error {
     }
 
     /// No connection was made. The address may be wrong, unless the failure is about this machine or a proxy.
-    pub(crate) fn not_connected(reason: &str, within: Option<Duration>, is_about_address: bool) -> Self {
+    pub(crate) fn not_connected(reason: &str, is_timeout: bool, is_about_address: bool) -> Self {
         let network = Remedy::address("check the network", " and ");
         Error::new(Inner {
-            within,
-            is_timeout: within.is_some(),
+            is_timeout,
             is_transient: true,
             remedy: if is_about_address { network } else { Remedy::None },
             ..Inner::unsent(format!("no connection: {reason}"))
@@ -124,9 +123,8 @@ impl Error {
         Error::new(Inner { kind, is_transient: true, ..Inner::possible(what) })
     }
 
-    pub(crate) fn timeout(within: Duration) -> Self {
+    pub(crate) fn timeout() -> Self {
         Error::new(Inner {
-            within: Some(within),
             is_timeout: true,
             is_transient: true,
             remedy: Remedy::text("a longer timeout may help"),

@@ -129,7 +129,7 @@ impl Error {
     /// Describes a time-out of an attempt by the limits that the user knows: that of the call, and that of connecting.
     pub(crate) fn with_limits(mut self, call: Duration, connect: Duration) -> Self {
         let limit = if self.0.effect == Effect::Unsent { call.min(connect) } else { call };
-        self.0.within = self.0.within.map(|_| limit);
+        self.0.within = self.0.is_timeout.then_some(limit);
         self
     }
 

@@ -193,9 +193,6 @@ impl Call<'_> {
                 },
             };
             let Some(pause) = pause else {
-                // The user knows the limit of the call, and not what was left of it for the last attempt.
-                let limit = self.deadline.saturating_duration_since(self.started);
-                let error = error.with_limits(limit, self.http.core.config.settings.connect_timeout);
                 return Err(error.with_context(self.context(None)));
             };
             self.earlier = self.earlier.max(error.effect());
@@ -243,7 +240,10 @@ impl Call<'_> {
             retry::pause(class, error, self.attempts, max_retries, self.left(), random)
         });
         self.report(request, &outcome, elapsed, pause);
-        outcome.map_err(|error| (error, pause))
+        // The user knows the limit of the call, and not what was left of it for this attempt.
+        let limit = self.deadline.saturating_duration_since(self.started);
+        let connect_timeout = self.http.core.config.settings.connect_timeout;
+        outcome.map_err(|error| (error.with_limits(limit, connect_timeout), pause))
     }
 
     fn exchange(&self, request: &mut Request, class: Class) -> Result<Response> {

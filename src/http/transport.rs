@@ -49,7 +49,6 @@ const MAX_EXTENSION: Duration = Duration::from_millis(250);
 /// Sends requests. Keeps workers and connections for the next ones.
 pub(crate) struct Transport {
     config: ureq::config::Config,
-    connect_timeout: Duration,
     max_response_bytes: u64,
     /// The proxy, for errors.
     proxy: Option<String>,
@@ -101,7 +100,6 @@ impl Transport {
             ureq::Proxy::new(&proxy.url).map_err(cannot)
         });
         let settings = &config.settings;
-        let connect_timeout = settings.connect_timeout.min(DECADES);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -110,7 +108,7 @@ impl Transport {
             .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
             .user_agent(&settings.user_agent)
             .accept("application/json")
-            .timeout_connect(Some(connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout.min(DECADES)))
             // The caller bounds the other phases. With a limit, ureq continues after an interruption by a signal.
             .timeout_per_read(Some(DECADES))
             .timeout_per_write(Some(DECADES))
@@ -119,7 +117,6 @@ impl Transport {
             .max_idle_age(MAX_IDLE_TIME);
         Ok(Transport {
             config: with_tls(agent, settings)?.build(),
-            connect_timeout,
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.as_ref().map(|proxy| proxy.shown.clone()),
             headers: config.headers.clone(),
@@ -170,7 +167,7 @@ impl Transport {
                 Ok(response)
             }
             Waited::Ready(Err(failure)) => {
-                let error = self.explain(&failure, is_reused, within);
+                let error = self.explain(&failure, is_reused);
                 if matches!(error.kind(), ErrorKind::ConnectionLost { .. }) {
                     kept.drop_agents();
                 }
@@ -186,8 +183,7 @@ impl Transport {
                 }
                 // The network may have failed silently, and all idle connections with it.
                 kept.drop_agents();
-                let unsent = || self.not_connected("no response", Some(within));
-                Err(if may_be_sent { Error::timeout(within) } else { unsent() })
+                Err(if may_be_sent { Error::timeout() } else { self.not_connected("no response", true) })
             }
         }
     }
@@ -219,7 +215,7 @@ impl Transport {
     }
 
     /// Describes a failure by what is known of where it happened.
-    fn explain(&self, failure: &Failure, is_reused: bool, within: Duration) -> Error {
+    fn explain(&self, failure: &Failure, is_reused: bool) -> Error {
         let text = match &failure.error {
             ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
             error => sanitize(&error.to_string(), 120),
@@ -227,12 +223,10 @@ impl Transport {
         match (failure.setup, &failure.error) {
             (Some(Setup::Machine), _) => here(&text),
             (Some(Setup::Tls), _) => Error::tls(&self.with_proxy(&text)),
-            (Some(Setup::Network), ureq::Error::Timeout(_)) => {
-                self.not_connected("no response", Some(self.connect_timeout.min(within)))
-            }
-            (Some(Setup::Network), _) => self.not_connected(&text, None),
+            (Some(Setup::Network), ureq::Error::Timeout(_)) => self.not_connected("no response", true),
+            (Some(Setup::Network), _) => self.not_connected(&text, false),
             (None, ureq::Error::BodyExceedsLimit(limit)) => Error::too_large(*limit),
-            (None, ureq::Error::Timeout(_)) => Error::timeout(within),
+            (None, ureq::Error::Timeout(_)) => Error::timeout(),
             (None, error) if matches!(error, ureq::Error::Io(_)) || cut_short(error).is_some() => {
                 Error::connection_lost(&text, is_reused)
             }
@@ -240,8 +234,8 @@ impl Transport {
         }
     }
 
-    fn not_connected(&self, reason: &str, within: Option<Duration>) -> Error {
-        Error::not_connected(&self.with_proxy(reason), within, self.proxy.is_none())
+    fn not_connected(&self, reason: &str, is_timeout: bool) -> Error {
+        Error::not_connected(&self.with_proxy(reason), is_timeout, self.proxy.is_none())
     }
 
     fn with_proxy(&self, reason: &str) -> String {
@@ -379,7 +373,7 @@ impl Exchange {
 
 /// Describes a failure on this machine, before anything was sent.
 fn here(reason: &str) -> Error {
-    Error::not_connected(reason, None, false)
+    Error::not_connected(reason, false, false)
 }
 
 /// Hands the body out, and nothing of it once the caller has left.
