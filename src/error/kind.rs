@@ -295,7 +295,7 @@ impl Error {
 
 /// Formats a duration as `30 s` or `0.25 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_millis() as f64 / 1000.0)
+    format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// Makes a string of unknown origin safe for a terminal and a log: one line of at most `max` characters, without
