@@ -343,7 +343,8 @@ fn to_jiff_and_to_system_time_agree() {
         let date = format!("{:04}-{:02}-{:02}", 1600 + below(1200), 1 + below(12), 1 + below(31));
         let time = format!("{:02}:{:02}:{:02}.{:09}", below(24), below(60), below(60), below(1_000_000_000));
         let zone = ["", "Z", "+05:30", "-11:00"][below(4)];
-        let seconds = below(5_000_000_000) as f64 + below(1_000_000) as f64 / 1e6;
+        // Up to the year 2128. A `usize` of 32 bits holds each part.
+        let seconds = below(50_000) as f64 * 1e5 + below(100_000) as f64 + below(1_000_000) as f64 / 1e6;
         for wire in
             [json!(format!("{date}T{time}{zone}")), json!(seconds), json!(-seconds), json!(seconds * 1000.0)]
         {
