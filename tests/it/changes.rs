@@ -326,11 +326,11 @@ fn holds_for(method: Method) {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
             let address = socket.local_addr().unwrap().as_socket().unwrap();
-            let (socket, serve) = (Mutex::new(Some(socket)), serve(&world));
+            let (socket, serve, server) = (Mutex::new(Some(socket)), serve(&world), Mutex::new(None));
             let listen = move |_: &Attempt<'_>| {
                 if let Some(socket) = lock(&socket).take() {
                     socket.listen(16).unwrap();
-                    RawServer::start_on(TcpListener::from(socket), serve.clone());
+                    *lock(&server) = Some(RawServer::start_on(TcpListener::from(socket), serve.clone()));
                 }
             };
             builder(&simulator, format!("http://{address}")).on_attempt(listen).build().unwrap()

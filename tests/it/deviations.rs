@@ -9,7 +9,6 @@ mod service;
 
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -584,14 +583,13 @@ fn redirect(status: u16, location: &str) -> Reply {
 fn run(row: &Row) -> Vec<(Call, Verdict)> {
     let service = Arc::new(Mutex::new(Service::new()));
     let (kept, hook) = (service.clone(), row.hook.clone());
-    // The server is not dropped, because it would then check the requests against the contract.
-    let server = ManuallyDrop::new(RawServer::start(move |_, message| {
+    let server = RawServer::start(move |_, message| {
         let mut service = lock(&kept);
         let reply = hook(&mut service, &Request::read(message));
         let is_json = reply.body.is_empty() || serde_json::from_slice::<Value>(&reply.body).is_ok();
         service.log.push((reply.status, is_json));
         reply.answer()
-    }));
+    });
     // Pauses move its clock, so no wait depends on how fast the machine is.
     let clock = Simulator::start().unwrap();
     let verdict = |call| {

@@ -332,6 +332,7 @@ struct Bench {
     model: Arc<Mutex<Model>>,
     clients: [Client; 2],
     _simulator: Simulator,
+    _server: RawServer,
 }
 
 impl Bench {
@@ -345,7 +346,8 @@ impl Bench {
             let builder = simulator.client_builder().base_url(server.url());
             builder.max_retries(retries).build().unwrap()
         };
-        Bench { model, clients: [client(0), client(2)], _simulator: simulator }
+        let clients = [client(0), client(2)];
+        Bench { model, clients, _simulator: simulator, _server: server }
     }
 
     #[track_caller]

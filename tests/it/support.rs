@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio, exit};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -187,6 +187,9 @@ struct Seen {
     requests: Vec<Message>,
     open: usize,
     most_open: usize,
+    connections: Vec<Weak<TcpStream>>,
+    /// The test has dropped the server.
+    is_over: bool,
 }
 
 /// Returns a command that runs an example without a key. `cargo test` has built it next to the test.
@@ -268,9 +271,8 @@ impl RawServer {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let answer = Arc::new(Mutex::new(answer));
         let server = RawServer { address, seen: seen.clone() };
-        // This thread ends with the process of the test.
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming().flatten().map(Arc::new) {
                 let (seen, answer) = (seen.clone(), answer.clone());
                 {
                     let mut seen = lock(&seen);
@@ -288,8 +290,13 @@ impl RawServer {
     }
 
     pub fn url(&self) -> String {
+                    if seen.is_over {
+                        return;
+                    }
         format!("http://{}", self.address)
     }
+                    seen.connections.retain(|connection| connection.strong_count() > 0);
+                    seen.connections.push(Arc::downgrade(&stream));
 
     /// Returns a builder of clients that pause in simulated time.
     pub fn client_builder(&self) -> ClientBuilder {
@@ -329,6 +336,20 @@ fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io
         for step in respond(n, &request) {
             match step {
                 Step::Send(bytes) => (&mut &*stream).write_all(&bytes)?,
+/// Ends the threads of the server. Those of all tests together would need more addresses than a 32-bit process has.
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        let mut seen = lock(&self.seen);
+        seen.is_over = true;
+        for connection in seen.connections.drain(..).filter_map(|connection| connection.upgrade()) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        drop(seen);
+        // A connection wakes up the thread that accepts them.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
                 Step::Trickle(bytes, pause) => {
                     for byte in bytes {
                         (&mut &*stream).write_all(&[byte])?;

@@ -1,7 +1,6 @@
 //! What one call does on the network: its bounds, its connections, and how it is stopped.
 
 use std::io::{self, Read, Write};
-use std::mem::ManuallyDrop;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -113,8 +112,7 @@ fn a_call_to_a_server_that_reads_slowly_ends_in_time() {
 fn a_call_through_a_proxy_that_opens_no_tunnel_ends_in_time() {
     let endless = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 1000]].concat();
     for step in [Step::Silence, Step::Trickle(endless, millis(20))] {
-        // The requests to a proxy are not those of the contract, which each server checks when it is dropped.
-        let proxy = ManuallyDrop::new(RawServer::script(vec![vec![step]]));
+        let proxy = RawServer::script(vec![vec![step]]);
         let build = || builder("http://127.0.0.1:9").proxy(proxy.url());
         assert_bounded("proxy", secs(1), build, |call, error| {
             // Of a change without a body it is not known.
@@ -543,7 +541,7 @@ fn a_server_that_keeps_sending_another_job_is_reported() {
 fn a_proxy_that_closes_the_connection_before_the_tunnel_is_open_is_retried() {
     let simulator = Simulator::start().unwrap();
     for end in [Step::Close, Step::Reset] {
-        let proxy = ManuallyDrop::new(RawServer::script(vec![vec![end.clone()]]));
+        let proxy = RawServer::script(vec![vec![end.clone()]]);
         for (call, send) in calls() {
             if is_change(call) && !["rename", "submit"].contains(&call) {
                 // Of a change without a body it is not known.
