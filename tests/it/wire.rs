@@ -309,7 +309,7 @@ fn without_a_thread_a_call_is_an_error_and_nothing_is_sent() {
     let server = RawServer::script(vec![json("{}")]);
     // No machine has memory for such a stack.
     let test = "wire::without_a_thread_a_call_is_an_error_and_nothing_is_sent";
-    assert_success(again(test, &server.url(), &[("RUST_MIN_STACK", "1000000000000000")]));
+    assert_success(again(test, &server.url(), &[("RUST_MIN_STACK", &stack)]));
     assert_eq!(server.lines(), [""; 0]);
 }
 
