@@ -471,7 +471,7 @@ mod guides {
     }
 }
 
-/// Programs that run until a request or a signal ends them. The signals are sent with the program `kill`.
+/// Programs that run until a request or a signal ends them.
 #[cfg(unix)]
 mod processes {
     use std::fs::File;
@@ -523,8 +523,7 @@ mod processes {
         /// Sends a signal, after which the program must end promptly.
         fn end_by(self, signal: &str) -> Outcome {
             let started = Instant::now();
-            let id = self.child.id().to_string();
-            assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+            super::support::signal(signal, self.child.id());
             let outcome = self.end();
             assert!(started.elapsed() < PROMPT, "{signal}: {:?}: {}", started.elapsed(), outcome.err);
             outcome

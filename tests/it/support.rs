@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::{Command, Output, Stdio, exit};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -237,6 +237,20 @@ impl BlackHole {
     }
 }
 
+/// Sends a signal to a process. A shell can do this without the program `kill`, which not every machine has.
+#[cfg(unix)]
+#[allow(dead_code)] // Not every test that includes this file uses it.
+pub fn signal(name: &str, process: u32) {
+    let script = format!("kill {name} {process}");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}
+
+/// Returns whether this machine knows the name `localhost`. A small container may not.
+#[allow(dead_code)]
+pub fn knows_localhost() -> bool {
+    ("localhost", 80).to_socket_addrs().is_ok()
+}
+
 /// Waits until a condition is true that depends on another thread or process.
 #[track_caller]
 pub fn until(mut condition: impl FnMut() -> bool) {
@@ -276,8 +290,13 @@ impl RawServer {
                 let (seen, answer) = (seen.clone(), answer.clone());
                 {
                     let mut seen = lock(&seen);
+                    if seen.is_over {
+                        return;
+                    }
                     seen.open += 1;
                     seen.most_open = seen.most_open.max(seen.open);
+                    seen.connections.retain(|connection| connection.strong_count() > 0);
+                    seen.connections.push(Arc::downgrade(&stream));
                 }
                 thread::spawn(move || {
                     // The client may close the connection at any time.
@@ -290,13 +309,8 @@ impl RawServer {
     }
 
     pub fn url(&self) -> String {
-                    if seen.is_over {
-                        return;
-                    }
         format!("http://{}", self.address)
     }
-                    seen.connections.retain(|connection| connection.strong_count() > 0);
-                    seen.connections.push(Arc::downgrade(&stream));
 
     /// Returns a builder of clients that pause in simulated time.
     pub fn client_builder(&self) -> ClientBuilder {
@@ -322,20 +336,6 @@ impl RawServer {
     }
 }
 
-type Respond<'a> = dyn FnMut(usize, &Message) -> Answer + 'a;
-
-fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(stream);
-    while let Some(request) = read_message(&mut reader)? {
-        let n = {
-            let mut seen = lock(seen);
-            seen.requests.push(request.clone());
-            seen.requests.len() - 1
-        };
-        for step in respond(n, &request) {
-            match step {
-                Step::Send(bytes) => (&mut &*stream).write_all(&bytes)?,
 /// Ends the threads of the server. Those of all tests together would need more addresses than a 32-bit process has.
 impl Drop for RawServer {
     fn drop(&mut self) {
@@ -350,6 +350,20 @@ impl Drop for RawServer {
     }
 }
 
+type Respond<'a> = dyn FnMut(usize, &Message) -> Answer + 'a;
+
+fn converse(stream: &TcpStream, seen: &Mutex<Seen>, respond: &mut Respond) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read_message(&mut reader)? {
+        let n = {
+            let mut seen = lock(seen);
+            seen.requests.push(request.clone());
+            seen.requests.len() - 1
+        };
+        for step in respond(n, &request) {
+            match step {
+                Step::Send(bytes) => (&mut &*stream).write_all(&bytes)?,
                 Step::Trickle(bytes, pause) => {
                     for byte in bytes {
                         (&mut &*stream).write_all(&[byte])?;
