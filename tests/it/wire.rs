@@ -12,11 +12,9 @@ use serde_json::json;
 
 #[cfg(feature = "gzip")]
 use crate::support::gzip;
+use crate::support::{Answer, KEY, RawServer, Step, job, json, knows_localhost, lock, millis, raw, secs};
 #[cfg(target_os = "linux")]
-use crate::support::signal;
-use crate::support::{
-    Answer, KEY, RawServer, Step, job, json, knows_localhost, lock, millis, raw, secs, until,
-};
+use crate::support::{signal, until};
 
 fn builder(url: impl Into<String>) -> ClientBuilder {
     Client::builder().api_key(KEY).base_url(url).max_retries(0)
