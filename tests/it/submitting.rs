@@ -376,7 +376,9 @@ fn a_submission_is_sent_again_only_if_it_cannot_have_been_accepted() {
     for (response, may_be_there) in cases {
         for submit in submit {
             let server = RawServer::script(vec![response.clone()]);
-            let client = server.client_builder().timeout(Duration::from_millis(300)).build().unwrap();
+            // A busy machine may need a while for a response that comes.
+            let timeout = if matches!(response[..], [Step::Silence]) { 300 } else { 30_000 };
+            let client = server.client_builder().timeout(Duration::from_millis(timeout)).build().unwrap();
             let error = submit(&client);
             assert_eq!(error.may_have_been_processed(), may_be_there, "{response:?}: {error}");
             assert_eq!(error.to_string().contains("may have been submitted"), may_be_there, "{error}");
