@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::proxy::Proxy;
 use crate::config::url::{Setting, Url, bad_url, code_point};
 use crate::contract::{Contract, Operation};
 use crate::error::{Error, Result, sanitize};
 use crate::http::clock::Clock;
-use crate::http::message::Secrets;
 use crate::http::request::parse_header;
 
 /// The address of the service, unless the user sets another one.
@@ -78,10 +77,9 @@ pub(crate) struct Config {
     pub(crate) base_url: String,
     /// The root of the API, without a trailing slash.
     pub(crate) api_url: String,
-    /// The header that carries the key.
     pub(crate) api_key: ApiKey,
     /// The headers of every request. A view may have another key.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers: HeaderMap,
     pub(crate) proxy: Option<Proxy>,
 }
 
@@ -110,14 +108,13 @@ impl Settings {
             ));
         };
         let api_key = self.api_key(api_key)?;
-        let headers = self.checked_headers(&api_key)?;
-        parse_header("user-agent", &self.user_agent)
-            .map_err(|why| Error::input(format!("user_agent {:?}: {why}", sanitize(&self.user_agent, 80))))?;
-        if self.max_response_bytes == 0 {
-            return Err(Error::input("max_response_bytes is zero: no call could succeed"));
-        }
-        for (name, timeout) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
-            if timeout.is_zero() {
+        let headers = self.headers(&api_key)?;
+        for (name, is_zero) in [
+            ("timeout", self.timeout.is_zero()),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("max_response_bytes", self.max_response_bytes == 0),
+        ] {
+            if is_zero {
                 return Err(Error::input(format!("{name} is zero: no call could succeed")));
             }
         }
@@ -160,22 +157,24 @@ impl Settings {
     pub(crate) fn api_key(&self, key: &Setting) -> Result<ApiKey> {
         check_key(key)?;
         let header = match &self.api_key_header {
-            Some(name) => checked_header("api_key_header", name, &key.value)?,
-            None => checked_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
+            Some(name) => parse_header("api_key_header", name, &key.value)?,
+            None => parse_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
         };
-        let secrets = Secrets::key(&key.value).and(self.headers.iter().map(|(_, value)| value.as_str()));
-        Ok(ApiKey { name: key.name, header, secrets })
+        Ok(ApiKey { name: key.name, header, secrets: vec![key.value.clone()] })
     }
 
-    fn checked_headers(&self, api_key: &ApiKey) -> Result<Vec<(HeaderName, HeaderValue)>> {
-        let mut headers = vec![api_key.header.clone()];
+    fn headers(&self, api_key: &ApiKey) -> Result<HeaderMap> {
+        // Requests set these headers.
+        const OWN: [&str; 2] = ["content-type", "idempotency-key"];
+        let user_agent = parse_header("user_agent", "User-Agent", &self.user_agent)?;
+        let mut headers = HeaderMap::from_iter([user_agent, api_key.header.clone()]);
         for (name, value) in &self.headers {
-            let header = checked_header("header", name, value)?;
-            if headers.iter().any(|(other, _)| *other == header.0) {
-                let problem = "it is set twice, or carries the API key, which api_key sets";
+            let (header, value) = parse_header("header", name, value)?;
+            if headers.contains_key(&header) || OWN.contains(&header.as_str()) {
+                let problem = "it is set twice, or by the client itself; leave it out";
                 return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
             }
-            headers.push(header);
+            headers.insert(header, value);
         }
         Ok(headers)
     }
@@ -187,21 +186,8 @@ pub(crate) struct ApiKey {
     /// The name under which the user set it.
     pub(crate) name: &'static str,
     pub(crate) header: (HeaderName, HeaderValue),
-    /// The strings that no error may show: the key, and the values of the other headers of every request.
-    pub(crate) secrets: Secrets,
-}
-
-/// Refuses a header that cannot be sent, without showing its value.
-fn checked_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
-    // Requests set these headers.
-    const OWN: [&str; 3] = ["content-type", "idempotency-key", "user-agent"];
-    let bad = |why: &str| Error::input(format!("{setting} {:?}: {why}", sanitize(name, 80)));
-    if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-        return Err(bad("the client sets this header itself; leave it out"));
-    }
-    let (name, mut value) = parse_header(name, value).map_err(bad)?;
-    value.set_sensitive(true);
-    Ok((name, value))
+    /// The key, and the one that it has replaced, if any. No error may show them.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// Refuses a string that cannot be a key, without showing it.

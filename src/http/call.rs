@@ -3,15 +3,18 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use ureq::http::{self, HeaderValue};
 
 use crate::config::settings::{ApiKey, Attempt, Config, Settings};
 use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
 use crate::error::{Class, Context, Effect, Error, Result, sanitize};
 use crate::http::clock::{Clock, saturating_add};
+use crate::http::message::secrets;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::retry;
@@ -37,8 +40,6 @@ struct Core {
     config: Config,
     /// Whether there was any JSON, other than with the status 404 or 410, which any server may send.
     has_responded: AtomicBool,
-    random: RandomState,
-    random_count: AtomicUsize,
 }
 
 impl Http {
@@ -53,8 +54,6 @@ impl Http {
                 transport: Transport::new(&config)?,
                 config,
                 has_responded: AtomicBool::new(false),
-                random: RandomState::new(),
-                random_count: AtomicUsize::new(0),
             }),
         })
     }
@@ -87,7 +86,7 @@ impl Http {
         let mut api_key = self.core.config.settings.api_key(&Setting { name, value: key })?;
         let mut current = lock(&self.api_key);
         // The server may still send the previous key back.
-        api_key.secrets = api_key.secrets.and(current.header.1.to_str());
+        api_key.secrets.push(current.secrets.swap_remove(0));
         *current = api_key;
         Ok(())
     }
@@ -135,23 +134,12 @@ impl Http {
         self.core.transport.distrust_idle_connections();
     }
 
-    /// Returns a random number in `0.0..1.0`.
-    pub(crate) fn jitter(&self) -> f64 {
-        f64::from((self.random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
-    }
-
-    /// Returns a random number. The hasher of the standard library has random keys, which a forked process shares with
-    /// its parent. The process id and the time are therefore hashed too.
-    fn random(&self) -> u64 {
-        let count = self.core.random_count.fetch_add(1, Ordering::Relaxed);
-        self.core.random.hash_one((count, process::id(), Instant::now()))
-    }
-
     /// Sends the request for an operation, retries it, and returns the response if its status is 2xx.
     pub(crate) fn send(&self, operation: Operation<'_>, deadline: Instant) -> Result<Response> {
         // The key is the same for all attempts of a submission.
         let is_submission = matches!(operation, Operation::Submit { .. } | Operation::SubmitBatch { .. });
-        let idempotency_key = is_submission.then(|| format!("{:016x}{:016x}", self.random(), self.random()));
+        let idempotency_key = is_submission.then(|| format!("{:016x}{:016x}", random(), random()));
+        let idempotency_key = idempotency_key.and_then(|key| HeaderValue::try_from(key).ok());
         let call = Call {
             http: self,
             operation,
@@ -159,7 +147,7 @@ impl Http {
             started: self.clock().now(),
             idempotency_key,
             attempts: 0,
-            class: None,
+            class: Class::Read,
             earlier: Effect::default(),
         };
         call.run()
@@ -172,47 +160,51 @@ struct Call<'a> {
     operation: Operation<'a>,
     deadline: Instant,
     started: Instant,
-    idempotency_key: Option<String>,
+    idempotency_key: Option<HeaderValue>,
     attempts: u32,
-    /// That of the last request that was sent.
-    class: Option<Class>,
+    /// That of the last request that was sent. A call that sent nothing has changed nothing.
+    class: Class,
     earlier: Effect,
 }
 
 impl Call<'_> {
     fn run(mut self) -> Result<Response> {
         loop {
-            let (error, pause) = match self.prepare() {
-                Err(error) => (error, None),
-                Ok(mut request) => match self.attempt(&mut request) {
-                    Err(failed) => failed,
-                    Ok(response) => {
-                        let request_id = response.request_id();
-                        return Ok(response.of_call(self.context(request_id)));
-                    }
-                },
+            let attempted = match self.prepare() {
+                Ok(request) => self.attempt(request),
+                Err(error) => Err((error, None)),
             };
-            let Some(pause) = pause else {
-                return Err(error.with_context(self.context(None)));
+            let (error, pause) = match attempted {
+                Ok(response) => {
+                    let request_id = response.request_id();
+                    return Ok(response.of_call(self.context(request_id)));
+                }
+                Err((error, None)) => return Err(error.with_context(self.context(None))),
+                Err((error, Some(pause))) => (error, pause),
             };
             self.earlier = self.earlier.max(error.effect());
             self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
         }
     }
 
-    /// Returns the request of the contract, after checking that it can be sent.
-    fn prepare(&self) -> Result<Request> {
+    /// Returns the request of the contract, as it is sent.
+    fn prepare(&self) -> Result<Prepared> {
         self.check_time()?;
-        let mut request = self.http.contract().request(self.operation);
-        request.check()?;
-        if let Some(key) = &self.idempotency_key {
-            if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
-                request = request.header("Idempotency-Key", key);
-            }
-        }
+        let request = self.http.contract().request(self.operation);
         // The contract may have used up the time that was left.
         self.check_time()?;
-        Ok(request)
+        let config = &self.http.core.config;
+        let api_key = lock(&self.http.api_key).clone();
+        let mut headers = config.headers.clone();
+        headers.insert(api_key.header.0, api_key.header.1);
+        if let Some(key) = &self.idempotency_key {
+            headers.insert("idempotency-key", key.clone());
+        }
+        let class = class_of(self.operation, &request);
+        // The query may hold a cursor.
+        let shown_url = sanitize(&format!("{}{}", config.api_url, request.path_only()), 300);
+        let request = request.into_http(&config.api_url, headers)?;
+        Ok(Prepared { secrets: secrets(&api_key.secrets, request.headers()), request, class, shown_url })
     }
 
     /// Refuses to send anything after a stop or the deadline.
@@ -228,36 +220,46 @@ impl Call<'_> {
     }
 
     /// Makes one attempt. If it fails and is to be retried, also returns the pause before the next one.
-    fn attempt(&mut self, request: &mut Request) -> Result<Response, (Error, Option<Duration>)> {
-        self.attempts += 1;
-        let class = class_of(self.operation, request);
-        self.class = Some(class);
-        let began = self.http.clock().now();
-        let outcome = self.exchange(request, class);
-        let elapsed = self.http.clock().now().saturating_duration_since(began);
-        let pause = outcome.as_ref().err().and_then(|error| {
-            let (max_retries, random) = (self.http.max_retries, self.http.jitter());
-            retry::pause(class, error, self.attempts, max_retries, self.left(), random)
-        });
-        self.report(request, &outcome, elapsed, pause);
-        // The user knows the limit of the call, and not what was left of it for this attempt.
-        let limit = self.deadline.saturating_duration_since(self.started);
-        let connect_timeout = self.http.core.config.settings.connect_timeout;
-        outcome.map_err(|error| (error.with_limits(limit, connect_timeout), pause))
-    }
-
-    fn exchange(&self, request: &mut Request, class: Class) -> Result<Response> {
-        let core = &self.http.core;
+    fn attempt(&mut self, prepared: Prepared) -> Result<Response, (Error, Option<Duration>)> {
+        let Prepared { request, secrets, class, shown_url } = prepared;
+        let core = &*self.http.core;
+        let now = || self.http.clock().now();
+        (self.attempts, self.class) = (self.attempts + 1, class);
         // The first attempt of a read leaves time for a second one.
         let is_first_of_several = self.attempts == 1 && self.http.max_retries > 0;
         let within = if class == Class::Read && is_first_of_several { self.left() / 2 } else { self.left() };
-        let mut api_key = lock(&self.http.api_key).clone();
-        api_key.secrets = api_key.secrets.and(request.secrets());
-        let url = format!("{}{}", core.config.api_url, request.path);
-        let mut response = core.transport.attempt(request, &url, api_key, class, within, &self.http.stops)?;
+        let (method, began) = (request.method().clone(), now());
+        let received = core.transport.attempt(request, secrets, class, within, &self.http.stops);
+        let outcome = received.and_then(|response| self.judge(response));
+        let elapsed = now().saturating_duration_since(began);
+        let retry_in = outcome.as_ref().err().and_then(|error| {
+            retry::pause(class, error, self.attempts, self.http.max_retries, self.left(), jitter())
+        });
+        let (status, error) = match &outcome {
+            Ok(response) => (Some(response.status), None),
+            Err(error) => (error.status(), Some(error.summary())),
+        };
+        match (&error, retry_in) {
+            (None, _) => log::debug!("{method} {shown_url}: {} in {elapsed:?}", status.unwrap_or_default()),
+            (Some(error), None) => log::debug!("{method} {shown_url}: {error}; not retried"),
+            (Some(error), Some(pause)) => log::warn!("{method} {shown_url}: {error}; retrying in {pause:?}"),
+        }
+        let (operation, method, number) = (self.operation, method.as_str(), self.attempts);
+        let error = error.as_deref();
+        for observe in &core.config.settings.on_attempt {
+            observe(&Attempt { operation, method, number, status, error, elapsed, retry_in });
+        }
+        // The user knows the limit of the call, and not what was left of it for this attempt.
+        let limit = self.deadline.saturating_duration_since(self.started);
+        let connect_timeout = core.config.settings.connect_timeout;
+        outcome.map_err(|error| (error.with_limits(limit, connect_timeout), retry_in))
+    }
+
+    /// Passes the response to the contract, and then returns an error if its status is not 2xx.
+    fn judge(&self, mut response: Response) -> Result<Response> {
         self.http.contract().response(self.operation, &mut response);
         if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
-            core.has_responded.store(true, Ordering::Relaxed);
+            self.http.core.has_responded.store(true, Ordering::Relaxed);
         }
         if response.is_success() {
             return Ok(response);
@@ -265,40 +267,12 @@ impl Call<'_> {
         Err(response.failure(self.http.clock().system_time()))
     }
 
-    /// Logs the attempt, and passes it to the functions of the caller.
-    fn report(
-        &self,
-        request: &Request,
-        outcome: &Result<Response>,
-        elapsed: Duration,
-        retry_in: Option<Duration>,
-    ) {
-        let method = &request.method;
-        // The query may hold a cursor.
-        let url = sanitize(&format!("{}{}", self.http.core.config.api_url, request.path_only()), 300);
-        let (status, error) = match outcome {
-            Ok(response) => (Some(response.status), None),
-            Err(error) => (error.status(), Some(error.summary())),
-        };
-        match (&error, retry_in) {
-            (None, _) => log::debug!("{method} {url}: {} in {elapsed:?}", status.unwrap_or_default()),
-            (Some(error), None) => log::debug!("{method} {url}: {error}; not retried"),
-            (Some(error), Some(pause)) => log::warn!("{method} {url}: {error}; retrying in {pause:?}"),
-        }
-        let (operation, number) = (self.operation, self.attempts);
-        let error = error.as_deref();
-        for observe in &self.http.core.config.settings.on_attempt {
-            observe(&Attempt { operation, method, number, status, error, elapsed, retry_in });
-        }
-    }
-
     /// Describes the call for its error.
     fn context(&self, request_id: Option<String>) -> Context {
         Context {
             action: self.operation.name(),
             job_id: self.operation.job_id().cloned(),
-            // A call that sent nothing has changed nothing.
-            class: self.class.unwrap_or(Class::Read),
+            class: self.class,
             address: self.http.core.config.settings.address(),
             key: lock(&self.http.api_key).name,
             request_id,
@@ -308,6 +282,26 @@ impl Call<'_> {
             has_responded: self.http.has_responded(),
         }
     }
+}
+
+/// A request that can be sent.
+struct Prepared {
+    request: http::Request<Vec<u8>>,
+    /// What no error may show.
+    secrets: Vec<String>,
+    class: Class,
+    shown_url: String,
+}
+
+/// Returns a random number in `0.0..1.0`.
+pub(crate) fn jitter() -> f64 {
+    f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Returns a random number. The hasher of the standard library has random keys, which a forked process shares with its
+/// parent. The process id and the time are therefore hashed too.
+fn random() -> u64 {
+    RandomState::new().hash_one((process::id(), Instant::now()))
 }
 
 /// Returns what sending the request twice does. The operation decides, whatever method the contract uses for it.

@@ -1,10 +1,11 @@
 //! What the body of a response says, and what of it may be shown. Pure.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::Value;
+use ureq::http::HeaderMap;
 
 use crate::error::sanitize;
 
@@ -39,44 +40,23 @@ pub(crate) fn error_message(body: &[u8]) -> Option<String> {
     (!says_nothing).then_some(text)
 }
 
-fn message_of_json(body: &Value) -> Option<String> {
-    let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let message = || text("message").or_else(|| text("msg")).or_else(|| text("description"));
-    match (&body["detail"], &body["error"]) {
-        (Value::Null, Value::Null) => message().or_else(|| text("title")),
-        // The message says more than the name of the error.
-        (Value::Null, Value::String(error)) => message().or_else(|| Some(error.clone())),
-        (Value::Null, error) => Some(message_of_error(error)),
-        (detail, _) => Some(match text("title") {
-            Some(title) => format!("{title}: {}", message_of_detail(detail)),
-            None => message_of_detail(detail),
-        }),
-    }
-}
-
-/// FastAPI describes each invalid field with its place in the request.
-fn message_of_detail(detail: &Value) -> String {
-    let field = |field: &Value| {
-        let message = field["msg"].as_str()?;
-        let place = field["loc"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let start =
-            usize::from(place.len() > 1 && ["body", "query", "path"].iter().any(|part| place[0] == *part));
-        let place: Vec<String> = place[start..].iter().map(as_text).collect();
-        Some(if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) })
-    };
-    let fields: Option<Vec<String>> =
-        detail.as_array().map(|fields| fields.iter().filter_map(field).collect());
-    match fields {
-        Some(fields) if !fields.is_empty() => fields.join("; "),
-        _ => as_text(detail),
-    }
-}
-
-fn message_of_error(error: &Value) -> String {
-    match (error["message"].as_str(), &error["code"]) {
-        (Some(message), Value::Null) => message.to_owned(),
-        (Some(message), code) => format!("{message} ({})", as_text(code)),
-        (None, _) => as_text(error),
+/// Returns the message in a field of the object, or those in a list. FastAPI names the place in the request.
+fn message_of_json(value: &Value) -> Option<String> {
+    const NAMES: [&str; 6] = ["detail", "message", "msg", "description", "error", "title"];
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(values) => {
+            let messages: Vec<String> = values.iter().filter_map(message_of_json).collect();
+            (!messages.is_empty()).then(|| messages.join("; "))
+        }
+        Value::Object(_) => {
+            let message = NAMES.iter().find_map(|name| message_of_json(&value[name]))?;
+            let code = value["code"].as_str().map(|code| format!(" ({code})"));
+            let place: Vec<String> = value["loc"].as_array().into_iter().flatten().map(as_text).collect();
+            let place = if place.is_empty() { String::new() } else { place.join(".") + ": " };
+            Some(format!("{place}{message}{}", code.unwrap_or_default()))
+        }
+        _ => None,
     }
 }
 
@@ -112,49 +92,29 @@ pub(crate) fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Strings that no error may show, although the server may have sent them back: the key and the values of headers.
-#[derive(Clone, Default)]
-pub(crate) struct Secrets(Arc<[String]>);
+/// Returns what no error may show, although the server may have sent it back: the keys, and the values of headers that
+/// are sensitive. The longest comes first, because one may be part of another.
+pub(crate) fn secrets(keys: &[String], headers: &HeaderMap) -> Vec<String> {
+    // A shorter value is hardly a secret, and hiding it would make other words unreadable.
+    const SHORTEST: usize = 6;
+    let values = headers.values().filter(|value| value.is_sensitive());
+    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    // The server may show the token without its scheme, such as `Bearer`.
+    let parts = values.flat_map(|value| [value.rsplit(' ').next().unwrap_or_default().to_owned(), value]);
+    let long = parts.filter(|part| part.len() >= SHORTEST);
+    let mut secrets: Vec<String> = long.chain(keys.iter().cloned()).collect();
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
+    secrets
+}
 
-impl Secrets {
-    pub(crate) fn key(key: &str) -> Self {
-        Secrets(if key.is_empty() { Arc::default() } else { [key.to_owned()].into() })
-    }
-
-    /// Adds the values of further headers.
-    pub(crate) fn and<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Self {
-        // A shorter value is hardly a secret, and hiding it would make other words unreadable.
-        const SHORTEST: usize = 6;
-        let mut values = values.into_iter().peekable();
-        if values.peek().is_none() {
-            return self.clone();
-        }
-        let mut secrets = self.0.to_vec();
-        for value in values {
-            // The server may show the token without its scheme, such as `Bearer`.
-            let token = value.rsplit(' ').next().unwrap_or_default();
-            let parts = [value, token].into_iter().filter(|part| part.len() >= SHORTEST);
-            secrets.extend(parts.map(str::to_owned));
-        }
-        // The longest is hidden first, because one may be part of another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Secrets(secrets.into())
-    }
-
-    pub(crate) fn hide(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in self.0.iter() {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), "(hidden)");
-            }
-        }
-        text
-    }
+pub(crate) fn hide(secrets: &[String], text: &str) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::request::parse_header;
 
     fn message(body: &str) -> Option<String> {
         error_message(body.as_bytes())
@@ -167,12 +127,12 @@ mod tests {
             (
                 r#"{"detail": [{"loc": ["body", "name"], "msg": "too long", "type": "x"},
                                {"loc": ["body", "jobs", 3, "charge"], "msg": "not a number", "type": "y"}]}"#,
-                "name: too long; jobs.3.charge: not a number",
+                "body.name: too long; body.jobs.3.charge: not a number",
             ),
             (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "body: required"),
             (r#"{"detail": [{"msg": "required"}]}"#, "required"),
-            (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"max":3,"reason":"limit"}"#),
-            (r#"{"title": "Conflict", "status": 409, "detail": "still running"}"#, "Conflict: still running"),
+            (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"detail": {"reason": "limit", "max": 3}}"#),
+            (r#"{"title": "Conflict", "status": 409, "detail": "still running"}"#, "still running"),
             (r#"{"title": "Conflict", "status": 409}"#, "Conflict"),
             (r#"{"error": {"message": "no such key", "code": "auth_7"}}"#, "no such key (auth_7)"),
             (r#"{"error": {"message": "no such key"}}"#, "no such key"),
@@ -188,12 +148,12 @@ mod tests {
             ),
             ("<html><body>oops</body></html>", "an HTML page"),
             (r#"{"unheard": "of"}"#, r#"{"unheard": "of"}"#),
-            (r#"["a", "list"]"#, r#"["a", "list"]"#),
+            (r#"["a", "list"]"#, "a; list"),
         ];
         for (body, expected) in cases {
             assert_eq!(message(body).as_deref(), Some(expected), "{body}");
         }
-        for nothing in ["", " \r\n ", "{}", "[]", "null", r#"{"detail": []}"#, r#"{"detail": ""}"#] {
+        for nothing in ["", " \r\n ", "{}", "[]", "null", r#""""#] {
             assert_eq!(message(nothing), None, "{nothing}");
         }
     }
@@ -222,9 +182,12 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_with_and_without_their_scheme() {
-        let secrets = Secrets::key("k").and(["Basic dXNlcjpwYXNz", "on", "signature"]);
-        let hidden = secrets.hide("Basic dXNlcjpwYXNz, dXNlcjpwYXNz, on, signature");
-        assert_eq!(hidden, "(hidden), (hidden), on, (hidden)");
-        assert_eq!(Secrets::key("").hide("text"), "text");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "Basic dXNlcjpwYXNz"), ("b", "on"), ("content-type", "signature")] {
+            headers.extend([parse_header("", name, value).unwrap()]);
+        }
+        let secrets = secrets(&["k".to_owned()], &headers);
+        let hidden = hide(&secrets, "Basic dXNlcjpwYXNz, dXNlcjpwYXNz, on, k, signature");
+        assert_eq!(hidden, "(hidden), (hidden), on, (hidden), signature");
     }
 }

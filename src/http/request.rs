@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
-use ureq::http::{HeaderName, HeaderValue};
+use ureq::http::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Result, sanitize};
 
@@ -168,57 +168,55 @@ impl Request {
         self.is_idempotent.unwrap_or(by_method)
     }
 
-    /// Returns the values of headers that no error may show.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let is_shown =
-            |name: &str| ["content-type", "idempotency-key"].iter().any(|own| name.eq_ignore_ascii_case(own));
-        self.headers.iter().filter(move |(name, _)| !is_shown(name)).map(|(_, value)| value.as_str())
-    }
-
     /// Returns the path without the query.
     pub(crate) fn path_only(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// Refuses a request that cannot or must not be sent, and a path that leads out of the API.
-    pub(crate) fn check(&self) -> Result<()> {
-        match &self.problem {
-            Some((error, why)) => Err(error(why.clone())),
-            None => self.check_parts().map_err(Error::input),
-        }
-    }
-
-    fn check_parts(&self) -> Result<(), String> {
+    /// Returns the request as it is sent to this API. Its headers replace those that are given. Refuses a request that
+    /// cannot or must not be sent, and a path that leads out of the API.
+    pub(crate) fn into_http(self, api_url: &str, mut headers: HeaderMap) -> Result<http::Request<Vec<u8>>> {
         const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        if let Some((error, why)) = self.problem {
+            return Err(error(why));
+        }
         if !METHODS.contains(&self.method.as_str()) {
             let method = sanitize(&self.method, 40);
-            return Err(format!(
+            return Err(Error::input(format!(
                 "unsupported method `{method}`; expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"
-            ));
+            )));
         }
         if let Some(problem) = problem_of_path(&self.path) {
-            return Err(format!("the path `{}` {problem}", sanitize(self.path_only(), 80)));
+            return Err(Error::input(format!("the path `{}` {problem}", sanitize(self.path_only(), 80))));
         }
         for (name, value) in &self.headers {
-            parse_header(name, value)
-                .map_err(|problem| format!("the header {:?}: {problem}", sanitize(name, 80)))?;
+            let (name, value) = parse_header("the header", name, value)?;
+            headers.insert(name, value);
         }
-        Ok(())
+        let builder =
+            http::Request::builder().method(self.method.as_str()).uri(format!("{api_url}{}", self.path));
+        let request = builder.body(self.body.unwrap_or_default());
+        let mut request = request.map_err(|error| Error::input(error.to_string()))?;
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 }
 
-/// Checks and converts a header that a request may set. The error says what is wrong, without showing the value.
-pub(crate) fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+/// Checks and converts a header that a user may set. The error does not show its value.
+pub(crate) fn parse_header(setting: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
     // The transport sets these headers.
     const RESERVED: [&str; 6] =
         ["accept-encoding", "connection", "content-length", "expect", "host", "transfer-encoding"];
-    const INVISIBLE: &str = "its value contains a line break or another character that is not visible ASCII";
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "not a valid header name")?;
-    if RESERVED.contains(&name.as_str()) {
-        return Err("the client sets this header itself; leave it out");
+    const SHOWN: [&str; 3] = ["content-type", "idempotency-key", "user-agent"];
+    let bad = |why: &str| Error::input(format!("{setting} {:?}: {why}", sanitize(name, 80)));
+    let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("not a valid header name"))?;
+    if RESERVED.contains(&header.as_str()) {
+        return Err(bad("the client sets this header itself; leave it out"));
     }
-    let value = HeaderValue::from_str(value).map_err(|_| INVISIBLE)?;
-    Ok((name, value))
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| bad("its value contains a line break or another character that is not visible ASCII"))?;
+    value.set_sensitive(!SHOWN.contains(&header.as_str()));
+    Ok((header, value))
 }
 
 fn problem_of_path(path: &str) -> Option<&'static str> {
@@ -259,10 +257,14 @@ pub(crate) fn encode(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn is_sent(request: Request) -> bool {
+        request.into_http("http://localhost/api", HeaderMap::new()).is_ok()
+    }
+
     #[test]
     fn a_path_cannot_lead_out_of_the_api() {
         for path in ["/", "/jobs", "/jobs/", "/jobs/a%2F..%2Fb", "/jobs/..a", "/jobs?next=../x", "//jobs"] {
-            assert!(Request::with_path("GET", path).check().is_ok(), "{path}");
+            assert!(is_sent(Request::with_path("GET", path)), "{path}");
         }
         let control = "/jobs\r\nx: y";
         for path in
@@ -270,7 +272,7 @@ mod tests {
                 .into_iter()
                 .chain(["/jobs/.%2e", "/jobs\\..\\x", "/..;/x", "/jobs#x", "/jobs /x", "/ü", "/./x"])
         {
-            assert!(Request::with_path("GET", path).check().is_err(), "{path}");
+            assert!(!is_sent(Request::with_path("GET", path)), "{path}");
         }
     }
 
@@ -280,10 +282,11 @@ mod tests {
             [("a/../b", "/a%2F..%2Fb"), ("?x#y", "/%3Fx%23y"), ("%2e%2e", "/%252e%252e"), ("ü", "/%C3%BC")]
         {
             let request = Request::new("GET", [segment]);
-            assert_eq!((request.path.as_str(), request.check().is_ok()), (path, true));
+            assert_eq!(request.path, path);
+            assert!(is_sent(request));
         }
         for segment in ["", ".", ".."] {
-            assert!(Request::new("GET", ["jobs", segment]).check().is_err(), "{segment:?}");
+            assert!(!is_sent(Request::new("GET", ["jobs", segment])), "{segment:?}");
         }
     }
 
@@ -308,13 +311,13 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused() {
         for method in ["", "get", "TRACE", "GET /"] {
-            assert!(Request::new(method, ["x"]).check().is_err(), "{method}");
+            assert!(!is_sent(Request::new(method, ["x"])), "{method}");
         }
         for (name, value) in [("content-Length", "0"), ("Host", "x"), ("a b", "x"), ("X-Y", "a\r\nb: c")] {
-            assert!(Request::new("POST", ["x"]).header(name, value).check().is_err(), "{name}");
+            assert!(!is_sent(Request::new("POST", ["x"]).header(name, value)), "{name}");
         }
         let nameless = std::collections::HashMap::from([((1, 2), 3)]);
-        assert!(Request::new("POST", ["x"]).json(&nameless).check().is_err());
+        assert!(!is_sent(Request::new("POST", ["x"]).json(&nameless)));
     }
 
     #[test]

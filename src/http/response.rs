@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-use ureq::http::StatusCode;
+use ureq::http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::error::{Context, Error, Result, sanitize};
-use crate::http::message::{Secrets, error_message, from_json, is_html, parse_retry_after, without_bom};
+use crate::http::message::{error_message, from_json, hide, is_html, parse_retry_after, without_bom};
 use crate::types::JobState;
 
 /// A response as plain data.
@@ -51,7 +51,8 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 1 MiB.
     pub body: Vec<u8>,
-    secrets: Secrets,
+    /// What no error may show of the response.
+    secrets: Vec<String>,
     /// The call that the response belongs to, once it has ended.
     context: Option<Box<Context>>,
 }
@@ -59,18 +60,14 @@ pub struct Response {
 impl Response {
     /// Creates a response without headers, for tests of a [`Contract`](crate::Contract).
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Response {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-            secrets: Secrets::default(),
-            context: None,
-        }
+        Response { status, headers: Vec::new(), body: body.into(), secrets: Vec::new(), context: None }
     }
 
-    /// Hides these strings in what errors show of the response.
-    pub(crate) fn hiding(self, secrets: Secrets) -> Self {
-        Response { secrets, ..self }
+    /// Creates a response whose body has not been read. No error shows one of the secrets.
+    pub(crate) fn received(status: StatusCode, headers: &HeaderMap, secrets: Vec<String>) -> Self {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Response { headers, secrets, ..Response::new(status.as_u16(), []) }
     }
 
     /// Records the call that the response belongs to.
@@ -139,7 +136,7 @@ impl Response {
 
     /// Hides secrets in a string from this response.
     pub(crate) fn hide(&self, text: &str) -> String {
-        self.secrets.hide(text)
+        hide(&self.secrets, text)
     }
 
     /// Prepares a string from this response for an error: hides secrets and cuts it.

@@ -44,7 +44,7 @@ pub struct StopToken(Arc<State>);
 #[derive(Default)]
 struct State {
     is_stopped: AtomicBool,
-    /// The threads to wake up. A thread that waits twice is listed twice.
+    /// The threads to wake up.
     waiting: Mutex<Vec<Thread>>,
 }
 
@@ -76,14 +76,6 @@ impl fmt::Debug for StopToken {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stops(Vec<StopToken>);
 
-/// Why a wait has ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Waited<T> {
-    Ready(T),
-    Stopped,
-    TimedOut,
-}
-
 impl Stops {
     /// Returns these tokens and one more.
     pub(crate) fn and(&self, token: &StopToken) -> Self {
@@ -94,47 +86,22 @@ impl Stops {
         self.0.iter().any(StopToken::is_stopped)
     }
 
-    /// Parks this thread until `ready` returns something, a token is stopped or the deadline has passed. Whoever makes
-    /// `ready` return something must unpark the thread.
-    pub(crate) fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut() -> Option<T>) -> Waited<T> {
-        // Registered before the first check, so that no stop is missed.
-        let _registered = Registered::new(&self.0);
-        loop {
-            if let Some(value) = ready() {
-                return Waited::Ready(value);
+    /// Parks this thread until `ready` returns something, a token is stopped or the deadline has passed. Returns `None` in
+    /// the latter two cases. Whoever makes `ready` return something must unpark the thread.
+    pub(crate) fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+        // The thread is listed before the first check, so that no stop is missed.
+        let this = thread::current();
+        self.0.iter().for_each(|token| lock(&token.0.waiting).push(this.clone()));
+        let result = loop {
+            let result = ready();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if result.is_some() || self.is_stopped() || left.is_zero() {
+                break result;
             }
-            if self.is_stopped() {
-                return Waited::Stopped;
-            }
-            match deadline.saturating_duration_since(Instant::now()) {
-                left if left.is_zero() => return Waited::TimedOut,
-                left => thread::park_timeout(left),
-            }
-        }
-    }
-}
-
-/// Lists this thread at each of the tokens while it waits.
-struct Registered<'a>(&'a [StopToken]);
-
-impl<'a> Registered<'a> {
-    fn new(tokens: &'a [StopToken]) -> Self {
-        for token in tokens {
-            lock(&token.0.waiting).push(thread::current());
-        }
-        Registered(tokens)
-    }
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        let this = thread::current().id();
-        for token in self.0 {
-            let mut waiting = lock(&token.0.waiting);
-            if let Some(position) = waiting.iter().position(|thread| thread.id() == this) {
-                waiting.swap_remove(position);
-            }
-        }
+            thread::park_timeout(left);
+        };
+        self.0.iter().for_each(|token| lock(&token.0.waiting).retain(|thread| thread.id() != this.id()));
+        result
     }
 }
 
@@ -168,7 +135,7 @@ mod tests {
                     thread::yield_now();
                 }
                 token.stop();
-                assert_eq!(waiting.join().unwrap(), Waited::Stopped);
+                assert_eq!(waiting.join().unwrap(), None);
             });
         }
         assert!(tokens.iter().all(|token| lock(&token.0.waiting).is_empty()));
@@ -179,7 +146,7 @@ mod tests {
         let token = StopToken::new();
         token.stop();
         let stops = Stops::default().and(&token);
-        assert_eq!(stops.wait(Instant::now(), || Some(1)), Waited::Ready(1));
-        assert_eq!(Stops::default().wait(Instant::now(), || None::<()>), Waited::TimedOut);
+        assert_eq!(stops.wait(Instant::now(), || Some(1)), Some(1));
+        assert_eq!(Stops::default().wait(Instant::now(), || None::<()>), None);
     }
 }

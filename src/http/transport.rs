@@ -5,23 +5,27 @@
 //! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::IpFamily;
-use ureq::http::{self, HeaderName, HeaderValue, header};
+use ureq::http::{self, HeaderValue, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use crate::config::settings::{ApiKey, Config, Settings};
+use crate::config::settings::{Config, Settings};
 use crate::error::{Class, Error, ErrorKind, Result, sanitize};
 use crate::http::clock::{DECADES, saturating_add};
-use crate::http::message::Secrets;
-use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::http::stop::{Stops, Waited};
-use crate::http::worker::{MAX_IDLE, MAX_IDLE_TIME, Panicked, PerProcess, Workers};
+use crate::http::stop::Stops;
+use crate::http::worker::{self, MAX_IDLE_TIME, PerProcess, Worker};
 use crate::sync::lock;
+
+/// How many workers, each with its agent, are kept for further attempts.
+const MAX_IDLE: usize = 16;
 
 /// How many bytes of the body of an error response are kept.
 const MAX_ERROR_BODY: u64 = 1 << 20;
@@ -52,17 +56,21 @@ pub(crate) struct Transport {
     max_response_bytes: u64,
     /// The proxy, for errors.
     proxy: Option<String>,
-    headers: Vec<(HeaderName, HeaderValue)>,
     kept: PerProcess<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    workers: Workers<Result<Response, Failure>>,
-    /// Each has at most one connection. With the time since which it has been idle; the last used one is at the end.
-    agents: Mutex<Vec<(Agent, Instant)>>,
+    /// With the time since which each has been idle. The last used one is at the end.
+    idle: Mutex<Vec<(Route, Instant)>>,
     /// The attempts whose callers have left. Each is alive until its worker has ended it.
     abandoned: Mutex<Vec<Weak<Progress>>>,
+}
+
+/// A worker, and an agent with at most one connection.
+struct Route {
+    worker: Worker,
+    agent: Agent,
 }
 
 /// What worker and caller tell each other about an attempt.
@@ -106,7 +114,6 @@ impl Transport {
             .max_redirects_will_error(false)
             .proxy(proxy.transpose()?)
             .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
-            .user_agent(&settings.user_agent)
             .accept("application/json")
             .timeout_connect(Some(settings.connect_timeout.min(DECADES)))
             // The caller bounds the other phases. With a limit, ureq continues after an interruption by a signal.
@@ -119,17 +126,15 @@ impl Transport {
             config: with_tls(agent, settings)?.build(),
             max_response_bytes: settings.max_response_bytes,
             proxy: config.proxy.as_ref().map(|proxy| proxy.shown.clone()),
-            headers: config.headers.clone(),
             kept: PerProcess::default(),
         })
     }
 
-    /// Sends the request once and receives the whole response, whatever its status. Takes the body of the request.
+    /// Sends the request once and receives the whole response, whatever its status. No error shows one of the secrets.
     pub(crate) fn attempt(
         &self,
-        request: &mut Request,
-        url: &str,
-        api_key: ApiKey,
+        request: http::Request<Vec<u8>>,
+        secrets: Vec<String>,
         class: Class,
         within: Duration,
         stops: &Stops,
@@ -138,122 +143,77 @@ impl Transport {
         if kept.abandoned() >= MAX_ABANDONED {
             return Err(here("too many attempts that were stopped or timed out have not ended yet"));
         }
-        let unsendable = |error: http::Error| Error::input(error.to_string());
-        let head = self.head(request, url, &api_key).map_err(unsendable)?;
-        let idle = kept.take_agent(class);
+        let idle = kept.take(class);
         let is_reused = idle.is_some();
-        let agent = idle.unwrap_or_else(|| self.config.new_agent());
+        let (worker, agent) = idle.map(|idle| (idle.worker, idle.agent)).unzip();
+        let agent = agent.unwrap_or_else(|| self.config.new_agent());
         let progress = Arc::<Progress>::default();
         let exchange = Exchange {
             agent: agent.clone(),
-            is_new_tls: !is_reused && head.uri().scheme() == Some(&http::uri::Scheme::HTTPS),
-            head,
-            body: request.body.take().filter(|body| !body.is_empty()),
+            is_reused,
+            is_https: request.uri().scheme() == Some(&http::uri::Scheme::HTTPS),
+            has_body: !request.body().is_empty(),
             max_response_bytes: self.max_response_bytes,
-            secrets: api_key.secrets,
+            proxy: self.proxy.clone(),
+            secrets,
             progress: progress.clone(),
         };
-        let deadline = saturating_add(Instant::now(), within);
-        let started = kept.workers.start(|| exchange.run());
-        let pending = started.map_err(|error| here(&format!("cannot start a thread: {error}")))?;
-        let panicked = || {
-            let setup = if progress.may_be_sent() { None } else { Some(Setup::Machine) };
-            Failure { error: io::Error::other("a panic").into(), setup, request_id: None }
+        let (reply, replied) = mpsc::sync_channel(1);
+        let caller = thread::current();
+        let job = move || {
+            let panicked = || Error::connection_lost("the attempt panicked", is_reused);
+            let outcome = catch_unwind(AssertUnwindSafe(|| exchange.run(request)));
+            // Sending fails if the caller has left.
+            let _ = reply.send(outcome.unwrap_or_else(|_| Err(panicked())));
+            caller.unpark();
         };
-        let ready = || pending.take().map(|ended| ended.unwrap_or_else(|Panicked| Err(panicked())));
-        match wait(ready, deadline, stops) {
-            Waited::Ready(Ok(response)) => {
-                kept.keep_agent(agent);
+        let deadline = saturating_add(Instant::now(), within);
+        let worker =
+            worker::start(worker, job).map_err(|error| here(&format!("cannot start a thread: {error}")))?;
+        match wait(|| replied.try_recv().ok(), deadline, stops) {
+            Some(Ok(response)) => {
+                kept.keep(Route { worker, agent });
                 Ok(response)
             }
-            Waited::Ready(Err(failure)) => {
-                let error = self.explain(&failure, is_reused);
+            Some(Err(error)) => {
                 if matches!(error.kind(), ErrorKind::ConnectionLost { .. }) {
-                    kept.drop_agents();
+                    self.distrust_idle_connections();
                 }
-                Err(error.with_request_id(failure.request_id))
+                Err(error)
             }
-            left => {
+            None => {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
                 agent.shutdown();
                 let may_be_sent = progress.abandon();
                 lock(&kept.abandoned).push(Arc::downgrade(&progress));
-                if matches!(left, Waited::Stopped) {
+                if stops.is_stopped() {
                     return Err(Error::stopped(may_be_sent));
                 }
                 // The network may have failed silently, and all idle connections with it.
-                kept.drop_agents();
-                Err(if may_be_sent { Error::timeout() } else { self.not_connected("no response", true) })
+                self.distrust_idle_connections();
+                Err(if may_be_sent {
+                    Error::timeout()
+                } else {
+                    not_connected(&self.proxy, "no response", true)
+                })
             }
         }
     }
 
     /// Ensures that the next requests use new connections.
     pub(crate) fn distrust_idle_connections(&self) {
-        self.kept.get().drop_agents();
-    }
-
-    fn head(&self, request: &Request, url: &str, api_key: &ApiKey) -> http::Result<http::Request<()>> {
-        let mut head = http::Request::builder().method(request.method.as_str()).uri(url).body(())?;
-        let headers = head.headers_mut();
-        // Each header replaces an earlier one with the same name.
-        for (name, value) in self.headers.iter().chain([&api_key.header]) {
-            headers.insert(name, value.clone());
-        }
-        for (name, value) in &request.headers {
-            headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
-        }
-        // ureq cannot determine the length of a reader, and without one it sends a body in chunks, even an empty one.
-        let length = request.body.as_ref().map_or(0, Vec::len);
-        if length > 0 || ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
-        if length > MAX_UNANNOUNCED_BODY {
-            headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-        }
-        Ok(head)
-    }
-
-    /// Describes a failure by what is known of where it happened.
-    fn explain(&self, failure: &Failure, is_reused: bool) -> Error {
-        let text = match &failure.error {
-            ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
-            error => sanitize(&error.to_string(), 120),
-        };
-        match (failure.setup, &failure.error) {
-            (Some(Setup::Machine), _) => here(&text),
-            (Some(Setup::Tls), _) => Error::tls(&self.with_proxy(&text)),
-            (Some(Setup::Network), ureq::Error::Timeout(_)) => self.not_connected("no response", true),
-            (Some(Setup::Network), _) => self.not_connected(&text, false),
-            (None, ureq::Error::BodyExceedsLimit(limit)) => Error::too_large(*limit),
-            (None, ureq::Error::Timeout(_)) => Error::timeout(),
-            (None, error) if matches!(error, ureq::Error::Io(_)) || cut_short(error).is_some() => {
-                Error::connection_lost(&text, is_reused)
-            }
-            (None, _) => Error::bad_response(format!("the response is not valid HTTP: {text}")),
-        }
-    }
-
-    fn not_connected(&self, reason: &str, is_timeout: bool) -> Error {
-        Error::not_connected(&self.with_proxy(reason), is_timeout, self.proxy.is_none())
-    }
-
-    fn with_proxy(&self, reason: &str) -> String {
-        match &self.proxy {
-            Some(proxy) => format!("the proxy {proxy}: {reason}"),
-            None => reason.to_owned(),
-        }
+        lock(&self.kept.get().idle).clear();
     }
 }
 
 /// Waits until the attempt has ended. A caller that was suspended past its deadline waits a little longer.
-fn wait<T>(mut ready: impl FnMut() -> Option<T>, deadline: Instant, stops: &Stops) -> Waited<T> {
-    let waited = stops.wait(deadline, &mut ready);
+fn wait<T>(mut ready: impl FnMut() -> Option<T>, deadline: Instant, stops: &Stops) -> Option<T> {
+    let ended = stops.wait(deadline, &mut ready);
     let late = Instant::now().saturating_duration_since(deadline);
-    if matches!(waited, Waited::TimedOut) && late > MAX_WAKE_UP_DELAY {
+    if ended.is_none() && late > MAX_WAKE_UP_DELAY {
         return stops.wait(Instant::now() + late.min(MAX_EXTENSION), ready);
     }
-    waited
+    ended
 }
 
 impl Kept {
@@ -264,116 +224,156 @@ impl Kept {
         abandoned.len()
     }
 
-    fn take_agent(&self, class: Class) -> Option<Agent> {
+    fn take(&self, class: Class) -> Option<Route> {
         let max_idle = if class == Class::Submission { MAX_IDLE_TIME_FOR_SUBMISSIONS } else { MAX_IDLE_TIME };
-        let mut agents = lock(&self.agents);
-        agents.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
-        match agents.last() {
-            Some((_, since)) if since.elapsed() < max_idle => agents.pop().map(|(agent, _)| agent),
-            _ => None,
-        }
+        let mut idle = lock(&self.idle);
+        idle.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
+        let is_fresh = idle.last().is_some_and(|(_, since)| since.elapsed() < max_idle);
+        idle.pop().filter(|_| is_fresh).map(|(route, _)| route)
     }
 
-    fn keep_agent(&self, agent: Agent) {
-        let mut agents = lock(&self.agents);
-        if agents.len() < MAX_IDLE {
-            agents.push((agent, Instant::now()));
+    fn keep(&self, route: Route) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE {
+            idle.push((route, Instant::now()));
         }
-    }
-
-    fn drop_agents(&self) {
-        lock(&self.agents).clear();
     }
 }
 
 /// An attempt, as its worker sees it.
 struct Exchange {
     agent: Agent,
-    is_new_tls: bool,
-    head: http::Request<()>,
-    body: Option<Vec<u8>>,
+    is_reused: bool,
+    is_https: bool,
+    has_body: bool,
     max_response_bytes: u64,
-    secrets: Secrets,
+    proxy: Option<String>,
+    secrets: Vec<String>,
     progress: Arc<Progress>,
 }
 
-/// Why an attempt has no response, as its worker sees it.
-struct Failure {
-    error: ureq::Error,
-    /// What failed before the request was sent. `None` if it may have been sent.
-    setup: Option<Setup>,
-    request_id: Option<String>,
-}
-
-#[derive(Clone, Copy)]
-enum Setup {
-    /// This machine has no thread, port or file descriptor left.
-    Machine,
-    Tls,
-    Network,
-}
-
 impl Exchange {
-    fn run(mut self) -> Result<Response, Failure> {
-        let has_response_body = self.head.method() != http::Method::HEAD;
-        let mut received = self.send()?;
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let mut response = Response::new(received.status().as_u16(), []).hiding(self.secrets);
-        let headers = received.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
-        response.headers.extend(headers);
-        // A header may nevertheless say that the body is compressed.
-        if !has_response_body || matches!(response.status, 204 | 205 | 304) {
-            return Ok(response);
-        }
+    fn run(self, request: http::Request<Vec<u8>>) -> Result<Response> {
+        let mut received = self.send(request)?;
+        let mut response = Response::received(received.status(), received.headers(), self.secrets.clone());
         let is_success = response.is_success();
         let limit = if is_success { self.max_response_bytes } else { MAX_ERROR_BODY };
-        match read(&mut received, limit, &mut response.body) {
-            Err(error) if is_success => {
-                Err(Failure { error, setup: None, request_id: response.request_id() })
-            }
+        match read(received.body_mut(), limit, &mut response.body) {
+            Err(error) if is_success => Err(self.failed(&error).with_request_id(response.request_id())),
             // Of the body of an error response that is longer or broken, the beginning is kept.
             _ => Ok(response),
         }
     }
 
     /// Sends the request and receives the head of the response.
-    fn send(&mut self) -> Result<http::Response<Body>, Failure> {
+    fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>> {
         let asked = Instant::now();
-        let head = std::mem::take(&mut self.head);
-        let progress = self.progress.clone();
-        let (has_body, body) = match self.body.take() {
-            // The reader knows whether the body was asked for, and therefore whether the server can have acted.
-            Some(body) => {
-                let handout = Handout { body: io::Cursor::new(body), progress };
-                (true, SendBody::from_owned_reader(handout))
+        let (mut head, body) = request.into_parts();
+        let length = body.len();
+        let needs_length = self.has_body || ["POST", "PUT", "PATCH"].contains(&head.method.as_str());
+        // ureq cannot determine the length of a reader, and without one it sends a body in chunks, even an empty one.
+        if needs_length {
+            head.headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        if length > MAX_UNANNOUNCED_BODY {
+            head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        // The reader knows whether the body was asked for, and therefore whether the server can have acted. Without a
+        // body, the request counts as sent when ureq gets it.
+        if !self.has_body {
+            self.progress.ask().map_err(|error| here(&error.to_string()))?;
+        }
+        let body = Handout { body: io::Cursor::new(body), progress: self.progress.clone() };
+        let body = if needs_length { SendBody::from_owned_reader(body) } else { SendBody::none() };
+        self.agent.run(http::Request::from_parts(head, body)).map_err(|error| {
+            let unsent = || self.find_unsent(&error, asked.elapsed());
+            match self.has_body {
+                true if self.progress.may_be_sent() => self.failed(&error),
+                true => unsent().unwrap_or_else(|| not_connected(&self.proxy, &text_of(&error), false)),
+                false => unsent().unwrap_or_else(|| self.failed(&error)),
             }
-            // Without a body, the request counts as sent when ureq gets it.
-            None => {
-                let unsent = |error: io::Error| Failure {
-                    error: error.into(),
-                    setup: Some(Setup::Machine),
-                    request_id: None,
-                };
-                progress.ask().map_err(unsent)?;
-                let has_length = head.headers().contains_key(header::CONTENT_LENGTH);
-                (false, if has_length { SendBody::from_owned_reader(io::empty()) } else { SendBody::none() })
-            }
-        };
-        self.agent.run(head.map(|()| body)).map_err(|error| {
-            let setup = find_setup(&error, self.is_new_tls, asked.elapsed());
-            let setup = match has_body {
-                true if self.progress.may_be_sent() => None,
-                true => setup.or(Some(Setup::Network)),
-                false => setup,
-            };
-            Failure { error, setup, request_id: None }
         })
+    }
+
+    /// Describes a failure of a request that may have been sent.
+    fn failed(&self, error: &ureq::Error) -> Error {
+        let text = text_of(error);
+        match error {
+            ureq::Error::BodyExceedsLimit(limit) => Error::too_large(*limit),
+            ureq::Error::Timeout(_) => Error::timeout(),
+            ureq::Error::Io(_) => Error::connection_lost(&text, self.is_reused),
+            error if cut_short(error).is_some() => Error::connection_lost(&text, self.is_reused),
+            _ => Error::bad_response(format!("the response is not valid HTTP: {text}")),
+        }
+    }
+
+    /// Describes what an error shows to have failed before a request without a body was sent.
+    fn find_unsent(&self, error: &ureq::Error, elapsed: Duration) -> Option<Error> {
+        use io::ErrorKind::*;
+        let text = text_of(error);
+        let network = || Some(not_connected(&self.proxy, &text, false));
+        let tls = || Some(Error::tls(&with_proxy(&self.proxy, &text)));
+        let error = match error {
+            ureq::Error::Io(error) => error,
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::ConnectProxyFailed(_) => {
+                return network();
+            }
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                return Some(not_connected(&self.proxy, "no response", true));
+            }
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired => return tls(),
+            #[cfg(feature = "rustls")]
+            ureq::Error::Rustls(_) => return tls(),
+            #[cfg(feature = "native-tls")]
+            ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return tls(),
+            _ => return None,
+        };
+        match (error.kind(), error.raw_os_error()) {
+            // No thread, no port, and no file descriptor (ENFILE, EMFILE, WSAEMFILE).
+            (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(here(&text)),
+            // rustls reports a certificate that it does not trust in this way.
+            (InvalidData, _) if self.is_https && !self.is_reused => tls(),
+            (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _)
+                if elapsed < MAX_REFUSAL_TIME =>
+            {
+                network()
+            }
+            (
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
+                | TimedOut | Interrupted | InvalidData | InvalidInput | Other,
+                _,
+            ) => None,
+            // A failed look-up: its kind has no stable name, and it is no error of a socket. Windows has codes for it.
+            (_, None | Some(11001..=11004)) => network(),
+            _ => None,
+        }
     }
 }
 
 /// Describes a failure on this machine, before anything was sent.
 fn here(reason: &str) -> Error {
     Error::not_connected(reason, false, false)
+}
+
+fn not_connected(proxy: &Option<String>, reason: &str, is_timeout: bool) -> Error {
+    Error::not_connected(&with_proxy(proxy, reason), is_timeout, proxy.is_none())
+}
+
+fn with_proxy(proxy: &Option<String>, reason: &str) -> String {
+    match proxy {
+        Some(proxy) => format!("the proxy {proxy}: {reason}"),
+        None => reason.to_owned(),
+    }
+}
+
+/// Returns the text of an error, without the prefix that ureq adds to one of the connection.
+fn text_of(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
+        error => sanitize(&error.to_string(), 120),
+    }
 }
 
 /// Hands the body out, and nothing of it once the caller has left.
@@ -390,11 +390,8 @@ impl Read for Handout {
 }
 
 /// Reads the body, up to a limit.
-fn read(response: &mut http::Response<Body>, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
-    // The length is what the server says, so it is not trusted with much memory.
-    let length = response.body().content_length().unwrap_or(0).min(limit).min(1 << 20);
-    body.reserve_exact(usize::try_from(length).unwrap_or(0));
-    let mut reader = response.body_mut().with_config().limit(limit).reader();
+fn read(received: &mut Body, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
+    let mut reader = received.with_config().limit(limit).reader();
     match reader.read_to_end(body).map_err(ureq::Error::from) {
         // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
         Err(error) if body.is_empty() && cut_short(&error).is_some_and(|end| end.get_ref().is_none()) => {
@@ -413,70 +410,25 @@ fn cut_short(error: &ureq::Error) -> Option<&io::Error> {
     }
 }
 
-/// Returns what an error shows to have failed before a request without a body was sent.
-fn find_setup(error: &ureq::Error, is_new_tls: bool, elapsed: Duration) -> Option<Setup> {
-    use io::ErrorKind::*;
-    let error = match error {
-        ureq::Error::Io(error) => error,
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
-            return Some(Setup::Network);
-        }
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => return Some(Setup::Network),
-        ureq::Error::Tls(_) | ureq::Error::TlsRequired => return Some(Setup::Tls),
-        #[cfg(feature = "rustls")]
-        ureq::Error::Rustls(_) => return Some(Setup::Tls),
-        #[cfg(feature = "native-tls")]
-        ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return Some(Setup::Tls),
-        _ => return None,
-    };
-    match (error.kind(), error.raw_os_error()) {
-        // No thread, no port, and no file descriptor (ENFILE, EMFILE, WSAEMFILE).
-        (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(Setup::Machine),
-        // rustls reports a certificate that it does not trust in this way.
-        (InvalidData, _) if is_new_tls => Some(Setup::Tls),
-        (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _)
-            if elapsed < MAX_REFUSAL_TIME =>
-        {
-            Some(Setup::Network)
-        }
-        (
-            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
-            | TimedOut | Interrupted | InvalidData | InvalidInput | Other,
-            _,
-        ) => None,
-        // A failed look-up: its kind has no stable name, and it is no error of a socket. Windows has codes for it.
-        (_, None | Some(11001..=11004)) => Some(Setup::Network),
-        _ => None,
-    }
-}
-
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
-#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
-fn with_tls(config: AgentConfig, _: &Settings) -> Result<AgentConfig> {
-    Ok(config)
-}
-
-#[cfg(any(feature = "rustls", feature = "native-tls"))]
 fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
-    use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-
-    // ureq panics if the provider that is set here is not part of the build.
+    // ureq panics if the provider that is set here is not part of the build, and a URL is one of https.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
     let roots = match &settings.root_certificates {
         Some(pem) => {
-            let certificates = parse_pem(pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
+            let items: Vec<PemItem<'_>> = parse_pem(pem).collect::<Result<_, _>>().unwrap_or_default();
+            let certificates = items.into_iter().filter_map(|item| match item {
+                PemItem::Certificate(certificate) => Some(certificate),
+                _ => None,
             });
-            match certificates.collect::<Result<Vec<_>, _>>() {
-                Ok(certificates) if !certificates.is_empty() => RootCerts::Specific(Arc::new(certificates)),
-                _ => return Err(Error::input("root_certificates: expected certificates in PEM format")),
-            }
+            RootCerts::Specific(Arc::new(certificates.collect()))
         }
         None if settings.platform_certificates => RootCerts::PlatformVerifier,
         None => RootCerts::WebPki,
     };
+    if matches!(&roots, RootCerts::Specific(certificates) if certificates.is_empty()) {
+        return Err(Error::input("root_certificates: expected certificates in PEM format"));
+    }
     Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
 }

@@ -1,134 +1,40 @@
-//! Worker threads that are kept for further work, and their results.
+//! Worker threads that are kept for further work.
 
 use std::io;
 use std::process;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, SyncSender, TryRecvError};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::thread::{self, Thread, ThreadId};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, SendError, SyncSender};
+use std::thread;
 use std::time::Duration;
 
-use crate::sync::lock;
-
-/// How many workers and agents are kept for further attempts.
-pub(crate) const MAX_IDLE: usize = 16;
-
-/// How long they are kept. This is longer than the pauses of a wait, so that its polls share a connection.
+/// How long a worker is kept. This is longer than the pauses of a wait, so that its polls share a connection.
 pub(crate) const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// Runs work on threads. The threads end when this is dropped.
+/// A thread that does one job after the other. It ends when this is dropped, or after an idle time.
 #[derive(Debug)]
-pub(crate) struct Workers<T>(Arc<Mutex<Idle<T>>>);
+pub(crate) struct Worker(SyncSender<Job>);
 
-/// The idle workers, the last used one at the end.
-type Idle<T> = Vec<(ThreadId, SyncSender<Job<T>>)>;
+type Job = Box<dyn FnOnce() + Send>;
 
-struct Job<T> {
-    work: Box<dyn FnOnce() -> T + Send>,
-    reply: Reply<T>,
-}
-
-impl<T> Default for Workers<T> {
-    fn default() -> Self {
-        Workers(Arc::default())
-    }
-}
-
-impl<T: Send + 'static> Workers<T> {
-    /// Starts the work on an idle worker or a new one. Unparks this thread when it is done.
-    pub(crate) fn start(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Pending<T>> {
-        let (sender, result) = mpsc::sync_channel(1);
-        let reply = Reply { sender: Some(sender), caller: thread::current() };
-        let mut job = Job { work: Box::new(work), reply };
-        // The lock is not held while the job is passed on.
-        let take_idle = || lock(&self.0).pop();
-        while let Some((_, worker)) = take_idle() {
-            match worker.send(job) {
-                Ok(()) => return Ok(Pending(result)),
-                Err(SendError(refused)) => job = refused,
-            }
-        }
-        let idle = Arc::downgrade(&self.0);
-        thread::Builder::new().name("atomiverse-attempt".to_owned()).spawn(move || run(job, &idle))?;
-        Ok(Pending(result))
-    }
-}
-
-/// Does the job and those that follow it.
-fn run<T: Send>(first: Job<T>, idle: &Weak<Mutex<Idle<T>>>) {
-    let this = thread::current().id();
-    let mut next = Some(first);
-    while let Some(Job { work, reply }) = next {
-        let result = work();
-        let (sender, jobs) = mpsc::sync_channel(1);
-        // The worker is idle before it responds: otherwise the next attempt of the caller would start a second one.
-        let is_kept = idle.upgrade().is_some_and(|idle| {
-            let mut idle = lock(&idle);
-            let has_room = idle.len() < MAX_IDLE;
-            if has_room {
-                idle.push((this, sender));
-            }
-            has_room
-        });
-        reply.send(result);
-        next = if is_kept { receive(&jobs, this, idle) } else { None };
-    }
-}
-
-fn receive<T>(jobs: &Receiver<Job<T>>, this: ThreadId, idle: &Weak<Mutex<Idle<T>>>) -> Option<Job<T>> {
-    match jobs.recv_timeout(MAX_IDLE_TIME) {
-        Ok(job) => return Some(job),
-        Err(RecvTimeoutError::Disconnected) => return None,
-        Err(RecvTimeoutError::Timeout) => {}
-    }
-    let was_idle = idle.upgrade().is_some_and(|idle| {
-        let mut idle = lock(&idle);
-        let before = idle.len();
-        idle.retain(|(id, _)| *id != this);
-        idle.len() < before
-    });
-    // A worker that is no longer listed has just been taken, so a job follows.
-    if was_idle { None } else { jobs.recv().ok() }
-}
-
-/// Passes the result on. The caller is woken up in any case, also if the work panics.
-struct Reply<T> {
-    sender: Option<SyncSender<T>>,
-    caller: Thread,
-}
-
-impl<T> Reply<T> {
-    fn send(self, result: T) {
-        if let Some(sender) = &self.sender {
-            // Sending fails if the caller has left.
-            let _ = sender.send(result);
+/// Starts the job on a worker that has ended its last one, or else on a new one.
+pub(crate) fn start(idle: Option<Worker>, job: impl FnOnce() + Send + 'static) -> io::Result<Worker> {
+    let mut job: Job = Box::new(job);
+    if let Some(worker) = idle {
+        match worker.0.send(job) {
+            Ok(()) => return Ok(worker),
+            Err(SendError(refused)) => job = refused,
         }
     }
-}
-
-impl<T> Drop for Reply<T> {
-    fn drop(&mut self) {
-        drop(self.sender.take());
-        self.caller.unpark();
-    }
-}
-
-/// The result of work that was started.
-#[derive(Debug)]
-pub(crate) struct Pending<T>(Receiver<T>);
-
-/// The work panicked.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Panicked;
-
-impl<T> Pending<T> {
-    /// Returns the result if the work has ended.
-    pub(crate) fn take(&self) -> Option<Result<T, Panicked>> {
-        match self.0.try_recv() {
-            Ok(result) => Some(Ok(result)),
-            Err(TryRecvError::Disconnected) => Some(Err(Panicked)),
-            Err(TryRecvError::Empty) => None,
+    // Without a buffer, a job is either received or refused: none is lost in a worker that ends at this moment.
+    let (sender, jobs) = mpsc::sync_channel::<Job>(0);
+    let work = move || {
+        job();
+        while let Ok(job) = jobs.recv_timeout(MAX_IDLE_TIME) {
+            job();
         }
-    }
+    };
+    thread::Builder::new().name("atomiverse-attempt".to_owned()).spawn(work)?;
+    Ok(Worker(sender))
 }
 
 /// A value for each process. After a fork, the child gets one of its own and does not touch that of its parent, whose
@@ -158,48 +64,45 @@ impl<T: Default> PerProcess<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::cell::Cell;
+    use std::sync::Mutex;
+    use std::thread::ThreadId;
 
     use super::*;
-    use crate::http::stop::{Stops, Waited};
+    use crate::sync::lock;
 
-    fn wait<T>(pending: &Pending<T>) -> Result<T, Panicked> {
-        match Stops::default().wait(Instant::now() + Duration::from_secs(60), || pending.take()) {
-            Waited::Ready(result) => result,
-            _ => panic!("no result"),
+    /// Returns the thread that does a job, once it is done.
+    fn run(idle: Option<Worker>) -> (Worker, ThreadId) {
+        let (sender, id) = mpsc::channel();
+        let worker = start(idle, move || sender.send(thread::current().id()).unwrap()).unwrap();
+        (worker, id.recv().unwrap())
+    }
+
+    #[test]
+    fn a_worker_does_one_job_after_the_other() {
+        let (mut worker, first) = run(None);
+        for _ in 0..50 {
+            let (same, id) = run(Some(worker));
+            assert_eq!(id, first);
+            worker = same;
         }
     }
 
     #[test]
-    fn calls_in_turn_share_one_worker() {
-        let workers = Workers::default();
-        let ids: Vec<ThreadId> =
-            (0..50).map(|_| wait(&workers.start(|| thread::current().id()).unwrap()).unwrap()).collect();
-        assert!(ids.iter().all(|id| *id == ids[0]));
+    fn a_new_worker_replaces_one_that_has_ended() {
+        let (sender, jobs) = mpsc::sync_channel::<Job>(0);
+        drop(jobs);
+        let (worker, first) = run(Some(Worker(sender)));
+        assert_eq!(run(Some(worker)).1, first);
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_and_the_next_work_gets_another_worker() {
-        let workers = Workers::default();
-        assert_eq!(wait(&workers.start(|| -> u8 { panic!("on purpose") }).unwrap()), Err(Panicked));
-        assert_eq!(wait(&workers.start(|| 7).unwrap()), Ok(7));
-    }
-
-    #[test]
-    fn at_most_sixteen_workers_stay_and_they_end_with_their_owner() {
-        let workers = Workers::default();
-        let begun = Arc::new(std::sync::Barrier::new(40));
-        let pending: Vec<_> = (0..40)
-            .map(|_| {
-                let begun = begun.clone();
-                workers.start(move || begun.wait().is_leader()).unwrap()
-            })
-            .collect();
-        assert_eq!(pending.iter().filter(|pending| wait(pending).unwrap()).count(), 1);
-        assert_eq!(lock(&workers.0).len(), MAX_IDLE);
-        let idle = Arc::downgrade(&workers.0);
-        drop(workers);
-        assert!(idle.upgrade().is_none());
+    fn a_worker_ends_with_its_owner() {
+        thread_local!(static ALIVE: Cell<Option<mpsc::Sender<()>>> = const { Cell::new(None) });
+        let (alive, ended) = mpsc::channel();
+        let worker = start(None, move || ALIVE.set(Some(alive))).unwrap();
+        drop(worker);
+        assert!(ended.recv().is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::builder::PAGE_SIZE;
 use crate::error::{Error, Result};
-use crate::http::call::Http;
+use crate::http::call::{Http, jitter};
 use crate::http::clock::saturating_add;
 use crate::jobs::bulk::{self, Pace};
 use crate::jobs::schedule::{REQUEST_TIMEOUT, Schedule, WaitOptions};
@@ -273,7 +273,7 @@ impl<'a> WaitForJobs<'a> {
             }
         }
         self.poll_failure = failure;
-        let (now, jitter) = (self.http.clock().now(), self.http.jitter());
+        let (now, jitter) = (self.http.clock().now(), jitter());
         let retry_after = if has_failed { poll.retry_after } else { Duration::ZERO };
         if self.schedule().end_poll(now, retry_after, jitter).is_break() {
             self.time_out();

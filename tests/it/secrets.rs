@@ -215,7 +215,7 @@ fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
     let own = client.with_api_key("secret-2").unwrap();
     for client in [client, own] {
         let text = client.get_job("a").unwrap_err().to_string();
-        assert!(text.contains("not for Bearer (hidden) nor (hidden)"), "{text}");
+        assert!(text.contains("not for (hidden) nor (hidden)"), "{text}");
         assert!(!format!("{client:?}").contains("secret"));
     }
     assert_eq!(keys(&server), ["secret-0", "secret-1", "secret-2"]);
