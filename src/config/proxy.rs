@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::config::url::{Setting, Url, host_of, is_loopback, parse_http, shown};
+use crate::config::url::{Setting, Url, shown};
 use crate::error::{Error, Result, sanitize};
 
 /// A proxy that was checked.
-#[derive(Clone)]
 pub(crate) struct Proxy {
     /// The URL, which may contain a password.
     pub(crate) url: String,
@@ -19,45 +18,36 @@ impl Proxy {
     /// Reads the proxy from the environment: the one for the scheme of the API, or else the one for all schemes. A
     /// proxy that cannot be used is an error unless a later one can.
     pub(crate) fn from_env(api_url: &Url) -> Result<Option<Self>> {
-        let first_of = |names: [&'static str; 2]| {
-            names.into_iter().map(Setting::from_env).find(|setting| !matches!(setting, Ok(None)))
-        };
-        let by_scheme =
-            if api_url.is_https { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
-        let exempt = first_of(["NO_PROXY", "no_proxy"]).transpose()?.flatten();
-        if exempt.is_some_and(|list| is_exempt(&api_url.host, &list.value)) {
-            return Ok(None);
-        }
-        let mut problem = None;
-        for setting in [by_scheme, ["ALL_PROXY", "all_proxy"]].into_iter().filter_map(first_of) {
-            let setting = setting.map(|setting| setting.map(Proxy::parse).transpose());
-            match setting.and_then(|proxy| proxy) {
-                Ok(proxy) => return Ok(proxy),
-                Err(error) => problem = problem.or(Some(error)),
+        for name in ["NO_PROXY", "no_proxy"] {
+            if Setting::from_env(name)?.is_some_and(|list| is_exempt(&api_url.host, &list.value)) {
+                return Ok(None);
             }
         }
-        problem.map_or(Ok(None), Err)
+        let by_scheme =
+            if api_url.is_https { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+        let names = by_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]);
+        let settings = names.filter_map(|name| Setting::from_env(name).transpose());
+        let proxies = settings.map(|setting| setting.and_then(Proxy::parse));
+        proxies.reduce(|first, next| first.or_else(|problem| next.map_err(|_| problem))).transpose()
     }
 
     pub(crate) fn parse(Setting { name, value }: Setting) -> Result<Self> {
         let bad = |why: &str| {
-            Err(Error::input(format!(
+            Error::input(format!(
                 "{name} `{}`: {why}; expected the URL of an HTTP proxy, such as http://proxy.example:3128",
                 shown(&value)
-            )))
+            ))
         };
-        let url = if value.contains("://") { value.clone() } else { format!("http://{value}") };
-        let (uri, is_https) = match parse_http(&url) {
-            Ok(parsed) => parsed,
-            Err(why) => return bad(why),
-        };
-        if !matches!(uri.path(), "" | "/") || url.contains(['?', '#']) {
-            return bad("it has a path or a query; percent-encode special characters in the password");
+        let text = if value.contains("://") { value.clone() } else { format!("http://{value}") };
+        let url = Url::parse(&text).map_err(bad)?;
+        if url.has_path || text.contains(['?', '#']) {
+            return Err(bad("it has a path or a query; percent-encode special characters in the password"));
         }
-        let (scheme, default_port) = if is_https { ("https", 443) } else { ("http", 80) };
-        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default_port));
-        let shown = format!("{scheme}://{}:{port} ({name})", sanitize(host, 200));
-        Ok(Proxy { is_loopback: is_loopback(&host_of(&uri)), url, shown })
+        Ok(Proxy {
+            shown: format!("{} ({name})", sanitize(&url.origin, 200)),
+            is_loopback: url.is_loopback,
+            url: text,
+        })
     }
 }
 
@@ -66,32 +56,31 @@ impl Proxy {
 /// around a domain are ignored.
 fn is_exempt(host: &str, list: &str) -> bool {
     let host = host.trim_end_matches('.');
-    let address = host.parse::<IpAddr>().ok();
-    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
-        if let (Some(address), false) = (address, entry == "*") {
-            return is_in_range(address, entry);
+    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| match host.parse() {
+        _ if entry == "*" => true,
+        Ok(address) => is_in_range(address, entry),
+        Err(_) => {
+            let domain = entry.trim_matches('.').to_ascii_lowercase();
+            let start = host.strip_suffix(&domain).filter(|_| !domain.is_empty());
+            start.is_some_and(|start| start.is_empty() || start.ends_with('.'))
         }
-        let domain = entry.trim_start_matches('.').trim_end_matches('.').to_ascii_lowercase();
-        let below = host.strip_suffix(&domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        entry == "*" || (!domain.is_empty() && below)
     })
 }
 
 /// Returns whether an address is in a range such as `10.0.0.0/8`, or equal to a single address.
 fn is_in_range(address: IpAddr, range: &str) -> bool {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
+    let (first, length) = range.split_once('/').unwrap_or((range, ""));
+    let (equal, size) = match (address, first.trim_matches(['[', ']']).parse()) {
+        (IpAddr::V4(address), Ok(IpAddr::V4(first))) => {
+            ((address.to_bits() ^ first.to_bits()).leading_zeros(), 32)
+        }
+        (IpAddr::V6(address), Ok(IpAddr::V6(first))) => {
+            ((address.to_bits() ^ first.to_bits()).leading_zeros(), 128)
+        }
+        _ => return false,
     };
-    let (first, length) =
-        range.split_once('/').map_or((range, None), |(first, length)| (first, Some(length)));
-    let Ok(first) = first.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() else {
-        return false;
-    };
-    let ((address_bits, size), (first_bits, first_size)) = (bits(address), bits(first));
-    let length = length.map_or(Ok(size), str::parse::<u32>).unwrap_or(u32::MAX);
-    let differing = (address_bits ^ first_bits).leading_zeros();
-    size == first_size && length <= size && differing >= length
+    let length = if length.is_empty() { Ok(size) } else { length.parse() };
+    length.is_ok_and(|length| equal >= length)
 }
 
 #[cfg(test)]

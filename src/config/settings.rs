@@ -86,13 +86,13 @@ pub(crate) struct Config {
 impl Settings {
     pub(crate) fn check(self) -> Result<Config> {
         let api_url =
-            self.api_url.as_ref().map(|url| Url::parse(url, self.allow_insecure_http)).transpose()?;
+            self.api_url.as_ref().map(|url| Url::of_service(url, self.allow_insecure_http)).transpose()?;
         let base_setting = match (&self.base_url, &api_url) {
             (Some(base_url), _) => base_url.clone(),
             (None, Some(api_url)) => Setting { name: "api_url", value: api_url.origin.clone() },
             (None, None) => Setting { name: "base_url", value: BASE_URL.to_owned() },
         };
-        let base_url = Url::parse(&base_setting, self.allow_insecure_http)?;
+        let base_url = Url::of_service(&base_setting, self.allow_insecure_http)?;
         if base_url.text.ends_with(API_PATH) {
             return Err(bad_url(
                 &base_setting,

@@ -21,77 +21,88 @@ pub(crate) struct Setting {
 impl Setting {
     /// Reads an environment variable, without whitespace around its value. An empty one counts as not set.
     pub(crate) fn from_env(name: &'static str) -> Result<Option<Self>> {
-        match env::var(name) {
-            Ok(value) if value.trim().is_empty() => Ok(None),
-            Ok(value) => Ok(Some(Setting { name, value: value.trim().to_owned() })),
-            Err(env::VarError::NotPresent) => Ok(None),
+        let value = match env::var(name) {
             Err(env::VarError::NotUnicode(_)) => {
-                Err(Error::input(format!("the environment variable {name} is not valid Unicode")))
+                return Err(Error::input(format!("the environment variable {name} is not valid Unicode")));
             }
-        }
+            value => value.unwrap_or_default().trim().to_owned(),
+        };
+        Ok(Some(Setting { name, value }).filter(|setting| !setting.value.is_empty()))
     }
 }
 
-/// A checked URL.
+/// A URL with a host.
 #[derive(Clone)]
 pub(crate) struct Url {
+    /// The URL, without slashes at its end.
     pub(crate) text: String,
-    /// The URL without its path.
+    /// The URL without the user, the path and what follows it.
     pub(crate) origin: String,
     pub(crate) is_https: bool,
+    pub(crate) has_path: bool,
     pub(crate) is_loopback: bool,
+    /// In lower case, without the brackets of an IPv6 address.
     pub(crate) host: String,
 }
 
 impl Url {
-    pub(crate) fn parse(setting: &Setting, allow_insecure_http: bool) -> Result<Self> {
-        let text = &setting.value;
-        let bad = |why: &str| Err(bad_url(setting, why));
-        let (uri, is_https) = match parse_http(text) {
-            Ok(parsed) => parsed,
-            Err(why) => return bad(why),
-        };
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        if !["http", "https"].contains(&scheme) {
+            return Err("unsupported scheme");
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
+        let authority = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+        let authority = authority.unwrap_or_default();
+        // The parser accepts any string as a port.
+        if authority.len() > host.len() && uri.port_u16().is_none() {
+            return Err(
+                "the port is not a number up to 65535, or a character in the password is not percent-encoded",
+            );
+        }
+        let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+        Ok(Url {
+            text: text.trim_end_matches('/').to_owned(),
+            origin: format!("{scheme}://{authority}"),
+            is_https: scheme == "https",
+            has_path: uri.path() != "/",
+            is_loopback: is_loopback(&host),
+            host,
+        })
+    }
+
+    /// Parses the address of the service or of its API.
+    pub(crate) fn of_service(setting: &Setting, allow_insecure_http: bool) -> Result<Self> {
+        let bad = |why| bad_url(setting, why);
+        let url = Url::parse(&setting.value).map_err(bad)?;
         // A password may contain a slash, and the rest of it then looks like a path.
-        if text.contains('@') {
-            return bad("leave out the user name and password: the API key is the only credential");
+        if setting.value.contains('@') {
+            return Err(bad("leave out the user name and password: the API key is the only credential"));
         }
-        if text.contains(['?', '#']) {
-            return bad("leave out the query and the fragment");
+        if setting.value.contains(['?', '#']) {
+            return Err(bad("leave out the query and the fragment"));
         }
-        let host = host_of(&uri);
-        let is_loopback = is_loopback(&host);
-        if !is_https && !is_loopback && !allow_insecure_http {
-            return bad("plain http would show the API key to the network; use https, or call \
-                 allow_insecure_http(true)");
+        if !url.is_https && !url.is_loopback && !allow_insecure_http {
+            return Err(bad("plain http would show the API key to the network; use https, or call \
+                 allow_insecure_http(true)"));
         }
-        let scheme = if is_https { "https" } else { "http" };
-        let origin = format!("{scheme}://{}", uri.authority().map_or("", |authority| authority.as_str()));
-        Ok(Url { text: text.trim_end_matches('/').to_owned(), origin, is_https, is_loopback, host })
+        Ok(url)
     }
 }
 
 pub(crate) fn bad_url(setting: &Setting, why: &str) -> Error {
-    Error::input(format!(
-        "{} `{}`: {why}; expected a URL such as {}",
-        setting.name,
-        shown(&setting.value),
-        if [API_URL_VARIABLE, "api_url"].contains(&setting.name) {
-            "https://atomiverse.com/api/v1"
-        } else {
-            "https://atomiverse.com"
-        }
-    ))
+    let is_of_api = [API_URL_VARIABLE, "api_url"].contains(&setting.name);
+    let path = if is_of_api { "/api/v1" } else { "" };
+    let (name, shown) = (setting.name, shown(&setting.value));
+    Error::input(format!("{name} `{shown}`: {why}; expected a URL such as https://atomiverse.com{path}"))
 }
 
 /// Returns a URL without the parts that may be secret: everything before the last `@`, and the query.
 pub(crate) fn shown(url: &str) -> String {
-    let is_scheme = |text: &&str| ["http", "https", "ftp", "socks5"].contains(text);
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme);
-    let (scheme, rest) = match (scheme, url.rsplit_once('@')) {
-        (Some(scheme), Some((_, rest))) => (format!("{scheme}://"), rest),
-        (None, Some((_, rest))) => (String::new(), rest),
-        (_, None) => (String::new(), url),
-    };
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme));
+    let scheme = scheme.unwrap_or_default();
+    let rest = url.rsplit_once('@').map_or(&url[scheme.len()..], |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let odd = |c: char| !(c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric());
     let spelled = |c: char| if odd(c) { code_point(c) } else { c.to_string() };
@@ -103,33 +114,7 @@ pub(crate) fn code_point(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
-/// Parses a URL with a host, and returns whether it is an `https` one.
-pub(crate) fn parse_http(text: &str) -> Result<(Uri, bool), &'static str> {
-    let uri: Uri = text.parse().map_err(|_| "not a URL")?;
-    let is_https = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => false,
-        Some(_) => return Err("unsupported scheme"),
-        None => return Err("it has no scheme"),
-    };
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
-    // The parser accepts any string as a port.
-    let after_user = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
-    if after_user.is_some_and(|rest| rest.len() > host.len()) && uri.port_u16().is_none() {
-        return Err(
-            "the port is not a number up to 65535, or a character in the password is not percent-encoded",
-        );
-    }
-    Ok((uri, is_https))
-}
-
-/// Returns the host in lower case, without the brackets of an IPv6 address.
-pub(crate) fn host_of(uri: &Uri) -> String {
-    let host = uri.host().unwrap_or_default();
-    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
-}
-
-pub(crate) fn is_loopback(host: &str) -> bool {
+fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => host == "localhost",
@@ -161,10 +146,10 @@ mod tests {
             ("https://example.com", true),
         ] {
             let setting = Setting { name: "base_url", value: url.to_owned() };
-            assert_eq!(Url::parse(&setting, false).is_ok(), is_safe, "{url}");
+            assert_eq!(Url::of_service(&setting, false).is_ok(), is_safe, "{url}");
         }
         let setting = Setting { name: "base_url", value: "http://10.0.0.1".to_owned() };
-        assert!(Url::parse(&setting, true).is_ok());
+        assert!(Url::of_service(&setting, true).is_ok());
     }
 
     #[test]
