@@ -120,7 +120,7 @@ impl ClientBuilder {
     /// assert!(error.to_string().contains("line break"));
     /// ```
     pub fn build(self) -> Result<Client> {
-        Ok(Client { http: Http::new(self.into_settings())? })
+        Ok(Client { http: Http::new(self)? })
     }
 }
 

@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{Attempt, Settings};
+use crate::config::settings::{Attempt, OnAttempt};
 use crate::config::url::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, shown};
 use crate::contract::{Assumed, Contract};
 use crate::error::{Error, Result};
-#[cfg(feature = "simulator")]
-use crate::http::clock::Clock;
-use crate::http::clock::SystemClock;
+use crate::http::clock::{Clock, SystemClock};
 
 /// The number of jobs on a page: the one number that the service documents.
 pub(crate) const PAGE_SIZE: u32 = 50;
@@ -44,7 +42,30 @@ const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Clone)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct ClientBuilder {
-    settings: Settings,
+    pub(crate) api_key: Option<Setting>,
+    /// Defaults to the origin of `api_url`, or to the address of the service.
+    pub(crate) base_url: Option<Setting>,
+    pub(crate) api_url: Option<Setting>,
+    pub(crate) allow_insecure_http: bool,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_response_bytes: u64,
+    pub(crate) user_agent: String,
+    /// Replaces the proxy of the environment.
+    pub(crate) proxy: Option<Setting>,
+    pub(crate) proxy_from_env: bool,
+    /// The names and values of headers that are added to every request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The header whose value is the key alone, in place of `Authorization: Bearer`.
+    pub(crate) api_key_header: Option<String>,
+    /// Certificates as PEM, which replace the built-in ones.
+    pub(crate) root_certificates: Option<Vec<u8>>,
+    pub(crate) platform_certificates: bool,
+    pub(crate) ipv4_only: bool,
+    pub(crate) max_retries: u32,
+    pub(crate) contract: Arc<dyn Contract>,
+    pub(crate) on_attempt: Vec<OnAttempt>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl ClientBuilder {
@@ -65,11 +86,12 @@ impl ClientBuilder {
                  dashboard and set the variable to it"
             )));
         };
-        let mut builder = ClientBuilder::default();
-        builder.settings.api_key = Some(api_key);
-        builder.settings.base_url = Setting::from_env(BASE_URL_VARIABLE)?;
-        builder.settings.api_url = Setting::from_env(API_URL_VARIABLE)?;
-        Ok(builder)
+        Ok(ClientBuilder {
+            api_key: Some(api_key),
+            base_url: Setting::from_env(BASE_URL_VARIABLE)?,
+            api_url: Setting::from_env(API_URL_VARIABLE)?,
+            ..ClientBuilder::default()
+        })
     }
 
     /// Sets the API key.
@@ -77,7 +99,7 @@ impl ClientBuilder {
     /// Atomiverse issues workspace keys and runner keys. Use a workspace key: a runner key only registers hardware of
     /// your own. The prefix of the key is not checked.
     pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
-        self.settings.api_key = Some(Setting { name: "api_key", value: api_key.into() });
+        self.api_key = Some(Setting { name: "api_key", value: api_key.into() });
         self
     }
 
@@ -87,7 +109,7 @@ impl ClientBuilder {
     /// Plain `http://` is accepted only for a server on this machine; see
     /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
     pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
-        self.settings.base_url = Some(Setting { name: "base_url", value: base_url.into() });
+        self.base_url = Some(Setting { name: "base_url", value: base_url.into() });
         self
     }
 
@@ -95,7 +117,7 @@ impl ClientBuilder {
     ///
     /// The service does not document this address, so the default is an assumption. If it is wrong, correct it here.
     pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
-        self.settings.api_url = Some(Setting { name: "api_url", value: api_url.into() });
+        self.api_url = Some(Setting { name: "api_url", value: api_url.into() });
         self
     }
 
@@ -105,7 +127,7 @@ impl ClientBuilder {
     /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. The first attempt of a call
     /// that reads gets at most half of it, which leaves time for a second one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
+        self.timeout = timeout;
         self
     }
 
@@ -113,7 +135,7 @@ impl ClientBuilder {
     ///
     /// Looking up the server's host name is not included; the [`timeout`](ClientBuilder::timeout) bounds it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = timeout;
+        self.connect_timeout = timeout;
         self
     }
 
@@ -131,26 +153,26 @@ impl ClientBuilder {
     /// the time left, the error is returned at once. After a broken connection that had been idle, the first retry
     /// follows without a pause.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
-        self.settings.max_retries = max_retries;
+        self.max_retries = max_retries;
         self
     }
 
     /// Sets the maximum size of a response that is read, in bytes after decompression. Defaults to 64 MiB.
     pub fn max_response_bytes(mut self, bytes: u64) -> Self {
-        self.settings.max_response_bytes = bytes;
+        self.max_response_bytes = bytes;
         self
     }
 
     /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then crosses the
     /// network unencrypted. A server on this machine is accepted in any case.
     pub fn allow_insecure_http(mut self, allow: bool) -> Self {
-        self.settings.allow_insecure_http = allow;
+        self.allow_insecure_http = allow;
         self
     }
 
     /// Sets the `User-Agent` header. Defaults to `atomiverse-rust/<version>`.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.settings.user_agent = user_agent.into();
+        self.user_agent = user_agent.into();
         self
     }
 
@@ -162,7 +184,7 @@ impl ClientBuilder {
     ///
     /// SOCKS proxies are not supported.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.settings.proxy = Some(Setting { name: "proxy", value: url.into() });
+        self.proxy = Some(Setting { name: "proxy", value: url.into() });
         self
     }
 
@@ -171,14 +193,14 @@ impl ClientBuilder {
     /// The value does not appear in `Debug`, logs or errors, with one exception: if it has fewer than six characters
     /// and the server sends it back, an error may show it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.headers.push((name.into(), value.into()));
+        self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Sets the header that carries the API key alone, such as `X-API-Key`. By default the key is sent in
     /// `Authorization: Bearer <key>`, which this header replaces.
     pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
-        self.settings.api_key_header = Some(name.into());
+        self.api_key_header = Some(name.into());
         self
     }
 
@@ -189,7 +211,7 @@ impl ClientBuilder {
     /// `NO_PROXY`, which is read as curl reads it, names the host of the API, or if the API is on this machine. SOCKS
     /// proxies are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
-        self.settings.proxy_from_env = proxy_from_env;
+        self.proxy_from_env = proxy_from_env;
         self
     }
 
@@ -207,7 +229,7 @@ impl ClientBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.settings.root_certificates = Some(pem.into());
+        self.root_certificates = Some(pem.into());
         self
     }
 
@@ -216,7 +238,7 @@ impl ClientBuilder {
     #[cfg(feature = "platform-verifier")]
     #[cfg_attr(docsrs, doc(cfg(feature = "platform-verifier")))]
     pub fn platform_certificates(mut self, platform_certificates: bool) -> Self {
-        self.settings.platform_certificates = platform_certificates;
+        self.platform_certificates = platform_certificates;
         self
     }
 
@@ -225,7 +247,7 @@ impl ClientBuilder {
     /// Use this in a network whose IPv6 is broken: otherwise each new connection first waits for the IPv6 addresses of
     /// the host.
     pub fn ipv4_only(mut self, ipv4_only: bool) -> Self {
-        self.settings.ipv4_only = ipv4_only;
+        self.ipv4_only = ipv4_only;
         self
     }
 
@@ -257,7 +279,7 @@ impl ClientBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_attempt(mut self, observe: impl Fn(&Attempt<'_>) + Send + Sync + 'static) -> Self {
-        self.settings.on_attempt.push(Arc::new(observe));
+        self.on_attempt.push(Arc::new(observe));
         self
     }
 
@@ -289,46 +311,39 @@ impl ClientBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn contract(mut self, contract: impl Contract) -> Self {
-        self.settings.contract = Arc::new(contract);
+        self.contract = Arc::new(contract);
         self
     }
 
     #[cfg(feature = "simulator")]
     pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.settings.clock = clock;
+        self.clock = clock;
         self
-    }
-
-    /// Returns the settings, not yet checked.
-    pub(crate) fn into_settings(self) -> Settings {
-        self.settings
     }
 }
 
 impl Default for ClientBuilder {
     fn default() -> Self {
         ClientBuilder {
-            settings: Settings {
-                api_key: None,
-                base_url: None,
-                api_url: None,
-                allow_insecure_http: false,
-                timeout: TIMEOUT,
-                connect_timeout: CONNECT_TIMEOUT,
-                max_retries: MAX_RETRIES,
-                max_response_bytes: MAX_RESPONSE_BYTES,
-                user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
-                proxy: None,
-                proxy_from_env: true,
-                headers: Vec::new(),
-                api_key_header: None,
-                root_certificates: None,
-                platform_certificates: false,
-                ipv4_only: false,
-                contract: Arc::new(Assumed),
-                on_attempt: Vec::new(),
-                clock: Arc::new(SystemClock),
-            },
+            api_key: None,
+            base_url: None,
+            api_url: None,
+            allow_insecure_http: false,
+            timeout: TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            max_retries: MAX_RETRIES,
+            max_response_bytes: MAX_RESPONSE_BYTES,
+            user_agent: concat!("atomiverse-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxy: None,
+            proxy_from_env: true,
+            headers: Vec::new(),
+            api_key_header: None,
+            root_certificates: None,
+            platform_certificates: false,
+            ipv4_only: false,
+            contract: Arc::new(Assumed),
+            on_attempt: Vec::new(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -336,7 +351,7 @@ impl Default for ClientBuilder {
 /// Shows settings, but neither the API key nor the values of headers.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { api_key, base_url, api_url, timeout, max_retries, .. } = &self.settings;
+        let ClientBuilder { api_key, base_url, api_url, timeout, max_retries, .. } = self;
         f.debug_struct("ClientBuilder")
             .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
             .field("base_url", &base_url.as_ref().map(|base_url| shown(&base_url.value)))

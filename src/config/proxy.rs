@@ -7,8 +7,7 @@ use crate::error::{Error, Result, sanitize};
 
 /// A proxy that was checked.
 pub(crate) struct Proxy {
-    /// The URL, which may contain a password.
-    pub(crate) url: String,
+    pub(crate) proxy: ureq::Proxy,
     /// The scheme, host and port, and the name of the setting.
     pub(crate) shown: String,
     pub(crate) is_loopback: bool,
@@ -43,11 +42,9 @@ impl Proxy {
         if url.has_path || text.contains(['?', '#']) {
             return Err(bad("it has a path or a query; percent-encode special characters in the password"));
         }
-        Ok(Proxy {
-            shown: format!("{} ({name})", sanitize(&url.origin, 200)),
-            is_loopback: url.is_loopback,
-            url: text,
-        })
+        let proxy = ureq::Proxy::new(&text).map_err(|_| bad("not a URL of a proxy"))?;
+        let shown = format!("{} ({name})", sanitize(&url.origin, 200));
+        Ok(Proxy { proxy, shown, is_loopback: url.is_loopback })
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::builder::ClientBuilder;
 use crate::config::proxy::Proxy;
 use crate::config::url::{Setting, Url, bad_url, code_point};
-use crate::contract::{Contract, Operation};
+use crate::contract::Operation;
 use crate::error::{Error, Result, sanitize};
-use crate::http::clock::Clock;
 use crate::http::request::parse_header;
 
 /// The address of the service, unless the user sets another one.
@@ -39,40 +39,11 @@ pub struct Attempt<'a> {
     pub retry_in: Option<Duration>,
 }
 
-type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
-
-/// The settings of the user, not yet checked.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) api_key: Option<Setting>,
-    /// Defaults to the origin of `api_url`, or to the address of the service.
-    pub(crate) base_url: Option<Setting>,
-    pub(crate) api_url: Option<Setting>,
-    pub(crate) allow_insecure_http: bool,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_response_bytes: u64,
-    pub(crate) user_agent: String,
-    /// Replaces the proxy of the environment.
-    pub(crate) proxy: Option<Setting>,
-    pub(crate) proxy_from_env: bool,
-    /// The names and values of headers that are added to every request.
-    pub(crate) headers: Vec<(String, String)>,
-    /// The header whose value is the key alone, in place of `Authorization: Bearer`.
-    pub(crate) api_key_header: Option<String>,
-    /// Certificates as PEM, which replace the built-in ones.
-    pub(crate) root_certificates: Option<Vec<u8>>,
-    pub(crate) platform_certificates: bool,
-    pub(crate) ipv4_only: bool,
-    pub(crate) max_retries: u32,
-    pub(crate) contract: Arc<dyn Contract>,
-    pub(crate) on_attempt: Vec<OnAttempt>,
-    pub(crate) clock: Arc<dyn Clock>,
-}
+pub(super) type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
 
 /// Settings that were checked, and the values that are derived from them.
 pub(crate) struct Config {
-    pub(crate) settings: Settings,
+    pub(crate) settings: ClientBuilder,
     /// The base URL, without a trailing slash.
     pub(crate) base_url: String,
     /// The root of the API, without a trailing slash.
@@ -83,7 +54,7 @@ pub(crate) struct Config {
     pub(crate) proxy: Option<Proxy>,
 }
 
-impl Settings {
+impl ClientBuilder {
     pub(crate) fn check(self) -> Result<Config> {
         let api_url =
             self.api_url.as_ref().map(|url| Url::of_service(url, self.allow_insecure_http)).transpose()?;
@@ -107,8 +78,8 @@ impl Settings {
                 "no API key: call api_key(..), or set ATOMIVERSE_API_KEY and use from_env()",
             ));
         };
-        let api_key = self.api_key(api_key)?;
-        let headers = self.headers(&api_key)?;
+        let api_key = self.check_key(api_key)?;
+        let headers = self.check_headers(&api_key)?;
         for (name, is_zero) in [
             ("timeout", self.timeout.is_zero()),
             ("connect_timeout", self.connect_timeout.is_zero()),
@@ -154,8 +125,10 @@ impl Settings {
     }
 
     /// Returns the key as it is sent.
-    pub(crate) fn api_key(&self, key: &Setting) -> Result<ApiKey> {
-        check_key(key)?;
+    pub(crate) fn check_key(&self, key: &Setting) -> Result<ApiKey> {
+        if let Some(problem) = problem_of_key(&key.value) {
+            return Err(Error::input(format!("the API key ({}) {problem}", key.name)));
+        }
         let header = match &self.api_key_header {
             Some(name) => parse_header("api_key_header", name, &key.value)?,
             None => parse_header("api_key", "Authorization", &format!("Bearer {}", key.value))?,
@@ -163,7 +136,7 @@ impl Settings {
         Ok(ApiKey { name: key.name, header, secrets: vec![key.value.clone()] })
     }
 
-    fn headers(&self, api_key: &ApiKey) -> Result<HeaderMap> {
+    fn check_headers(&self, api_key: &ApiKey) -> Result<HeaderMap> {
         // Requests set these headers.
         const OWN: [&str; 2] = ["content-type", "idempotency-key"];
         let user_agent = parse_header("user_agent", "User-Agent", &self.user_agent)?;
@@ -171,7 +144,7 @@ impl Settings {
         for (name, value) in &self.headers {
             let (header, value) = parse_header("header", name, value)?;
             if headers.contains_key(&header) || OWN.contains(&header.as_str()) {
-                let problem = "it is set twice, or by the client itself; leave it out";
+                let problem = "it is set twice, carries the API key, or is set by the client itself";
                 return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
             }
             headers.insert(header, value);
@@ -190,21 +163,14 @@ pub(crate) struct ApiKey {
     pub(crate) secrets: Vec<String>,
 }
 
-/// Refuses a string that cannot be a key, without showing it.
-fn check_key(Setting { name, value }: &Setting) -> Result<()> {
-    let problem = if value.is_empty() {
-        "is empty: create a key in the settings of the dashboard"
-    } else if value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']) {
-        "is in quotation marks: set it without them"
-    } else if value.contains(['\n', '\r']) {
-        "contains a line break: remove it"
-    } else if let Some(odd) = value.chars().find(|c| !c.is_ascii_graphic()) {
-        return Err(Error::input(format!(
-            "the API key ({name}) contains the character {}, which is not visible ASCII: copy it again",
-            code_point(odd)
-        )));
-    } else {
-        return Ok(());
-    };
-    Err(Error::input(format!("the API key ({name}) {problem}")))
+/// Returns why a string cannot be a key, without showing it.
+fn problem_of_key(key: &str) -> Option<String> {
+    if key.is_empty() {
+        return Some("is empty: create a key in the settings of the dashboard".to_owned());
+    }
+    if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {
+        return Some("is in quotation marks: set it without them".to_owned());
+    }
+    let odd = code_point(key.chars().find(|c| !c.is_ascii_graphic())?);
+    Some(format!("contains the character {odd}, which is not visible ASCII: copy it again"))
 }

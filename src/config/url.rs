@@ -48,7 +48,7 @@ pub(crate) struct Url {
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| "not a URL")?;
-        let scheme = uri.scheme_str().unwrap_or_default();
+        let scheme = uri.scheme_str().ok_or("it has no scheme")?;
         if !["http", "https"].contains(&scheme) {
             return Err("unsupported scheme");
         }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{self, HeaderValue};
 
-use crate::config::settings::{ApiKey, Attempt, Config, Settings};
+use crate::config::builder::ClientBuilder;
+use crate::config::settings::{ApiKey, Attempt, Config};
 use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
-use crate::error::{Class, Context, Effect, Error, Result, sanitize};
+use crate::error::{Class, Context, Error, Result, sanitize};
 use crate::http::clock::{Clock, saturating_add};
 use crate::http::message::secrets;
 use crate::http::request::Request;
@@ -43,8 +44,8 @@ struct Core {
 }
 
 impl Http {
-    pub(crate) fn new(settings: Settings) -> Result<Self> {
-        let config = settings.check()?;
+    pub(crate) fn new(builder: ClientBuilder) -> Result<Self> {
+        let config = builder.check()?;
         Ok(Http {
             api_key: Arc::new(Mutex::new(config.api_key.clone())),
             timeout: config.settings.timeout,
@@ -83,7 +84,7 @@ impl Http {
 
     /// Changes the key of this view and of all views that share it.
     pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
-        let mut api_key = self.core.config.settings.api_key(&Setting { name, value: key })?;
+        let mut api_key = self.core.config.settings.check_key(&Setting { name, value: key })?;
         let mut current = lock(&self.api_key);
         // The server may still send the previous key back.
         api_key.secrets.push(current.secrets.swap_remove(0));
@@ -140,16 +141,14 @@ impl Http {
         let is_submission = matches!(operation, Operation::Submit { .. } | Operation::SubmitBatch { .. });
         let idempotency_key = is_submission.then(|| format!("{:016x}{:016x}", random(), random()));
         let idempotency_key = idempotency_key.and_then(|key| HeaderValue::try_from(key).ok());
-        let call = Call {
-            http: self,
-            operation,
-            deadline,
-            started: self.clock().now(),
-            idempotency_key,
-            attempts: 0,
-            class: Class::Read,
-            earlier: Effect::default(),
+        let context = Context {
+            action: operation.name(),
+            job_id: operation.job_id().cloned(),
+            address: self.core.config.settings.address(),
+            ..Context::default()
         };
+        let call =
+            Call { http: self, operation, deadline, started: self.clock().now(), idempotency_key, context };
         call.run()
     }
 }
@@ -161,10 +160,9 @@ struct Call<'a> {
     deadline: Instant,
     started: Instant,
     idempotency_key: Option<HeaderValue>,
-    attempts: u32,
-    /// That of the last request that was sent. A call that sent nothing has changed nothing.
-    class: Class,
-    earlier: Effect,
+    /// What has happened so far, for errors. The class is that of the last request that was sent: a call that sent
+    /// nothing has changed nothing.
+    context: Context,
 }
 
 impl Call<'_> {
@@ -182,7 +180,7 @@ impl Call<'_> {
                 Err((error, None)) => return Err(error.with_context(self.context(None))),
                 Err((error, Some(pause))) => (error, pause),
             };
-            self.earlier = self.earlier.max(error.effect());
+            self.context.earlier = self.context.earlier.max(error.effect());
             self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
         }
     }
@@ -224,16 +222,18 @@ impl Call<'_> {
         let Prepared { request, secrets, class, shown_url } = prepared;
         let core = &*self.http.core;
         let now = || self.http.clock().now();
-        (self.attempts, self.class) = (self.attempts + 1, class);
+        self.context.attempts += 1;
+        self.context.class = class;
+        let number = self.context.attempts;
         // The first attempt of a read leaves time for a second one.
-        let is_first_of_several = self.attempts == 1 && self.http.max_retries > 0;
+        let is_first_of_several = number == 1 && self.http.max_retries > 0;
         let within = if class == Class::Read && is_first_of_several { self.left() / 2 } else { self.left() };
         let (method, began) = (request.method().clone(), now());
         let received = core.transport.attempt(request, secrets, class, within, &self.http.stops);
         let outcome = received.and_then(|response| self.judge(response));
         let elapsed = now().saturating_duration_since(began);
         let retry_in = outcome.as_ref().err().and_then(|error| {
-            retry::pause(class, error, self.attempts, self.http.max_retries, self.left(), jitter())
+            retry::pause(class, error, number, self.http.max_retries, self.left(), jitter())
         });
         let (status, error) = match &outcome {
             Ok(response) => (Some(response.status), None),
@@ -244,7 +244,7 @@ impl Call<'_> {
             (Some(error), None) => log::debug!("{method} {shown_url}: {error}; not retried"),
             (Some(error), Some(pause)) => log::warn!("{method} {shown_url}: {error}; retrying in {pause:?}"),
         }
-        let (operation, method, number) = (self.operation, method.as_str(), self.attempts);
+        let (operation, method) = (self.operation, method.as_str());
         let error = error.as_deref();
         for observe in &core.config.settings.on_attempt {
             observe(&Attempt { operation, method, number, status, error, elapsed, retry_in });
@@ -267,19 +267,14 @@ impl Call<'_> {
         Err(response.failure(self.http.clock().system_time()))
     }
 
-    /// Describes the call for its error.
-    fn context(&self, request_id: Option<String>) -> Context {
+    /// Describes the call, which has ended, for its error.
+    fn context(self, request_id: Option<String>) -> Context {
         Context {
-            action: self.operation.name(),
-            job_id: self.operation.job_id().cloned(),
-            class: self.class,
-            address: self.http.core.config.settings.address(),
             key: lock(&self.http.api_key).name,
             request_id,
-            attempts: self.attempts,
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
-            earlier: self.earlier,
             has_responded: self.http.has_responded(),
+            ..self.context
         }
     }
 }
@@ -310,9 +305,7 @@ fn class_of(operation: Operation<'_>, request: &Request) -> Class {
         Operation::List { .. } | Operation::Get { .. } => Class::Read,
         Operation::Rename { .. } | Operation::Cancel { .. } | Operation::Delete { .. } => Class::Idempotent,
         Operation::Submit { .. } | Operation::SubmitBatch { .. } => Class::Submission,
-        Operation::Custom { .. } if !request.is_idempotent() => Class::Submission,
-        Operation::Custom { .. } if request.is_read() => Class::Read,
-        Operation::Custom { .. } => Class::Idempotent,
+        Operation::Custom { .. } => request.class(),
     }
 }
 

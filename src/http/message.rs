@@ -12,12 +12,11 @@ use crate::error::sanitize;
 /// `Retry-After`: seconds, or an HTTP date. No pause, or a date in the past, leaves the client to its own pauses.
 pub(crate) fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    let seconds = || {
-        let seconds: f64 = text.parse().ok().filter(|seconds: &f64| *seconds >= 0.0)?;
-        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
     };
-    let date = || httpdate::parse_http_date(text).ok()?.duration_since(now).ok();
-    seconds().or_else(date).filter(|pause| !pause.is_zero())
+    pause.filter(|pause| !pause.is_zero())
 }
 
 /// Returns the message in the body of an error response, in each form that the contract lists: FastAPI's `detail` as a
@@ -52,7 +51,8 @@ fn message_of_json(value: &Value) -> Option<String> {
         Value::Object(_) => {
             let message = NAMES.iter().find_map(|name| message_of_json(&value[name]))?;
             let code = value["code"].as_str().map(|code| format!(" ({code})"));
-            let place: Vec<String> = value["loc"].as_array().into_iter().flatten().map(as_text).collect();
+            let place = value["loc"].as_array().into_iter().flatten().filter(|part| **part != "body");
+            let place: Vec<String> = place.map(as_text).collect();
             let place = if place.is_empty() { String::new() } else { place.join(".") + ": " };
             Some(format!("{place}{message}{}", code.unwrap_or_default()))
         }
@@ -127,10 +127,10 @@ mod tests {
             (
                 r#"{"detail": [{"loc": ["body", "name"], "msg": "too long", "type": "x"},
                                {"loc": ["body", "jobs", 3, "charge"], "msg": "not a number", "type": "y"}]}"#,
-                "body.name: too long; body.jobs.3.charge: not a number",
+                "name: too long; jobs.3.charge: not a number",
             ),
-            (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "body: required"),
-            (r#"{"detail": [{"msg": "required"}]}"#, "required"),
+            (r#"{"detail": [{"loc": ["body"], "msg": "required"}]}"#, "required"),
+            (r#"{"detail": [{"loc": ["query", "limit"], "msg": "required"}]}"#, "query.limit: required"),
             (r#"{"detail": {"reason": "limit", "max": 3}}"#, r#"{"detail": {"reason": "limit", "max": 3}}"#),
             (r#"{"title": "Conflict", "status": 409, "detail": "still running"}"#, "still running"),
             (r#"{"title": "Conflict", "status": 409}"#, "Conflict"),
@@ -164,8 +164,8 @@ mod tests {
         let read = |text| parse_retry_after(text, now);
         assert_eq!(read("7"), Some(Duration::from_secs(7)));
         assert_eq!(read("Sat, 02 May 2026 14:32:11 GMT"), Some(Duration::from_secs(10)));
-        assert_eq!(read("99999999999999999999999"), Some(Duration::MAX));
-        for none in ["0", "0.0", "Sat, 02 May 2026 14:00:00 GMT", "soon", "-1", "nan", ""] {
+        assert_eq!(read("99999999999"), Some(Duration::from_secs(99_999_999_999)));
+        for none in ["0", "0.0", "Sat, 02 May 2026 14:00:00 GMT", "soon", "-1", "nan", "inf", ""] {
             assert_eq!(read(none), None, "{none}");
         }
     }

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Serialize;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::error::{Error, Result, sanitize};
+use crate::error::{Class, Error, Result, sanitize};
 
 /// A request as plain data.
 ///
@@ -158,14 +158,13 @@ impl Request {
         self
     }
 
-    /// Returns whether the method only reads.
-    pub(crate) fn is_read(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
-    }
-
-    pub(crate) fn is_idempotent(&self) -> bool {
-        let by_method = self.is_read() || matches!(self.method.as_str(), "PUT" | "DELETE");
-        self.is_idempotent.unwrap_or(by_method)
+    /// Returns what sending the request twice does.
+    pub(crate) fn class(&self) -> Class {
+        match (self.is_idempotent, self.method.as_str()) {
+            (None | Some(true), "GET" | "HEAD" | "OPTIONS") => Class::Read,
+            (None, "PUT" | "DELETE") | (Some(true), _) => Class::Idempotent,
+            _ => Class::Submission,
+        }
     }
 
     /// Returns the path without the query.
@@ -292,19 +291,20 @@ mod tests {
 
     #[test]
     fn idempotency_follows_the_method_unless_it_is_set() {
-        for (method, default) in [
-            ("GET", true),
-            ("HEAD", true),
-            ("OPTIONS", true),
-            ("PUT", true),
-            ("DELETE", true),
-            ("POST", false),
-            ("PATCH", false),
+        use Class::{Idempotent, Read, Submission};
+        for (method, default, if_idempotent) in [
+            ("GET", Read, Read),
+            ("HEAD", Read, Read),
+            ("OPTIONS", Read, Read),
+            ("PUT", Idempotent, Idempotent),
+            ("DELETE", Idempotent, Idempotent),
+            ("POST", Submission, Idempotent),
+            ("PATCH", Submission, Idempotent),
         ] {
             let request = Request::new(method, ["x"]);
-            assert_eq!(request.is_idempotent(), default, "{method}");
-            assert!(request.clone().idempotent(true).is_idempotent(), "{method}");
-            assert!(!request.idempotent(false).is_idempotent(), "{method}");
+            assert_eq!(request.class(), default, "{method}");
+            assert_eq!(request.clone().idempotent(true).class(), if_idempotent, "{method}");
+            assert_eq!(request.idempotent(false).class(), Submission, "{method}");
         }
     }
 

@@ -16,7 +16,8 @@ use ureq::http::{self, HeaderValue, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use crate::config::settings::{Config, Settings};
+use crate::config::builder::ClientBuilder;
+use crate::config::settings::Config;
 use crate::error::{Class, Error, ErrorKind, Result, sanitize};
 use crate::http::clock::{DECADES, saturating_add};
 use crate::http::response::Response;
@@ -68,10 +69,7 @@ struct Kept {
 }
 
 /// A worker, and an agent with at most one connection.
-struct Route {
-    worker: Worker,
-    agent: Agent,
-}
+type Route = (Worker, Agent);
 
 /// What worker and caller tell each other about an attempt.
 #[derive(Default)]
@@ -80,7 +78,7 @@ struct Progress(AtomicU8);
 impl Progress {
     /// The request may be on its way: its body was asked for, or ureq got a request without a body.
     const ASKED: u8 = 1;
-    /// The caller has left. A request that was not asked for until then will never be sent.
+    /// The attempt has ended, or its caller has left. A request that was not asked for until then will never be sent.
     const ABANDONED: u8 = 2;
 
     /// Returns an error if the request must not be sent any more.
@@ -91,28 +89,21 @@ impl Progress {
         }
     }
 
-    /// Returns whether the request may have been sent.
+    /// Ensures that the request is not asked for from now on. Returns whether it may have been sent.
     fn abandon(&self) -> bool {
         self.0.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::ASKED != 0
-    }
-
-    fn may_be_sent(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & Self::ASKED != 0
     }
 }
 
 impl Transport {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let proxy = config.proxy.as_ref().map(|proxy| {
-            let cannot = |error| Error::input(format!("the proxy {} cannot be used: {error}", proxy.shown));
-            ureq::Proxy::new(&proxy.url).map_err(cannot)
-        });
+        let proxy = config.proxy.as_ref();
         let settings = &config.settings;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy.transpose()?)
+            .proxy(proxy.map(|proxy| proxy.proxy.clone()))
             .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
             .accept("application/json")
             .timeout_connect(Some(settings.connect_timeout.min(DECADES)))
@@ -125,7 +116,7 @@ impl Transport {
         Ok(Transport {
             config: with_tls(agent, settings)?.build(),
             max_response_bytes: settings.max_response_bytes,
-            proxy: config.proxy.as_ref().map(|proxy| proxy.shown.clone()),
+            proxy: proxy.map(|proxy| proxy.shown.clone()),
             kept: PerProcess::default(),
         })
     }
@@ -145,7 +136,7 @@ impl Transport {
         }
         let idle = kept.take(class);
         let is_reused = idle.is_some();
-        let (worker, agent) = idle.map(|idle| (idle.worker, idle.agent)).unzip();
+        let (worker, agent) = idle.unzip();
         let agent = agent.unwrap_or_else(|| self.config.new_agent());
         let progress = Arc::<Progress>::default();
         let exchange = Exchange {
@@ -172,7 +163,7 @@ impl Transport {
             worker::start(worker, job).map_err(|error| here(&format!("cannot start a thread: {error}")))?;
         match wait(|| replied.try_recv().ok(), deadline, stops) {
             Some(Ok(response)) => {
-                kept.keep(Route { worker, agent });
+                kept.keep((worker, agent));
                 Ok(response)
             }
             Some(Err(error)) => {
@@ -288,7 +279,7 @@ impl Exchange {
         self.agent.run(http::Request::from_parts(head, body)).map_err(|error| {
             let unsent = || self.find_unsent(&error, asked.elapsed());
             match self.has_body {
-                true if self.progress.may_be_sent() => self.failed(&error),
+                true if self.progress.abandon() => self.failed(&error),
                 true => unsent().unwrap_or_else(|| not_connected(&self.proxy, &text_of(&error), false)),
                 false => unsent().unwrap_or_else(|| self.failed(&error)),
             }
@@ -412,7 +403,7 @@ fn cut_short(error: &ureq::Error) -> Option<&io::Error> {
 
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
-fn with_tls(config: AgentConfig, settings: &Settings) -> Result<AgentConfig> {
+fn with_tls(config: AgentConfig, settings: &ClientBuilder) -> Result<AgentConfig> {
     // ureq panics if the provider that is set here is not part of the build, and a URL is one of https.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
     let roots = match &settings.root_certificates {
