@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use ureq::config::IpFamily;
 use ureq::http::{self, HeaderValue, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::config::builder::ClientBuilder;
@@ -403,8 +402,16 @@ fn cut_short(error: &ureq::Error) -> Option<&io::Error> {
 
 type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
+#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
+fn with_tls(config: AgentConfig, _: &ClientBuilder) -> Result<AgentConfig> {
+    Ok(config)
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
 fn with_tls(config: AgentConfig, settings: &ClientBuilder) -> Result<AgentConfig> {
-    // ureq panics if the provider that is set here is not part of the build, and a URL is one of https.
+    use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+
+    // ureq panics if the provider that is set here is not part of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
     let roots = match &settings.root_certificates {
         Some(pem) => {
