@@ -263,7 +263,7 @@ impl Client {
     /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the job may have been
     /// renamed although the call failed.
     pub fn rename_job(&self, id: impl AsRef<str>, name: impl AsRef<str>) -> Result<()> {
-        change::rename(&self.http, &check_id(id.as_ref())?, name.as_ref(), self.http.deadline())
+        change::rename(&self.http, &check_id(id.as_ref())?, name.as_ref())
     }
 
     /// Asks the service to cancel a job.
@@ -300,7 +300,7 @@ impl Client {
     /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) says whether the job may have been
     /// deleted although the call failed.
     pub fn delete_job(&self, id: impl AsRef<str>) -> Result<()> {
-        change::delete(&self.http, &check_id(id.as_ref())?, false, self.http.deadline())
+        change::delete(&self.http, &check_id(id.as_ref())?)
     }
 
     /// Deletes a job from the history if it exists. Returns `false` if there was no such job.
@@ -329,7 +329,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delete_job_if_exists(&self, id: impl AsRef<str>) -> Result<bool> {
-        change::delete_if_exists(&self.http, &check_id(id.as_ref())?, false, self.http.deadline())
+        change::delete_if_exists(&self.http, &check_id(id.as_ref())?)
     }
 
     /// Cancels a job, waits until it has ended, and returns its last summary.
@@ -361,7 +361,7 @@ impl Client {
         id: impl AsRef<str>,
         options: impl Into<WaitOptions<'a>>,
     ) -> Result<JobSummary> {
-        wait::cancel_and_wait(&self.http, &check_id(id.as_ref())?, options.into())
+        wait::cancel_and_wait(&self.http, &check_id(id.as_ref())?, options.into()).map(|(job, _)| job)
     }
 
     /// Cancels a job if it has not ended, waits until it has, and deletes it. Returns `false` if there was no such job.
@@ -450,9 +450,7 @@ impl Client {
     #[must_use = "some of the calls may have failed"]
     pub fn delete_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(JobId, Result<bool>)> {
         let http = &self.http;
-        bulk::call_each(http, "delete job", ids, |id| {
-            change::delete_if_exists(http, id, false, http.deadline())
-        })
+        bulk::call_each(http, "delete job", ids, |id| change::delete_if_exists(http, id))
     }
 
     /// Sends a request for which this crate has no method, such as one for the result of a job.
@@ -600,7 +598,7 @@ impl Client {
         id: impl AsRef<str>,
         options: impl Into<WaitOptions<'a>>,
     ) -> Result<JobSummary> {
-        wait::wait_for_job(&self.http, id.as_ref(), options.into())
+        WaitForJobs::new(self.http.clone(), [id], options.into()).outcome()
     }
 
     /// Waits for several jobs at once. Returns an iterator that yields each id with the outcome of its job, as the jobs

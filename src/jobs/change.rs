@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -16,15 +15,6 @@ use crate::http::message::{from_json, without_bom};
 use crate::http::response::Response;
 use crate::jobs::list;
 use crate::types::{JobId, JobState, JobSummary, fields};
-
-/// What one request for the job showed.
-#[derive(Debug)]
-pub(crate) enum Look {
-    Here(Box<JobSummary>),
-    /// The service says that there is no such job.
-    Gone(Error),
-    Unknown(Error),
-}
 
 pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
     let response = http.send(Operation::Get { id }, deadline)?;
@@ -51,169 +41,125 @@ fn decode_job(response: &Response) -> Result<JobSummary> {
     })
 }
 
-pub(crate) fn look(http: &Http, id: &JobId, deadline: Instant) -> Look {
-    match get(http, id, deadline) {
-        Ok(job) => Look::Here(Box::new(job)),
-        Err(error) if error.is_not_found() => match ensure_address(http, deadline) {
-            Ok(()) => Look::Gone(error),
-            Err(error) => Look::Unknown(error),
+/// Loads the job after a change. [`is_gone`] says whether an error means that there is no such job.
+fn look(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
+    let looked = get(http, id, deadline);
+    // Any other server responds with 404 as well. Unless a response has shown it before, a page of jobs is to show that
+    // the service is at this address.
+    if looked.as_ref().is_err_and(Error::is_not_found) && !http.has_responded() {
+        if let Err(error) = list::fetch(http, PAGE_SIZE, None, deadline) {
+            if !http.has_responded() && !error.is_unsupported() {
+                return Err(error);
+            }
+        }
+    }
+    looked
+}
+
+/// Returns whether `look` has shown that there is no such job. An error about the address names no job.
+fn is_gone(error: &Error) -> bool {
+    error.is_not_found() && error.job_id().is_some()
+}
+
+/// Sends a change. Returns `None` if the response shows that it was made, and an error if the job is to be loaded, to
+/// find out what happened or why.
+fn send(
+    http: &Http,
+    operation: Operation<'_>,
+    deadline: Instant,
+    is_made: impl FnOnce(&Response) -> bool,
+) -> Result<Option<Error>> {
+    match http.send(operation, deadline) {
+        Ok(response) => Ok((!is_made(&response)).then(|| response.unclear())),
+        Err(error) => match (error.status(), operation) {
+            (Some(404 | 409 | 410), _) | (Some(400), Operation::Cancel { .. }) => Ok(Some(error)),
+            _ => Err(error),
         },
-        Err(error) => Look::Unknown(error),
     }
 }
 
-/// Ensures that the service is at this address, because any other server responds with 404 as well. Unless a response
-/// has shown it before, a page of jobs is requested.
-fn ensure_address(http: &Http, deadline: Instant) -> Result<()> {
-    if http.has_responded() {
-        return Ok(());
-    }
-    match list::fetch(http, PAGE_SIZE, None, deadline) {
-        Err(error) if !http.has_responded() && !error.is_unsupported() => Err(error),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn rename(http: &Http, id: &JobId, name: &str, deadline: Instant) -> Result<()> {
+pub(crate) fn rename(http: &Http, id: &JobId, name: &str) -> Result<()> {
+    let deadline = http.deadline();
     // The service may trim a name.
-    let fits = |stored: Option<&str>| stored.is_some_and(|stored| stored.trim() == name.trim());
-    let response = match http.send(Operation::Rename { id, name }, deadline) {
-        Ok(response) => response,
-        Err(error) if matches!(error.status(), Some(404 | 409 | 410)) => {
-            return Err(explain(error, look(http, id, deadline)));
-        }
-        Err(error) => return Err(error),
+    let fits = |job: &JobSummary| job.name.as_ref().is_some_and(|stored| stored.trim() == name.trim());
+    let is_made = |response: &Response| {
+        let shows_it = || decode_job(response).is_ok_and(|job| job.job_id == *id && fits(&job));
+        says_made(response).unwrap_or_else(shows_it)
     };
-    match claim(&response) {
-        Claim::Done => return Ok(()),
-        Claim::Unclear if fits(shown_name(&response, id).as_deref()) => return Ok(()),
-        _ => {}
-    }
+    let Some(error) = send(http, Operation::Rename { id, name }, deadline, is_made)? else { return Ok(()) };
+    let is_refused = error.status().is_some_and(|status| status >= 400);
     match look(http, id, deadline) {
-        Look::Here(job) if fits(job.name.as_deref()) => Ok(()),
-        Look::Here(job) => {
-            let what = match job.name.as_deref().unwrap_or_default() {
-                "" => "the job has no name".to_owned(),
-                name => format!("the service stored the name as {:?}", sanitize(name, 60)),
-            };
-            Err(response.unclear().with_seen(Seen { what, state: Some(job.state), failure: None }))
+        Ok(job) if !is_refused && fits(&job) => Ok(()),
+        Ok(JobSummary { name, state, .. }) if !is_refused => {
+            let what = name.map_or("the job has no name".to_owned(), |name| {
+                format!("the service stored the name as {:?}", sanitize(&name, 60))
+            });
+            Err(error.with_seen(Seen { what, state: Some(state), failure: None }))
         }
-        look => Err(response.unclear().with_seen(look.into())),
+        looked => Err(explain(error, looked)),
     }
-}
-
-/// Returns the name in a body that shows the job. It is read by itself, so that no other field can hide it.
-fn shown_name(response: &Response, id: &JobId) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Job {
-        job_id: JobId,
-        name: Option<String>,
-    }
-    let job: Job = from_json(&response.body).ok()?;
-    job.name.filter(|_| job.job_id == *id)
 }
 
 /// Cancels the job: `Ok` means that the service accepted this, or that the job has ended. Returns its summary in the
 /// second case.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
-    let outcome = http.send(Operation::Cancel { id }, deadline);
-    match &outcome {
-        Ok(response) if !response.is_html() && claim(response) != Claim::Refused => {
-            return Ok(None);
-        }
-        Err(error) if !matches!(error.status(), Some(400 | 404 | 409 | 410)) => return outcome.map(|_| None),
-        _ => {}
-    }
-    match (look(http, id, deadline), outcome) {
-        (Look::Here(job), _) if job.state.is_terminal() => Ok(Some(*job)),
-        (look, Ok(response)) => Err(response.unclear().with_seen(look.into())),
-        (look, Err(error)) => Err(explain(error, look)),
+    let is_accepted = |response: &Response| !response.is_html() && says_made(response) != Some(false);
+    let Some(error) = send(http, Operation::Cancel { id }, deadline, is_accepted)? else { return Ok(None) };
+    match look(http, id, deadline) {
+        Ok(job) if job.state.is_terminal() => Ok(Some(job)),
+        looked => Err(explain(error, looked)),
     }
 }
 
-/// Deletes the job. "Not found" is an error, unless the job is gone because of an earlier attempt of this call, or
-/// because the service has accepted a request to cancel it.
-pub(crate) fn delete(http: &Http, id: &JobId, cancel_accepted: bool, deadline: Instant) -> Result<()> {
-    let error = match http.send(Operation::Delete { id }, deadline) {
-        Ok(response) if claim(&response) == Claim::Done => return Ok(()),
-        Ok(response) => match look(http, id, deadline) {
-            Look::Gone(_) => return Ok(()),
-            look => response.unclear().with_seen(look.into()),
-        },
-        Err(error) if matches!(error.status(), Some(404 | 409 | 410)) => {
-            let error = explain(error, look(http, id, deadline));
-            if error.is_not_found() && (cancel_accepted || error.may_have_been_processed()) {
-                return Ok(());
-            }
-            error
-        }
-        Err(error) => error,
-    };
-    Err(if cancel_accepted { error.after_cancellation() } else { error })
+/// Deletes the job. "Not found" is an error, unless the job is gone because of an earlier attempt of this call.
+pub(crate) fn delete(http: &Http, id: &JobId) -> Result<()> {
+    let deadline = http.deadline();
+    let is_made = |response: &Response| says_made(response) == Some(true);
+    let Some(error) = send(http, Operation::Delete { id }, deadline, is_made)? else { return Ok(()) };
+    let may_be_made = error.may_have_been_processed() && !error.is_conflict();
+    match look(http, id, deadline) {
+        Err(gone) if is_gone(&gone) && may_be_made => Ok(()),
+        looked => Err(explain(error, looked)),
+    }
 }
 
 /// Deletes the job. Returns `false` if there was no such job.
-pub(crate) fn delete_if_exists(
-    http: &Http,
-    id: &JobId,
-    cancel_accepted: bool,
-    deadline: Instant,
-) -> Result<bool> {
-    match delete(http, id, cancel_accepted, deadline) {
+pub(crate) fn delete_if_exists(http: &Http, id: &JobId) -> Result<bool> {
+    match delete(http, id) {
         Ok(()) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// What the body of a successful response says about the change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    Done,
-    Refused,
-    Unclear,
-}
-
-fn claim(response: &Response) -> Claim {
+/// Returns whether the body of a success says that the change was made or refused. `None` if it says neither.
+fn says_made(response: &Response) -> Option<bool> {
     let body = without_bom(&response.body).trim_ascii();
     if body.is_empty() {
-        return Claim::Done;
+        return Some(true);
     }
-    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Claim::Unclear };
-    let says = |value| ["success", "ok"].iter().any(|name| fields.get(*name) == Some(&Value::Bool(value)));
-    match (says(true), says(false)) {
-        (_, true) => Claim::Refused,
-        (true, false) => Claim::Done,
-        (false, false) => Claim::Unclear,
-    }
+    let body: Value = serde_json::from_slice(body).ok()?;
+    // If both are present, a refusal counts.
+    ["success", "ok"].iter().filter_map(|name| body[*name].as_bool()).min()
 }
 
-/// Describes an error status by what the job looks like after it.
-fn explain(error: Error, look: Look) -> Error {
-    match (error.status(), look) {
+/// Describes an error or an unclear success by what the job looks like after it.
+fn explain(error: Error, looked: Result<JobSummary>) -> Error {
+    let (what, state, failure) = match looked {
+        Ok(job) => (format!("the job is {}", sanitize(job.state.as_str(), 40)), Some(job.state), None),
         // `look` has ensured that the service is at this address.
-        (Some(404 | 410), Look::Gone(gone)) => {
-            gone.with_context(Context { has_responded: true, ..error.into_context() })
+        Err(gone) if is_gone(&gone) && matches!(error.status(), Some(404 | 410)) => {
+            return gone.with_context(Context { has_responded: true, ..error.into_context() });
         }
-        (_, look) => error.with_seen(look.into()),
-    }
-}
-
-impl From<Look> for Seen {
-    fn from(look: Look) -> Self {
-        let (what, state, failure) = match look {
-            Look::Here(job) => {
-                (format!("the job is {}", sanitize(job.state.as_str(), 40)), Some(job.state), None)
-            }
-            Look::Gone(_) => ("there is no such job".to_owned(), None, None),
-            Look::Unknown(error) => {
-                let why = match error.status() {
-                    Some(status @ 300..) => status.to_string(),
-                    _ => sanitize(&error.summary(), 60),
-                };
-                (format!("the job could not be loaded ({why})"), error.state().cloned(), Some(error))
-            }
-        };
-        Seen { what, state, failure }
-    }
+        Err(gone) if is_gone(&gone) => ("there is no such job".to_owned(), None, None),
+        Err(failure) => {
+            let why = match failure.status() {
+                Some(status @ 300..) => status.to_string(),
+                _ => sanitize(&failure.summary(), 60),
+            };
+            let what = format!("the job could not be loaded ({why})");
+            (what, failure.state().cloned(), Some(failure))
+        }
+    };
+    error.with_seen(Seen { what, state, failure })
 }

@@ -341,38 +341,21 @@ impl Iterator for WaitForJobs<'_> {
 
 impl FusedIterator for WaitForJobs<'_> {}
 
-/// Waits for one job.
-pub(crate) fn wait_for_job(http: &Http, id: &str, options: WaitOptions<'_>) -> Result<JobSummary> {
-    outcome_of(WaitForJobs::new(http.clone(), [id], options))
-}
-
-fn outcome_of(mut wait: WaitForJobs<'_>) -> Result<JobSummary> {
-    let outcome = wait.next().map(|(_, outcome)| outcome);
-    outcome.unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
-}
-
-/// Cancels the job and waits for it. One deadline bounds both.
-pub(crate) fn cancel_and_wait(http: &Http, id: &JobId, options: WaitOptions<'_>) -> Result<JobSummary> {
-    cancel_then_wait(http, id, options, &mut false)
-}
-
-/// Cancels the job, waits for it and deletes it. Returns `false` if there was no such job.
-pub(crate) fn cancel_and_delete(http: &Http, id: &JobId, options: WaitOptions<'_>) -> Result<bool> {
-    let mut is_accepted = false;
-    match cancel_then_wait(http, id, options, &mut is_accepted) {
-        Err(error) if !error.is_not_found() => return Err(error),
-        // Deleting finds out whether the job is gone.
-        _ => {}
+impl WaitForJobs<'_> {
+    /// Returns the outcome of a wait for one job.
+    pub(crate) fn outcome(mut self) -> Result<JobSummary> {
+        let outcome = self.next().map(|(_, outcome)| outcome);
+        outcome.unwrap_or_else(|| Err(Error::input("the wait ended without an outcome")))
     }
-    change::delete_if_exists(http, id, is_accepted, http.deadline())
 }
 
-fn cancel_then_wait(
+/// Cancels the job and waits for it. One deadline bounds both. Also returns whether the service accepted a request to
+/// cancel it.
+pub(crate) fn cancel_and_wait(
     http: &Http,
     id: &JobId,
     options: WaitOptions<'_>,
-    is_accepted: &mut bool,
-) -> Result<JobSummary> {
+) -> Result<(JobSummary, bool)> {
     options.check(http.timeout())?;
     // When the time is up, the job has been cancelled already.
     let mut wait = WaitForJobs::new(http.clone(), [id], options.cancel_on_timeout(false));
@@ -380,8 +363,19 @@ fn cancel_then_wait(
     let deadline = wait_ends.map_or(http.deadline(), |ends| ends.min(http.deadline()));
     if let Some(ended) = change::cancel(http, id, deadline)? {
         wait.seen(id, ended);
-        return outcome_of(wait);
+        return Ok((wait.outcome()?, false));
     }
-    *is_accepted = true;
-    outcome_of(wait).map_err(Error::after_cancellation)
+    Ok((wait.outcome().map_err(Error::after_cancellation)?, true))
+}
+
+/// Cancels the job, waits for it and deletes it. Returns `false` if there was no such job.
+pub(crate) fn cancel_and_delete(http: &Http, id: &JobId, options: WaitOptions<'_>) -> Result<bool> {
+    let is_accepted = match cancel_and_wait(http, id, options) {
+        Ok((_, is_accepted)) => is_accepted,
+        // Deleting finds out whether the job is gone.
+        Err(error) if error.is_not_found() => error.cancellation_accepted() == Some(true),
+        Err(error) => return Err(error),
+    };
+    let deleted = change::delete_if_exists(http, id);
+    if is_accepted { deleted.map(|_| true).map_err(Error::after_cancellation) } else { deleted }
 }
