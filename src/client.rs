@@ -411,7 +411,7 @@ impl Client {
     #[must_use = "some of the calls may have failed"]
     pub fn cancel_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(JobId, Result<()>)> {
         let http = &self.http;
-        bulk::call_each(http, "cancel job", ids, |id| change::cancel(http, id, http.deadline()).map(drop))
+        bulk::call_each("cancel job", ids, |id| change::cancel(http, id, http.deadline()).map(drop))
     }
 
     /// Deletes many jobs from the history, eight at a time. Returns the outcome of each, in the order of the ids:
@@ -450,7 +450,7 @@ impl Client {
     #[must_use = "some of the calls may have failed"]
     pub fn delete_jobs(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(JobId, Result<bool>)> {
         let http = &self.http;
-        bulk::call_each(http, "delete job", ids, |id| change::delete_if_exists(http, id))
+        bulk::call_each("delete job", ids, |id| change::delete_if_exists(http, id))
     }
 
     /// Sends a request for which this crate has no method, such as one for the result of a job.

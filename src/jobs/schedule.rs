@@ -187,17 +187,16 @@ impl fmt::Debug for WaitOptions<'_> {
     }
 }
 
-/// When polls begin, and which one is the last.
+/// When polls begin, and when the wait ends.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    timeout: Option<Duration>,
+    timeout: Duration,
     /// When the wait has to be over.
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Instant,
     interval: Duration,
     max_interval: Duration,
     /// When the next poll begins.
     pub(super) next: Instant,
-    is_last: bool,
     /// When the current poll began.
     started: Instant,
 }
@@ -208,50 +207,39 @@ impl Schedule {
     const SUSPENDED: Duration = Duration::from_secs(1);
 
     pub(super) fn new(now: Instant, options: &WaitOptions<'_>) -> Self {
-        let deadline = options.timeout.map(|timeout| saturating_add(now, timeout));
+        let timeout = options.timeout.unwrap_or(DECADES).min(DECADES);
         Schedule {
-            timeout: options.timeout,
-            deadline,
+            timeout,
+            deadline: now + timeout,
             interval: options.min_interval,
             max_interval: options.max_interval,
             next: now,
-            is_last: false,
             started: now,
         }
     }
 
     /// Begins a poll, and returns when it has to be over. One that begins after the deadline, because the process was
     /// suspended or the timeout is zero, has a time of its own.
-    pub(super) fn begin_poll(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn begin_poll(&mut self, now: Instant) -> Instant {
         self.started = now;
-        let limit = self.timeout?.clamp(Duration::from_secs(1), REQUEST_TIMEOUT);
-        self.deadline.map(|deadline| if now < deadline { deadline } else { now + limit })
+        let limit = self.timeout.clamp(Duration::from_secs(1), REQUEST_TIMEOUT);
+        if now < self.deadline { self.deadline } else { now + limit }
     }
 
-    /// Sets the time of the next poll, unless this one was the last. `retry_after` is what a poll that failed was told.
+    /// Sets the time of the next poll, unless too little time is left for one. `retry_after` is what a poll that failed
+    /// was told.
     pub(super) fn end_poll(&mut self, now: Instant, retry_after: Duration, jitter: f64) -> ControlFlow<()> {
         let pause = self.interval.min(DECADES).mul_f64(1.0 - jitter / 4.0);
         let pause = pause.max(retry_after.min(self.max_interval));
         self.interval = self.interval.saturating_mul(3).min(self.max_interval.saturating_mul(2)) / 2;
-        self.next = saturating_add(self.started, pause).max(now);
-        let (Some(deadline), Some(timeout)) = (self.deadline, self.timeout) else {
-            return ControlFlow::Continue(());
-        };
-        if now > deadline + Self::SUSPENDED && self.started < deadline {
-            self.next = now;
-            return ControlFlow::Continue(());
-        }
-        let shortest = Duration::from_secs(1).min(timeout / 4);
-        // A poll with less time than that would tell nothing.
-        if self.is_last || now + shortest > deadline {
+        let is_suspended = now > self.deadline + Self::SUSPENDED && self.started < self.deadline;
+        let shortest = Duration::from_secs(1).min(self.timeout / 4);
+        if now + shortest >= self.deadline && !is_suspended {
             return ControlFlow::Break(());
         }
         let took = now.saturating_duration_since(self.started);
-        let latest = deadline - took.max(shortest).min(timeout / 4);
-        if self.next >= latest {
-            self.next = latest.max(now);
-            self.is_last = true;
-        }
+        let latest = self.deadline - took.max(shortest).min(self.timeout / 4);
+        self.next = saturating_add(self.started, pause).min(latest).max(now);
         ControlFlow::Continue(())
     }
 }
@@ -278,7 +266,7 @@ mod tests {
             late = sleeps;
             // Only a suspension carries a poll past its deadline.
             let ends = now + secs(took);
-            let ends = if took < 100.0 { deadline.map_or(ends, |end| end.min(ends)) } else { ends };
+            let ends = if took < 100.0 { deadline.min(ends) } else { ends };
             if schedule.end_poll(ends, secs(retry_after), jitter).is_break() {
                 break;
             }
@@ -340,9 +328,9 @@ mod tests {
         let now = Instant::now();
         for (timeout, limit) in [(3.0, 3.0), (600.0, 10.0)] {
             let mut schedule = Schedule::new(now, &options(timeout));
-            assert_eq!(schedule.begin_poll(now), Some(now + secs(timeout)));
+            assert_eq!(schedule.begin_poll(now), now + secs(timeout));
             let late = now + secs(1000.0);
-            assert_eq!(schedule.begin_poll(late), Some(late + secs(limit)));
+            assert_eq!(schedule.begin_poll(late), late + secs(limit));
         }
     }
 

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use crate::config::builder::PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::http::call::{Http, jitter};
-use crate::http::clock::saturating_add;
-use crate::jobs::bulk::{self, Pace};
 use crate::jobs::schedule::{REQUEST_TIMEOUT, Schedule, WaitOptions};
-use crate::jobs::{change, list};
+use crate::jobs::{bulk, change, list};
 use crate::types::{JobId, JobState, JobSummary};
 
 /// The action in the errors of a wait.
@@ -20,6 +18,9 @@ const ACTION: &str = "wait for job";
 
 /// A failure ends the wait for a job if two polls had it that are at least this far apart.
 const CONFIRMATION: Duration = Duration::from_secs(5);
+
+/// The shortest interval between the starts of look-ups.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// An iterator that yields each id with the outcome of its job, as the jobs end.
 ///
@@ -53,53 +54,36 @@ struct Pending {
 
 /// One poll of all jobs that are left: first on listing pages, then by id. After a poll that failed, it begins with one
 /// look-up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Poll {
-    is_probe: bool,
+    deadline: Instant,
     /// The jobs that were neither found on a page nor looked up.
     unseen: HashSet<JobId>,
     cursor: Option<String>,
-    /// The pages that were asked for, and how many more they may be than the jobs found on them.
+    /// How many more pages may be requested. Each job that is found on one pays for a further page.
     pages: usize,
-    allowance: usize,
-    found: usize,
-    /// The failures of pages in a row.
-    page_failures: usize,
-    is_list_over: bool,
-    pace: Pace,
-    deadline: Option<Instant>,
-    /// The requests that told something about a job, and those in a row since then that did not.
-    answers: u32,
+    /// Whether any request told something about a job, and how many in a row since then did not.
+    is_answered: bool,
     silent: u32,
-    /// The last failure of a request that told nothing, and the longest `Retry-After` of all.
+    /// The last failure of a request that told nothing.
     silence: Option<Error>,
-    retry_after: Duration,
 }
 
 impl Poll {
     /// Counts a request that told something about a job.
     fn answered(&mut self) {
-        self.answers += 1;
-        self.silent = 0;
+        (self.is_answered, self.silent) = (true, 0);
     }
 
     /// Counts a request that told nothing about any job.
     fn unanswered(&mut self, error: Error) {
         self.silent += 1;
-        self.retry_after = self.retry_after.max(error.retry_after().unwrap_or_default());
         self.silence = Some(error);
     }
 
-    fn wants_page(&self) -> bool {
-        let pays = self.pages <= self.found + self.allowance;
-        self.unseen.len() > 1 && pays && self.page_failures < 2 && !self.is_list_over
-    }
-
-    /// Whether the service seems not to respond: nothing was heard of several requests in a row, or of the first one
-    /// after a poll that failed.
+    /// Whether the service seems not to respond.
     fn is_dead(&self) -> bool {
-        let is_first = self.is_probe && self.answers == 0;
-        self.silent >= if is_first { 1 } else { bulk::MAX_FAILURES }
+        self.silent >= bulk::MAX_FAILURES
     }
 }
 
@@ -129,13 +113,13 @@ impl<'a> WaitForJobs<'a> {
     /// Makes some progress: begins a poll, requests one page, looks jobs up until one has an outcome, or ends the poll.
     fn step(&mut self) {
         let Some(mut poll) = self.poll.take() else { return self.begin_poll() };
-        let is_late = poll.deadline.is_some_and(|deadline| self.http.clock().now() >= deadline);
+        let is_late = self.http.clock().now() >= poll.deadline;
         if is_late || poll.is_dead() || poll.unseen.is_empty() {
             return self.end_poll(poll);
         }
-        if poll.is_probe && poll.answers == 0 {
+        if poll.silent + 1 == bulk::MAX_FAILURES {
             self.look_up(&mut poll, 1);
-        } else if poll.wants_page() {
+        } else if poll.unseen.len() > 1 && poll.pages > 0 {
             self.read_page(&mut poll);
         } else {
             self.look_up(&mut poll, usize::MAX);
@@ -147,41 +131,42 @@ impl<'a> WaitForJobs<'a> {
         let next = self.schedule().next;
         self.http.sleep_until(next);
         let now = self.http.clock().now();
-        let deadline = self.schedule().begin_poll(now);
-        let pending = &self.pending;
-        self.line.retain(|id| pending.contains_key(id));
-        self.line.sort_by_key(|id| pending[id].looked_up);
         self.poll = Some(Poll {
-            is_probe: self.poll_failure.is_some(),
+            deadline: self.schedule().begin_poll(now),
             unseen: self.line.iter().cloned().collect(),
-            allowance: self.line.len() / 10,
-            deadline,
-            ..Poll::default()
+            cursor: None,
+            pages: self.line.len() / 10 + 1,
+            is_answered: false,
+            // After a poll that failed, the first request decides.
+            silent: if self.poll_failure.is_some() { bulk::MAX_FAILURES - 1 } else { 0 },
+            silence: None,
         });
     }
 
     /// Requests a listing page. One that fails is asked for once more.
     fn read_page(&mut self, poll: &mut Poll) {
-        let (http, cursor) = (self.http.without_retries(), poll.cursor.as_deref());
+        let http = self.http.without_retries();
         let deadline = request_deadline(&http, poll.deadline);
-        poll.pages += 1;
-        let page = match list::fetch(&http, PAGE_SIZE, cursor, deadline) {
+        let page = match list::fetch(&http, PAGE_SIZE, poll.cursor.as_deref(), deadline) {
             Ok((page, _)) => page,
             Err(error) => {
-                poll.page_failures += 1;
-                return poll.unanswered(error);
+                poll.unanswered(error);
+                poll.pages = if poll.silent < 2 { poll.pages - 1 } else { 0 };
+                return;
             }
         };
         poll.answered();
-        poll.page_failures = 0;
-        poll.is_list_over = !page.has_more || page.next_cursor.is_none();
         poll.cursor = page.next_cursor;
+        poll.pages -= 1;
         // A job that cannot be read is looked up by id.
         for job in page.jobs.into_iter().flatten() {
             if let Some(id) = poll.unseen.take(&job.job_id) {
-                poll.found += 1;
+                poll.pages += 1;
                 self.seen(&id, job);
             }
+        }
+        if !page.has_more || poll.cursor.is_none() {
+            poll.pages = 0;
         }
     }
 
@@ -189,18 +174,22 @@ impl<'a> WaitForJobs<'a> {
     fn look_up(&mut self, poll: &mut Poll, count: usize) {
         let unseen = self.line.iter().filter(|id| poll.unseen.contains(*id));
         let ids: Vec<JobId> = unseen.take(count).cloned().collect();
-        let (http, deadline, mut pace) =
-            (self.http.without_retries(), poll.deadline, mem::take(&mut poll.pace));
+        let (http, deadline) = (self.http.without_retries(), poll.deadline);
+        // Bounds the rate at which look-ups begin.
+        let mut next = http.clock().now();
+        let paced = ids.iter().inspect(|_| {
+            http.sleep_until(next);
+            next = http.clock().now() + INTERVAL;
+        });
         let call = |id: &JobId| change::get(&http, id, request_deadline(&http, deadline));
-        bulk::run(&http, &ids, Some(&mut pace), call, |n, outcome| {
+        bulk::run(paced, call, |id, outcome| {
             if outcome.as_ref().is_err_and(|error| error.is_stopped() || error.is_out_of_time()) {
                 return ControlFlow::Break(());
             }
-            self.looked_up(poll, &ids[n], outcome);
+            self.looked_up(poll, id, outcome);
             let goes_on = self.ready.is_empty() && !poll.is_dead();
             if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        poll.pace = pace;
     }
 
     fn looked_up(&mut self, poll: &mut Poll, id: &JobId, outcome: Result<JobSummary>) {
@@ -208,18 +197,18 @@ impl<'a> WaitForJobs<'a> {
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.looked_up = Some(self.http.clock().now());
         match outcome {
-            // A transient failure, a refused key and a response that is not JSON tell nothing about the job.
-            Err(error) if error.is_transient() || error.is_unauthorized() || !error.is_about_request() => {
-                pending.last_failure = Some(error.summary());
-                poll.unanswered(error);
-            }
-            Err(error) => {
-                poll.answered();
-                self.failed(id, &error);
-            }
             Ok(job) => {
                 poll.answered();
                 self.seen(id, job);
+            }
+            Err(error) => {
+                pending.last_failure = Some(error.summary());
+                // A transient failure, a refused key and a response that is not JSON tell nothing about the job.
+                if error.is_transient() || error.is_unauthorized() || !error.is_about_request() {
+                    return poll.unanswered(error);
+                }
+                poll.answered();
+                self.failed(id, &error);
             }
         }
     }
@@ -252,8 +241,6 @@ impl<'a> WaitForJobs<'a> {
         };
         if is_final {
             self.end(id, Err(error.for_job(ACTION, id)));
-        } else {
-            pending.last_failure = Some(error.summary());
         }
     }
 
@@ -263,8 +250,7 @@ impl<'a> WaitForJobs<'a> {
     }
 
     fn end_poll(&mut self, poll: Poll) {
-        let has_failed = poll.answers == 0;
-        let failure = poll.silence.filter(|_| has_failed);
+        let failure = poll.silence.filter(|_| !poll.is_answered);
         if let Some(error) = &failure {
             log::warn!("a poll failed and does not end the wait: {error}");
             // A refused key concerns all jobs, and so does an address at which nothing has ever responded with JSON.
@@ -272,28 +258,31 @@ impl<'a> WaitForJobs<'a> {
                 self.line.clone().iter().for_each(|id| self.failed(id, error));
             }
         }
+        let retry_after = failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
         self.poll_failure = failure;
+        let pending = &self.pending;
+        self.line.retain(|id| pending.contains_key(id));
+        self.line.sort_by_key(|id| pending[id].looked_up);
         let (now, jitter) = (self.http.clock().now(), jitter());
-        let retry_after = if has_failed { poll.retry_after } else { Duration::ZERO };
         if self.schedule().end_poll(now, retry_after, jitter).is_break() {
-            self.time_out();
+            self.give_up();
         }
     }
 
-    /// Yields an error for each job that has not ended, after cancelling it if that was asked for.
-    fn time_out(&mut self) {
-        let pending = &self.pending;
-        self.line.retain(|id| pending.contains_key(id));
+    /// Yields an error for each job that is left, because the time is up or the wait was stopped. If the time is up and
+    /// that was asked for, the jobs are cancelled before.
+    fn give_up(&mut self) {
+        let timeout = self.options.timeout.filter(|_| !self.http.is_stopped());
         let mut cancellations = Vec::new().into_iter();
-        if self.options.cancel_on_timeout {
+        if timeout.is_some() && self.options.cancel_on_timeout {
             let deadline = self.http.deadline();
             let cancel = |id: &JobId| change::cancel(&self.http, id, deadline);
-            cancellations = bulk::call_each(&self.http, "cancel job", &self.line, cancel).into_iter();
+            cancellations = bulk::call_each("cancel job", &self.line, cancel).into_iter();
         }
         for job_id in mem::take(&mut self.line) {
-            let Pending { state, last_failure, .. } = self.pending.remove(&job_id).unwrap_or_default();
-            let mut error = Error::wait_ended(self.options.timeout, state).for_job(ACTION, &job_id);
-            if let Some(why) = last_failure.or(self.poll_failure.as_ref().map(Error::summary)) {
+            let Some(Pending { state, last_failure, .. }) = self.pending.remove(&job_id) else { continue };
+            let mut error = Error::wait_ended(timeout, state).for_job(ACTION, &job_id);
+            if let Some(why) = self.poll_failure.as_ref().map(Error::summary).or(last_failure) {
                 error = error.with_last_failure(&why);
             }
             let outcome = match cancellations.next() {
@@ -305,22 +294,11 @@ impl<'a> WaitForJobs<'a> {
             self.end(&job_id, outcome);
         }
     }
-
-    /// Yields an error for each job that is left: the wait was stopped.
-    fn stop(&mut self) {
-        for job_id in mem::take(&mut self.line) {
-            if let Some(Pending { state, .. }) = self.pending.remove(&job_id) {
-                let error = Error::wait_ended(None, state).for_job(ACTION, &job_id);
-                self.end(&job_id, Err(error));
-            }
-        }
-    }
 }
 
 /// Returns the time by which a request of a poll must end.
-fn request_deadline(http: &Http, poll: Option<Instant>) -> Instant {
-    let deadline = http.deadline().min(saturating_add(http.clock().now(), REQUEST_TIMEOUT));
-    poll.map_or(deadline, |poll| poll.min(deadline))
+fn request_deadline(http: &Http, poll: Instant) -> Instant {
+    poll.min(http.deadline()).min(http.clock().now() + REQUEST_TIMEOUT)
 }
 
 impl Iterator for WaitForJobs<'_> {
@@ -334,7 +312,7 @@ impl Iterator for WaitForJobs<'_> {
             if self.pending.is_empty() {
                 return None;
             }
-            if self.http.is_stopped() { self.stop() } else { self.step() }
+            if self.http.is_stopped() { self.give_up() } else { self.step() }
         }
     }
 }
@@ -359,8 +337,7 @@ pub(crate) fn cancel_and_wait(
     options.check(http.timeout())?;
     // When the time is up, the job has been cancelled already.
     let mut wait = WaitForJobs::new(http.clone(), [id], options.cancel_on_timeout(false));
-    let wait_ends = wait.schedule().deadline;
-    let deadline = wait_ends.map_or(http.deadline(), |ends| ends.min(http.deadline()));
+    let deadline = wait.schedule().deadline.min(http.deadline());
     if let Some(ended) = change::cancel(http, id, deadline)? {
         wait.seen(id, ended);
         return Ok((wait.outcome()?, false));
