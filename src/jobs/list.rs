@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::http::call::Http;
 use crate::http::message::from_json;
 use crate::http::response::Response;
-use crate::jobs::pages::{self, Page, Pages};
+use crate::jobs::pages::{Page, Pages};
 use crate::types::{JobId, JobState, JobSummary, JobsPage, ReceivedPage, fields};
 
 /// Fetches one page of jobs. Also returns the response, for errors about the page as a whole.
@@ -41,25 +41,18 @@ fn check_request(limit: u32, cursor: Option<&str>) -> Result<()> {
 /// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. The first page must say
 /// whether there are more.
 fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
-    const EXPECTED: &str = "a page of jobs";
-    let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(&response.body) {
-        Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
-        Err(_) => {
-            let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
-                return Err(response.unreadable(EXPECTED));
-            };
-            let jobs = page.jobs.iter().enumerate();
-            (page.next(), jobs.map(|(n, job)| decode_entry(response, n + 1, job)).collect())
-        }
+    let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
+        return Err(response.unreadable("a page of jobs"));
     };
-    match next {
+    let jobs = (1..).zip(&page.jobs).map(|(position, job)| decode_entry(response, position, job)).collect();
+    match page.next() {
         Some((has_more, next_cursor)) => Ok(Page { jobs, has_more, next_cursor }),
         None if !is_first => Ok(Page { jobs, has_more: false, next_cursor: None }),
         None => Err(response.unreadable("a page with `has_more` or `next_cursor`")),
     }
 }
 
-/// Decodes one job of a page on which some job cannot be read.
+/// Decodes one job of a page. Positions are counted from 1.
 fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
     JobSummary::from_json(job.get()).map_err(|_| {
         let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();
@@ -113,13 +106,10 @@ impl ListJobs {
     pub fn send(self) -> Result<JobsPage> {
         let cursor = self.cursor.as_deref();
         let (page, response) = fetch(&self.http, self.limit, cursor, self.http.deadline())?;
-        let Page { jobs, has_more, next_cursor } = page;
-        let jobs = jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
-        match pages::next_cursor(has_more, next_cursor.as_deref()) {
-            Ok(Some(next)) if cursor == Some(next) => Err(response.error(pages::repeated(next))),
-            Ok(_) => Ok(JobsPage { jobs, has_more, next_cursor }),
-            Err(error) => Err(response.error(error)),
-        }
+        let next = Pages::starting_at(cursor).advance(&page);
+        let jobs = page.jobs.into_iter().collect::<Result<Vec<JobSummary>>>()?;
+        next.map_err(|error| response.error(error))?;
+        Ok(JobsPage { jobs, has_more: page.has_more, next_cursor: page.next_cursor })
     }
 }
 
@@ -278,14 +268,10 @@ impl JobsIter {
         if let Some(error) = self.cursor_error.take() {
             return Err(error);
         }
-        let Some(cursor) = self.pages.due() else { return Ok(false) };
-        let fetched = fetch(&self.http, self.limit, cursor, deadline);
-        let fetched = fetched.and_then(|(page, response)| match self.pages.check(&page) {
-            Ok(()) => Ok((page, response)),
-            Err(error) => Err(response.error(error)),
-        });
-        let (page, response) = fetched.inspect_err(|_| self.pages.fail())?;
-        self.cursor_error = self.pages.advance(&page).err().map(|kind| response.error(kind));
+        let Some(cursor) = self.pages.request() else { return Ok(false) };
+        let (page, response) = fetch(&self.http, self.limit, cursor, deadline)?;
+        self.pages.check(&page).map_err(|error| response.error(error))?;
+        self.cursor_error = self.pages.advance(&page).err().map(|error| response.error(error));
         self.jobs = page.jobs.into_iter();
         Ok(true)
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::mem;
 
 use crate::error::{Error, Result, sanitize};
 use crate::types::{JobId, JobSummary};
@@ -19,45 +18,49 @@ pub(crate) struct Page {
 /// A position between the pages of the job history. A page is identified by its cursor, and the first page has none.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    state: State,
     /// The cursor of the page that was received last.
     current: Option<String>,
-    /// A hash of the ids on that page, if it has at least two jobs.
+    /// The cursor of the page from which another iteration continues.
+    next: Option<String>,
+    state: State,
+    /// A hash of the ids on the page that was received last, if it has at least two jobs.
     ids: Option<u64>,
     /// Hashes of the cursors of the pages that were received. Hashes keep long iterations small.
     used: HashSet<u64>,
     hasher: RandomState,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum State {
-    /// The page with this cursor is the next one.
-    Due(Option<String>),
-    /// The page with this cursor was requested and could not be used.
-    Failed(Option<String>),
-    /// The page with this cursor was received, and its cursor for the next page cannot be used.
-    Stuck(Option<String>),
-    Done,
+    /// The next page has not been requested.
+    Due,
+    /// It was requested, and it was not received or could not be used.
+    Requested,
+    /// No page can be requested.
+    Over,
 }
 
 impl Pages {
     /// Starts at the page with this cursor.
     pub(crate) fn starting_at(cursor: Option<&str>) -> Self {
         Pages {
-            state: State::Due(cursor.map(str::to_owned)),
             current: None,
+            next: cursor.map(str::to_owned),
+            state: State::Due,
             ids: None,
             used: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Returns the cursor with which to request the next page. Returns `None` if there is none to request.
-    pub(crate) fn due(&self) -> Option<Option<&str>> {
-        match &self.state {
-            State::Due(cursor) => Some(cursor.as_deref()),
-            _ => None,
+    /// Returns the cursor with which to request the next page, and records that it is requested. Returns `None` if there
+    /// is none to request.
+    pub(crate) fn request(&mut self) -> Option<Option<&str>> {
+        if self.state != State::Due {
+            return None;
         }
+        self.state = State::Requested;
+        Some(self.next())
     }
 
     /// Returns the cursor of the page that was received last.
@@ -67,26 +70,14 @@ impl Pages {
 
     /// Returns the cursor of the page from which another iteration continues.
     pub(crate) fn next(&self) -> Option<&str> {
-        match &self.state {
-            State::Due(cursor) | State::Failed(cursor) | State::Stuck(cursor) => cursor.as_deref(),
-            State::Done => None,
-        }
+        self.next.as_deref()
     }
 
-    /// Ends the iteration at the page that is due.
-    pub(crate) fn fail(&mut self) {
-        self.state = match mem::replace(&mut self.state, State::Done) {
-            State::Due(cursor) => State::Failed(cursor),
-            state => state,
-        };
-    }
-
-    /// Makes the page that failed the next one again.
+    /// Makes the page that was requested and not received the next one again.
     pub(crate) fn resume(&mut self) {
-        self.state = match mem::replace(&mut self.state, State::Done) {
-            State::Failed(cursor) => State::Due(cursor),
-            state => state,
-        };
+        if self.state == State::Requested {
+            self.state = State::Due;
+        }
     }
 
     /// Refuses a page with the same jobs as the page before it. A page of one job is not refused: the job may have
@@ -103,25 +94,29 @@ impl Pages {
         }
     }
 
-    /// Moves past the page that is due, which was received. An error concerns the page after it.
+    /// Moves past the page that was received. An error concerns the page after it.
     pub(crate) fn advance(&mut self, page: &Page) -> Result<()> {
-        let State::Due(cursor) = mem::replace(&mut self.state, State::Done) else { return Ok(()) };
-        if let Some(cursor) = &cursor {
+        self.current = self.next.take();
+        if let Some(cursor) = &self.current {
             self.used.insert(self.hasher.hash_one(cursor.as_str()));
         }
         self.ids = self.hash_ids(page);
-        self.current.clone_from(&cursor);
-        match next_cursor(page.has_more, page.next_cursor.as_deref()) {
-            Ok(None) => Ok(()),
-            Ok(Some(next)) if !self.used.contains(&self.hasher.hash_one(next)) => {
-                self.state = State::Due(Some(next.to_owned()));
-                Ok(())
-            }
-            unusable => {
-                self.state = State::Stuck(cursor);
-                unusable.and_then(|next| next.map_or(Ok(()), |next| Err(repeated(next))))
-            }
+        self.state = State::Over;
+        if !page.has_more {
+            return Ok(());
         }
+        let problem = match page.next_cursor.as_deref() {
+            None | Some("") => "the server says that there are more jobs, but sent no cursor".to_owned(),
+            Some(next) if self.used.contains(&self.hasher.hash_one(next)) => {
+                format!("the server sent the cursor {:?} a second time", sanitize(next, 60))
+            }
+            Some(next) => {
+                (self.next, self.state) = (Some(next.to_owned()), State::Due);
+                return Ok(());
+            }
+        };
+        self.next.clone_from(&self.current);
+        Err(Error::broken_pages(problem))
     }
 
     fn hash_ids(&self, page: &Page) -> Option<u64> {
@@ -132,21 +127,6 @@ impl Pages {
 
 fn id_of(job: &Result<JobSummary>) -> Option<&JobId> {
     job.as_ref().map_or_else(Error::job_id, |job| Some(&job.job_id))
-}
-
-/// Returns the cursor of the page after this one, or `None` on the last page.
-pub(crate) fn next_cursor(has_more: bool, cursor: Option<&str>) -> Result<Option<&str>> {
-    match cursor {
-        _ if !has_more => Ok(None),
-        None | Some("") => Err(Error::broken_pages(
-            "the server says that there are more jobs, but sent no cursor".to_owned(),
-        )),
-        cursor => Ok(cursor),
-    }
-}
-
-pub(crate) fn repeated(cursor: &str) -> Error {
-    Error::broken_pages(format!("the server sent the cursor {:?} a second time", sanitize(cursor, 60)))
 }
 
 #[cfg(test)]
@@ -165,24 +145,26 @@ mod tests {
         for n in 0..10_000 {
             pages.advance(&page(&[], Some(&format!("c{n}")))).unwrap();
         }
-        assert_eq!(pages.due(), Some(Some("c9999")));
+        assert_eq!(pages.request(), Some(Some("c9999")));
         let error = pages.advance(&page(&[], Some("c17"))).unwrap_err();
         assert!(error.to_string().contains("c17"));
         pages.resume();
-        assert_eq!(pages.due(), None, "the same page would have the same cursor");
+        assert_eq!(pages.request(), None, "the same page would have the same cursor");
         assert_eq!(pages.next(), Some("c9999"), "the page that had the cursor");
     }
 
     #[test]
     fn a_page_that_failed_is_due_again_after_resume() {
         let mut pages = Pages::starting_at(Some("c1"));
-        pages.fail();
-        assert_eq!((pages.due(), pages.next()), (None, Some("c1")));
+        assert_eq!(pages.request(), Some(Some("c1")));
+        assert_eq!(pages.request(), None);
+        assert_eq!(pages.next(), Some("c1"));
         pages.resume();
-        assert_eq!(pages.due(), Some(Some("c1")));
+        assert_eq!(pages.request(), Some(Some("c1")));
         pages.advance(&page(&["a"], None)).unwrap();
         pages.resume();
-        assert_eq!((pages.due(), pages.next(), pages.current()), (None, None, Some("c1")));
+        assert_eq!(pages.request(), None);
+        assert_eq!((pages.next(), pages.current()), (None, Some("c1")));
     }
 
     #[test]
