@@ -11,7 +11,7 @@ use crate::http::message::without_bom;
 use crate::types::{BatchSubmission, PartialBatch, Submitted};
 
 pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
-    let payload = check_payload(payload).map_err(|problem| refused("the payload", &problem))?;
+    let payload = check_payload("the payload", payload)?;
     let response = http.send(Operation::Submit { payload: &payload }, http.deadline())?;
     let submitted = Submitted::from_json(without_bom(&response.body));
     submitted.map_err(|_| response.unreadable("an object with the job_id of the new job"))
@@ -23,9 +23,8 @@ pub(crate) fn submit_batch<P: Serialize>(
     payloads: impl IntoIterator<Item = P>,
 ) -> Result<BatchSubmission> {
     // Every payload is checked before the first request.
-    let payloads = payloads.into_iter().enumerate().map(|(n, payload)| {
-        check_payload(&payload).map_err(|problem| refused(&format!("payloads[{n}]"), &problem))
-    });
+    let payloads = payloads.into_iter().enumerate();
+    let payloads = payloads.map(|(n, payload)| check_payload(&format!("payloads[{n}]"), &payload));
     let payloads = payloads.collect::<Result<Vec<Box<RawValue>>>>()?;
     let payloads: Vec<&RawValue> = payloads.iter().map(|payload| &**payload).collect();
     let mut received = BatchSubmission::default();
@@ -62,17 +61,15 @@ fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result
     (batch, outcome)
 }
 
-fn refused(payload: &str, problem: &str) -> Error {
-    Error::input(format!("{payload} {problem}; nothing was sent"))
-}
-
-/// Returns the payload as JSON, or why it cannot be sent.
-fn check_payload(payload: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>, String> {
-    let json = to_raw_value(payload)
-        .map_err(|error| format!("cannot be written as JSON: {}", sanitize(&error.to_string(), 120)))?;
-    match json.get().as_bytes().first() {
-        Some(b'{') => Ok(json),
-        Some(b'"') => Err("is a string, not a JSON object: parse it first".to_owned()),
-        _ => Err("is not a JSON object".to_owned()),
-    }
+/// Returns the payload as JSON.
+fn check_payload(name: &str, payload: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
+    let problem = match to_raw_value(payload) {
+        Ok(json) if json.get().starts_with('{') => return Ok(json),
+        Ok(json) if json.get().starts_with('"') => {
+            "is a string, not a JSON object: parse it first".to_owned()
+        }
+        Ok(_) => "is not a JSON object".to_owned(),
+        Err(error) => format!("cannot be written as JSON: {}", sanitize(&error.to_string(), 120)),
+    };
+    Err(Error::input(format!("{name} {problem}; nothing was sent")))
 }
