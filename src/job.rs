@@ -30,27 +30,23 @@ use crate::types::{JobId, JobState, JobSummary, Submitted};
 #[derive(Debug, Clone)]
 pub struct Job {
     client: Client,
-    id: JobId,
-    dashboard_url: String,
-    state: Option<JobState>,
-    is_cache_hit: bool,
-    summary: Option<JobSummary>,
+    /// What was received last.
+    received: Submitted,
 }
 
 impl Job {
-    pub(crate) fn new(client: &Client, id: JobId) -> Self {
-        let dashboard_url = client.dashboard_url(&id);
-        Job { client: client.clone(), id, dashboard_url, state: None, is_cache_hit: false, summary: None }
+    pub(crate) fn new(client: &Client, job_id: JobId) -> Self {
+        let received = Submitted { job_id, state: None, is_cache_hit: false, summary: None };
+        Job::from_submission(client, received)
     }
 
-    pub(crate) fn from_submission(client: &Client, submitted: Submitted) -> Self {
-        let Submitted { job_id, state, is_cache_hit, summary } = submitted;
-        Job { state, is_cache_hit, summary, ..Job::new(client, job_id) }
+    pub(crate) fn from_submission(client: &Client, received: Submitted) -> Self {
+        Job { client: client.clone(), received }
     }
 
     /// Returns the identifier of the job.
     pub fn id(&self) -> &JobId {
-        &self.id
+        &self.received.job_id
     }
 
     /// Returns the state of the job that was received last, or `None` if no response to this handle has shown one.
@@ -58,7 +54,7 @@ impl Job {
     /// [`Client::submit_job`], [`refresh`](Job::refresh), [`wait`](Job::wait) and
     /// [`cancel_and_wait`](Job::cancel_and_wait) update it.
     pub fn state(&self) -> Option<&JobState> {
-        self.state.as_ref()
+        self.received.state.as_ref()
     }
 
     /// Returns the summary of the job that was received last, or `None` if there is none yet.
@@ -66,13 +62,13 @@ impl Job {
     /// [`refresh`](Job::refresh), [`wait`](Job::wait) and [`cancel_and_wait`](Job::cancel_and_wait) update it, and
     /// other methods do not. After [`Client::submit_job`] it is present if the response described the job completely.
     pub fn summary(&self) -> Option<&JobSummary> {
-        self.summary.as_ref()
+        self.received.summary.as_ref()
     }
 
     /// Returns whether the service returned an existing job for the payload: the response to the submission carried
     /// `"status": "cache_hit"`.
     pub fn is_cache_hit(&self) -> bool {
-        self.is_cache_hit
+        self.received.is_cache_hit
     }
 
     /// Loads the job and returns its summary.
@@ -81,7 +77,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::get_job`], and keeps the previous summary.
     pub fn refresh(&mut self) -> Result<&JobSummary> {
-        let summary = self.client.get_job(&self.id)?;
+        let summary = self.client.get_job(&self.received.job_id)?;
         Ok(self.seen(summary))
     }
 
@@ -91,7 +87,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::wait_for_job`], and keeps the previous summary.
     pub fn wait<'a>(&mut self, options: impl Into<WaitOptions<'a>>) -> Result<&JobSummary> {
-        let summary = self.client.wait_for_job(&self.id, options)?;
+        let summary = self.client.wait_for_job(&self.received.job_id, options)?;
         Ok(self.seen(summary))
     }
 
@@ -101,7 +97,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::rename_job`].
     pub fn rename(&self, name: impl AsRef<str>) -> Result<()> {
-        self.client.rename_job(&self.id, name)
+        self.client.rename_job(&self.received.job_id, name)
     }
 
     /// Asks the service to cancel the job. Success means that it has accepted this, or that the job has already ended.
@@ -110,7 +106,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::cancel_job`].
     pub fn cancel(&self) -> Result<()> {
-        self.client.cancel_job(&self.id)
+        self.client.cancel_job(&self.received.job_id)
     }
 
     /// Cancels the job, waits until it has ended, and returns its last summary.
@@ -119,7 +115,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::cancel_and_wait`], and keeps the previous summary.
     pub fn cancel_and_wait<'a>(&mut self, options: impl Into<WaitOptions<'a>>) -> Result<&JobSummary> {
-        let summary = self.client.cancel_and_wait(&self.id, options)?;
+        let summary = self.client.cancel_and_wait(&self.received.job_id, options)?;
         Ok(self.seen(summary))
     }
 
@@ -130,7 +126,7 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::cancel_and_delete`].
     pub fn cancel_and_delete<'a>(&self, options: impl Into<WaitOptions<'a>>) -> Result<bool> {
-        self.client.cancel_and_delete(&self.id, options)
+        self.client.cancel_and_delete(&self.received.job_id, options)
     }
 
     /// Deletes the job from the history.
@@ -139,12 +135,12 @@ impl Job {
     ///
     /// Returns the same errors as [`Client::delete_job`].
     pub fn delete(&self) -> Result<()> {
-        self.client.delete_job(&self.id)
+        self.client.delete_job(&self.received.job_id)
     }
 
     /// Returns the link to the job's dashboard. Sends nothing.
     pub fn job_dashboard_url(&self) -> String {
-        self.dashboard_url.clone()
+        self.client.dashboard_url(&self.received.job_id)
     }
 
     /// Opens the job's dashboard in a new browser tab and returns its link.
@@ -158,12 +154,13 @@ impl Job {
 
     /// Same as [`visualize`](Job::visualize), in the given mode.
     pub fn visualize_with(&self, mode: impl Into<VisualizeMode>) -> String {
-        dashboard::show(&self.dashboard_url, mode.into());
-        self.job_dashboard_url()
+        let url = self.job_dashboard_url();
+        dashboard::show(&url, mode.into());
+        url
     }
 
     fn seen(&mut self, summary: JobSummary) -> &JobSummary {
-        self.state = Some(summary.state.clone());
-        self.summary.insert(summary)
+        self.received.state = Some(summary.state.clone());
+        self.received.summary.insert(summary)
     }
 }

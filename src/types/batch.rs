@@ -172,12 +172,9 @@ pub enum SubmissionStatus {
 
 impl From<String> for SubmissionStatus {
     fn from(status: String) -> Self {
-        match status.as_str() {
-            "submitted" => SubmissionStatus::Submitted,
-            "cache_hit" => SubmissionStatus::CacheHit,
-            "failed" => SubmissionStatus::Failed,
-            _ => SubmissionStatus::Unknown(status),
-        }
+        use SubmissionStatus::{CacheHit, Failed, Submitted, Unknown};
+        let known = [Submitted, CacheHit, Failed].into_iter().find(|known| *known == status.as_str());
+        known.unwrap_or(Unknown(status))
     }
 }
 

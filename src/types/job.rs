@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::str::FromStr;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -49,11 +49,12 @@ impl JobId {
 /// Deserializes from a string or an integer.
 impl FromScalar for JobId {
     const EXPECTED: &str = "an identifier: a string or an integer";
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.into())
-    }
-    fn from_integer(number: i128) -> Option<Self> {
-        Some(number.to_string().into())
+    fn from_scalar(scalar: Value) -> Option<Self> {
+        match scalar {
+            Value::String(id) => Some(JobId(id)),
+            Value::Number(number) if !number.is_f64() => Some(JobId(number.to_string())),
+            _ => None,
+        }
     }
 }
 
@@ -166,19 +167,13 @@ impl JobSummary {
     /// Returns why a JSON object cannot be read as a summary.
     pub(crate) fn problem_of(job: &str) -> String {
         const NAMES: [&str; 6] = ["job_id", "name", "state", "job_type", "created_at", "billed_core_seconds"];
-        fn reads<'a, T: Deserialize<'a>>(json: &'a str) -> bool {
-            serde_json::from_str::<T>(json).is_ok()
-        }
-        let is_readable = |name: &str, json: &str| match name {
-            "job_id" => reads::<JobId>(json),
-            "name" => reads::<Option<String>>(json),
-            "state" => reads::<JobState>(json),
-            "job_type" => reads::<String>(json),
-            "created_at" => reads::<Timestamp>(json),
-            _ => reads::<Option<CoreSeconds>>(json),
+        let values = fields(job, NAMES).unwrap_or_default();
+        let read_alone = |name: &str, value: Option<&RawValue>| -> serde_json::Result<Self> {
+            let mut sound = serde_json::to_value(JobSummary::new("", "", "", ""))?;
+            sound[name] = serde_json::from_str(value.map_or("null", RawValue::get))?;
+            serde_json::from_value(sound)
         };
-        let mut values = NAMES.into_iter().zip(fields(job, NAMES).unwrap_or_default());
-        match values.find(|(name, value)| !is_readable(name, value.map_or("null", RawValue::get))) {
+        match NAMES.into_iter().zip(values).find(|(name, value)| read_alone(name, *value).is_err()) {
             Some((name, _)) => format!("its {name} is missing or not valid"),
             None => "it is not an object with valid fields".to_owned(),
         }
@@ -194,15 +189,17 @@ fn core_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64
 
 impl FromScalar for CoreSeconds {
     const EXPECTED: &str = "a finite number of core-seconds";
-    fn from_text(text: &str) -> Option<Self> {
-        text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
-    }
-    fn from_number(seconds: f64) -> Option<Self> {
-        Some(CoreSeconds(seconds))
+    fn from_scalar(scalar: Value) -> Option<Self> {
+        let seconds = match scalar {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_f64(),
+        };
+        seconds.filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
     }
 }
 
 /// The response to a submission. Only the identifier is certain to be present.
+#[derive(Debug, Clone)]
 pub(crate) struct Submitted {
     pub(crate) job_id: JobId,
     pub(crate) state: Option<JobState>,
@@ -245,7 +242,8 @@ impl Submitted {
 /// assert_eq!(state.to_string(), "cancelled");
 /// assert_eq!("paused".parse(), Ok(JobState::Unknown("paused".into())));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
     /// The job was accepted and has not started.
@@ -259,6 +257,7 @@ pub enum JobState {
     /// The job was stopped at the user's request before it finished.
     Cancelled,
     /// A state that this version does not know, unchanged.
+    #[serde(untagged)]
     Unknown(String),
 }
 
@@ -309,16 +308,10 @@ impl FromStr for JobState {
     }
 }
 
-impl Serialize for JobState {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 impl FromScalar for JobState {
     const EXPECTED: &str = "the string of a job state";
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.into())
+    fn from_scalar(scalar: Value) -> Option<Self> {
+        scalar.as_str().map(JobState::from)
     }
 }
 

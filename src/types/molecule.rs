@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::lenient::{FromScalar, deserialize_scalar};
 
@@ -119,7 +120,8 @@ impl Atom {
 /// assert_eq!(oxygen.to_string(), "O");
 /// assert_eq!(Element::from("Xx").atomic_number(), None);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Element(Cow<'static, str>);
 
 #[rustfmt::skip]
@@ -155,16 +157,10 @@ impl From<&str> for Element {
     }
 }
 
-impl Serialize for Element {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 impl FromScalar for Element {
     const EXPECTED: &str = "the symbol of an element";
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.into())
+    fn from_scalar(scalar: Value) -> Option<Self> {
+        scalar.as_str().map(Element::from)
     }
 }
 

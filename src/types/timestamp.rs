@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use super::lenient::{FromScalar, deserialize_scalar};
 
@@ -102,15 +102,10 @@ fn rfc3339(text: &str) -> Option<(i64, u32)> {
     let time = time.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = time.split_at_checked(8)?;
     let [hour, minute, second] = numbers(clock, [":", ":", ""], [2, 2, 2])?;
-    let leap_year = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let days_in_month = match month {
-        2 => 28 + i64::from(leap_year),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
+    let days_in_month = days_since_1970(year, month + 1, 1) - days_since_1970(year, month, 1);
+    let is_date = (1..=12).contains(&month) && (1..=days_in_month).contains(&day);
     // A leap second is read as the second after it.
-    if !(1..=days_in_month).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !is_date || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let (nanoseconds, offset) = match rest.strip_prefix(['.', ',']) {
@@ -155,7 +150,7 @@ fn numbers<const N: usize>(text: &str, separators: [&str; N], widths: [usize; N]
     rest.is_empty().then_some(numbers)
 }
 
-/// Returns the days from 1970-01-01 to a date of the Gregorian calendar.
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar. Month 13 is January of the next year.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March, so a leap day is the last of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -195,12 +190,12 @@ impl Serialize for Timestamp {
 
 impl FromScalar for Timestamp {
     const EXPECTED: &str = "a timestamp: a string or a number";
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.into())
-    }
-    fn from_number(seconds: f64) -> Option<Self> {
-        // Negative zero would not be written back unchanged.
-        Some(Timestamp { text: (seconds + 0.0).to_string(), is_number: true })
+    fn from_scalar(scalar: Value) -> Option<Self> {
+        match scalar {
+            Value::String(text) => Some(Timestamp { text, is_number: false }),
+            // Negative zero would not be written back unchanged.
+            number => Some(Timestamp { text: (number.as_f64()? + 0.0).to_string(), is_number: true }),
+        }
     }
 }
 
