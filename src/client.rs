@@ -111,13 +111,13 @@ impl ClientBuilder {
     /// - the URL of the API is `https://` and the crate was built without TLS;
     /// - the proxy cannot be used, or a header cannot be sent;
     /// - the certificates are not valid PEM, or both `root_certificates` and `platform_certificates` are set;
-    /// - a timeout or the maximum size of a response is zero, or the user agent is not printable ASCII.
+    /// - a timeout or the maximum size of a response is zero.
     ///
     /// # Examples
     ///
     /// ```
     /// let error = atomiverse::Client::builder().api_key("key\n").build().unwrap_err();
-    /// assert!(error.to_string().contains("line break"));
+    /// assert!(error.to_string().contains("U+000A"));
     /// ```
     pub fn build(self) -> Result<Client> {
         Ok(Client { http: Http::new(self)? })

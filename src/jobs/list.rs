@@ -41,18 +41,25 @@ fn check_request(limit: u32, cursor: Option<&str>) -> Result<()> {
 /// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. The first page must say
 /// whether there are more.
 fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
-    let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
-        return Err(response.unreadable("a page of jobs"));
+    let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(&response.body) {
+        Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
+        // Reading the jobs one by one takes half as long again.
+        Err(_) => {
+            let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
+                return Err(response.unreadable("a page of jobs"));
+            };
+            let jobs = (1..).zip(&page.jobs);
+            (page.next(), jobs.map(|(position, job)| decode_entry(response, position, job)).collect())
+        }
     };
-    let jobs = (1..).zip(&page.jobs).map(|(position, job)| decode_entry(response, position, job)).collect();
-    match page.next() {
+    match next {
         Some((has_more, next_cursor)) => Ok(Page { jobs, has_more, next_cursor }),
         None if !is_first => Ok(Page { jobs, has_more: false, next_cursor: None }),
         None => Err(response.unreadable("a page with `has_more` or `next_cursor`")),
     }
 }
 
-/// Decodes one job of a page. Positions are counted from 1.
+/// Decodes one job of a page on which some job cannot be read. Positions are counted from 1.
 fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
     JobSummary::from_json(job.get()).map_err(|_| {
         let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();

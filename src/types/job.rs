@@ -49,12 +49,11 @@ impl JobId {
 /// Deserializes from a string or an integer.
 impl FromScalar for JobId {
     const EXPECTED: &str = "an identifier: a string or an integer";
-    fn from_scalar(scalar: Value) -> Option<Self> {
-        match scalar {
-            Value::String(id) => Some(JobId(id)),
-            Value::Number(number) if !number.is_f64() => Some(JobId(number.to_string())),
-            _ => None,
-        }
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+    fn from_integer(number: i128) -> Option<Self> {
+        Some(number.to_string().into())
     }
 }
 
@@ -189,12 +188,11 @@ fn core_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64
 
 impl FromScalar for CoreSeconds {
     const EXPECTED: &str = "a finite number of core-seconds";
-    fn from_scalar(scalar: Value) -> Option<Self> {
-        let seconds = match scalar {
-            Value::String(text) => text.parse().ok(),
-            number => number.as_f64(),
-        };
-        seconds.filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).map(CoreSeconds)
+    }
+    fn from_number(seconds: f64) -> Option<Self> {
+        Some(CoreSeconds(seconds))
     }
 }
 
@@ -310,8 +308,8 @@ impl FromStr for JobState {
 
 impl FromScalar for JobState {
     const EXPECTED: &str = "the string of a job state";
-    fn from_scalar(scalar: Value) -> Option<Self> {
-        scalar.as_str().map(JobState::from)
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
     }
 }
 

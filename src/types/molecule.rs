@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::lenient::{FromScalar, deserialize_scalar};
 
@@ -159,8 +158,8 @@ impl From<&str> for Element {
 
 impl FromScalar for Element {
     const EXPECTED: &str = "the symbol of an element";
-    fn from_scalar(scalar: Value) -> Option<Self> {
-        scalar.as_str().map(Element::from)
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
     }
 }
 

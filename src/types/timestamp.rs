@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use super::lenient::{FromScalar, deserialize_scalar};
 
@@ -190,12 +190,12 @@ impl Serialize for Timestamp {
 
 impl FromScalar for Timestamp {
     const EXPECTED: &str = "a timestamp: a string or a number";
-    fn from_scalar(scalar: Value) -> Option<Self> {
-        match scalar {
-            Value::String(text) => Some(Timestamp { text, is_number: false }),
-            // Negative zero would not be written back unchanged.
-            number => Some(Timestamp { text: (number.as_f64()? + 0.0).to_string(), is_number: true }),
-        }
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+    fn from_number(seconds: f64) -> Option<Self> {
+        // Negative zero would not be written back unchanged.
+        Some(Timestamp { text: (seconds + 0.0).to_string(), is_number: true })
     }
 }
 

@@ -164,8 +164,6 @@ fn settings_that_need_tls_are_refused_in_a_build_without_it() {
     let builder = Client::builder().api_key("key").base_url("http://localhost");
     assert!(builder.clone().build().is_ok());
     let error = builder.clone().base_url("https://localhost").build().unwrap_err();
-    assert!(error.to_string().contains("needs TLS, which this build leaves out"), "{error}");
-    let error = builder.root_certificates("-----BEGIN CERTIFICATE-----").build().unwrap_err();
     assert!(error.to_string().contains("which this build leaves out"), "{error}");
 }
 
