@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn the_last_poll_has_the_time_that_the_one_before_it_took() {
         for (timeout, took, last) in
-            [(100.0, 0.1, 99.0), (99.0, 3.0, 96.0), (100.0, 40.0, 80.0), (2.0, 0.1, 1.5)]
+            [(100.0, 0.1, 99.0), (99.0, 3.0, 96.0), (100.0, 40.0, 80.0), (2.0, 0.1, 1.5), (3.0, 0.9, 2.25)]
         {
             let begun = polls(&options(timeout), 0.0, |_| (took, 0.0, 0.0));
             assert_eq!(begun.last(), Some(&last), "timeout {timeout}, polls of {took}: {begun:?}");
