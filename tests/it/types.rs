@@ -281,7 +281,7 @@ fn a_time_is_read_with_any_offset_and_fraction_and_written_back_unchanged() {
     }
     let leap = moment(json!("2016-12-31T23:59:60Z"));
     assert!(leap.is_none() || leap == at(1_483_228_800, 0), "{leap:?}");
-    let wires = [json!("yesterday"), json!("2026-05-02 14:32:01"), json!(SOME_DAY), json!(1_777_732_321.5)];
+    let wires = [json!("1777732321"), json!("2026-05-02 14:32:01"), json!(SOME_DAY), json!(1_777_732_321.5)];
     for (job, wire) in listed_with("created_at", &wires).into_iter().zip(wires) {
         let time = job.unwrap().created_at;
         assert_eq!(serde_json::to_value(&time).unwrap(), wire);
