@@ -734,6 +734,7 @@ fn all_jobs_are_cancelled_at_the_deadline_and_those_without_time_are_named() {
     for (jobs, timeout) in [(200, 10), (2000, 10)] {
         let errors = cancel_at_the_deadline(jobs, timeout, 60);
         assert!(errors.iter().all(|error| error.cancellation_accepted() == Some(true)));
+        assert!(!errors.iter().any(|error| error.to_string().contains("no time was left")));
     }
     let errors = cancel_at_the_deadline(200, 10, 1);
     let (accepted, others): (Vec<_>, Vec<_>) =
