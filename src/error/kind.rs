@@ -191,22 +191,22 @@ impl Error {
     pub(crate) fn with_seen(mut self, seen: Seen) -> Self {
         let inner = &mut *self.0;
         let status = inner.status.unwrap_or_default();
-        let is_conflict = matches!(status, 400 | 409);
+        let is_refusal = matches!(status, 400 | 409);
         let is_running = seen.state.as_ref().is_some_and(|state| !state.is_terminal());
         if let Some(failure) = &seen.failure {
             inner.is_timeout = failure.is_timeout();
             inner.is_stopped = failure.is_stopped();
-            inner.is_transient = failure.is_transient() && !is_conflict;
+            inner.is_transient = failure.is_transient() && !is_refusal;
             inner.context.has_responded |= failure.0.context.has_responded;
         }
-        inner.is_about_request = is_conflict;
+        inner.is_about_request = is_refusal;
         inner.remedy = match &seen.failure {
-            _ if is_conflict && inner.server_message.is_some() => Remedy::None,
-            None if is_conflict && is_running && inner.context.action == "delete job" => {
+            _ if is_refusal && inner.server_message.is_some() => Remedy::None,
+            None if is_refusal && is_running && inner.context.action == "delete job" => {
                 Remedy::Text(format!("{}: cancel it first, or use cancel_and_delete", seen.what))
             }
             None if matches!(status, 404 | 410) => Remedy::Text(format!("{}: {CONTRACT}", seen.what)),
-            Some(_) if !is_conflict => Remedy::address(&seen.what, ": check "),
+            Some(_) if !is_refusal => Remedy::address(&seen.what, ": check "),
             _ => Remedy::Text(seen.what),
         };
         inner.state = seen.state;
@@ -298,12 +298,12 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
-/// Makes a string of unknown origin safe for a terminal and a log: one line of at most `max` characters, without
-/// control characters and characters that change the direction of text.
+/// Makes a string of unknown origin safe for a terminal and a log: one line of at most `max` characters and an
+/// ellipsis, without control characters and characters that change the direction of text.
 pub(crate) fn sanitize(text: &str, max: usize) -> String {
     let is_unsafe = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let words = text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");

@@ -48,7 +48,7 @@ struct Pending {
     /// Why the last look-up could not read the job.
     last_failure: Option<String>,
     /// When a look-up first showed that the job cannot be read. None since then has seen it.
-    first_bad: Option<Instant>,
+    first_unreadable: Option<Instant>,
     looked_up: Option<Instant>,
 }
 
@@ -156,7 +156,6 @@ impl<'a> WaitForJobs<'a> {
             }
         };
         poll.answered();
-        poll.cursor = page.next_cursor;
         poll.pages -= 1;
         // A job that cannot be read is looked up by id.
         for job in page.jobs.into_iter().flatten() {
@@ -165,9 +164,12 @@ impl<'a> WaitForJobs<'a> {
                 self.seen(&id, job);
             }
         }
-        if !page.has_more || poll.cursor.is_none() {
+        // Without a new cursor, the next page would be this one again.
+        let next = page.next_cursor.filter(|next| !next.is_empty() && Some(next) != poll.cursor.as_ref());
+        if !page.has_more || next.is_none() {
             poll.pages = 0;
         }
+        poll.cursor = next;
     }
 
     /// Looks jobs up by id until one of them has an outcome, because outcomes are passed on as they come.
@@ -215,7 +217,7 @@ impl<'a> WaitForJobs<'a> {
 
     fn seen(&mut self, id: &JobId, job: JobSummary) {
         let Some(pending) = self.pending.get_mut(id) else { return };
-        (pending.last_failure, pending.first_bad) = (None, None);
+        (pending.last_failure, pending.first_unreadable) = (None, None);
         if pending.state.as_ref() != Some(&job.state) {
             pending.state = Some(job.state.clone());
             if let Some(on_update) = &mut self.options.on_update {
@@ -234,10 +236,12 @@ impl<'a> WaitForJobs<'a> {
         let is_final = match error.state() {
             // The rest of the summary cannot be read. If the job has ended, another poll would not help.
             Some(state) => {
-                (pending.state, pending.first_bad) = (Some(state.clone()), None);
+                (pending.state, pending.first_unreadable) = (Some(state.clone()), None);
                 state.is_terminal()
             }
-            None => now.saturating_duration_since(*pending.first_bad.get_or_insert(now)) >= CONFIRMATION,
+            None => {
+                now.saturating_duration_since(*pending.first_unreadable.get_or_insert(now)) >= CONFIRMATION
+            }
         };
         if is_final {
             self.end(id, Err(error.for_job(ACTION, id)));

@@ -275,39 +275,6 @@ mod proxies {
         }
     }
 
-    /// Returns the hosts that are reached through the proxy with this `NO_PROXY`.
-    fn through_the_proxy(test: &str, no_proxy: &str, hosts: &str) -> Vec<String> {
-        let (address, noted) = proxy(403);
-        let url = format!("http://{address}");
-        let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", no_proxy), ("HOSTS", hosts)];
-        in_environment(test, &variables, || {
-            for host in std::env::var("HOSTS").unwrap().split(' ') {
-                let builder = service().base_url(format!("https://{host}")).max_retries(0);
-                let error = builder.build().unwrap().get_job("a").unwrap_err();
-                assert_eq!(error.attempts(), 1, "{error}");
-            }
-            String::new()
-        });
-        let host = |line: String| {
-            line.trim_start_matches("CONNECT ").split(':').next().unwrap_or_default().to_owned()
-        };
-        noted.try_iter().map(host).collect()
-    }
-
-    #[test]
-    fn whitespace_around_the_hosts_of_no_proxy_is_ignored() {
-        let test = "proxies::whitespace_around_the_hosts_of_no_proxy_is_ignored";
-        let hosts = "svc.test other.test third.test";
-        assert_eq!(through_the_proxy(test, " svc.test , other.test", hosts), ["third.test"]);
-    }
-
-    #[test]
-    fn a_domain_in_no_proxy_includes_its_subdomains() {
-        let test = "proxies::a_domain_in_no_proxy_includes_its_subdomains";
-        let hosts = "svc.test a.svc.test b.a.svc.test SVC.test xsvc.test svc.test.example";
-        assert_eq!(through_the_proxy(test, ".svc.test", hosts), ["xsvc.test", "svc.test.example"]);
-    }
-
     #[test]
     fn a_tunnel_that_a_proxy_refuses_is_reported_without_the_password() {
         let test = "proxies::a_tunnel_that_a_proxy_refuses_is_reported_without_the_password";
