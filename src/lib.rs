@@ -172,7 +172,7 @@ pub mod fuzzing {
     /// Goes through the pages that `get` returns for a cursor, as an iteration does. Returns the jobs.
     pub fn iterate(mut get: impl FnMut(Option<&str>) -> Option<JobsPage>) -> Vec<JobSummary> {
         let (mut pages, mut jobs) = (Pages::starting_at(None), Vec::new());
-        while let Some(page) = pages.due().and_then(&mut get) {
+        while let Some(page) = pages.request().and_then(&mut get) {
             let JobsPage { jobs: received, has_more, next_cursor } = page;
             let page = Page { jobs: received.into_iter().map(Ok).collect(), has_more, next_cursor };
             if pages.check(&page).is_err() {
