@@ -423,6 +423,13 @@ fn connections_that_died_silently_cost_one_timeout() {
 }
 
 #[test]
+fn a_read_whose_first_attempt_has_no_response_has_time_for_another_one() {
+    let server = RawServer::script(vec![vec![Step::Silence], json(&job("a"))]);
+    let client = builder(server.url()).timeout(secs(6)).max_retries(1).build().unwrap();
+    client.get_job("a").unwrap();
+}
+
+#[test]
 fn a_submission_uses_no_connection_that_was_idle_for_a_second() {
     let server = tired(2, Step::Close, 1);
     let client = builder(server.url.as_str()).build().unwrap();
