@@ -8,7 +8,8 @@ use atomiverse::{Client, JobId, JobState, JobSummary, StopToken, WaitOptions};
 use clap::Parser;
 use serde_json::value::RawValue;
 
-/// Compute each payload of a file with one JSON object per line. Run it again to continue.
+/// Submit each line of a file as a job, and wait. The ids are kept in PAYLOADS.jobs, and another run continues. Needs
+/// ATOMIVERSE_API_KEY, and its jobs cost money.
 #[derive(Parser)]
 #[command(name = "build_tool", after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 struct Arguments {

@@ -174,10 +174,11 @@ impl Client {
         Ok(Client { http: self.http.with_api_key(api_key.into())? })
     }
 
-    /// Replaces the API key of this client, its clones and views, and everything made by them.
+    /// Replaces the API key of this client and of every client that shares it: clones, and clients made by
+    /// [`with_timeout`](Client::with_timeout) and [`with_stop`](Client::with_stop), on whichever of them it is called.
+    /// Clients made by [`with_api_key`](Client::with_api_key) have keys of their own.
     ///
-    /// The next request of a wait or an iteration that is under way uses the new key. Clients made by
-    /// [`with_api_key`](Client::with_api_key) keep their own key.
+    /// The next request of a wait or an iteration that is under way uses the new key.
     ///
     /// # Errors
     ///
@@ -499,7 +500,7 @@ impl Client {
     /// - Returns a [validation error](crate::Error::is_validation) if the server refuses the payload.
     /// - Returns an error that quotes the response if it succeeds without a `job_id`.
     ///
-    /// After a failure, list the newest jobs before you submit again if
+    /// After a failure, look for the job in the dashboard before you submit again if
     /// [`Error::may_have_been_processed`](crate::Error::may_have_been_processed) is true: the server may have accepted
     /// the job.
     ///

@@ -47,14 +47,16 @@
 //! ```
 //!
 //! To start it, create a workspace API key in the settings of the Atomiverse dashboard, and set `ATOMIVERSE_API_KEY` to
-//! it. To try the crate without a key, use the [simulator](_guide::cookbook#test-your-own-tool-offline).
+//! it. To run a program without a key, start `cargo run --example serve` in a checkout of the repository, and export what
+//! it prints. For tests, there is the [simulator](_guide::cookbook#test-your-own-tool-offline).
 //!
 //! # What holds for every call
 //!
-//! - **Time limits**: by default a call ends after 60 seconds with everything in it, and a wait after one hour.
+//! - **Time limits**: by default a call ends after 60 seconds, including connecting, retries and pauses, and a wait after
+//!   one hour.
 //!   [`Client`](Client#time-limits) has the details.
-//! - **Retries**: what failed for a transient reason is retried twice at most. A submission is retried only if the
-//!   server has certainly not accepted it. [`max_retries`](ClientBuilder::max_retries) has the details.
+//! - **Retries**: what failed for a transient reason is retried twice at most. A submission is retried only if
+//!   nothing was sent, or the service refused it with 429. [`max_retries`](ClientBuilder::max_retries) has the details.
 //! - **Outcomes**: if a response does not say what happened, the client asks once more or says that it is not known.
 //!   [`Error::may_have_been_processed`] says whether a change that failed may have been made.
 //! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call on a client made by

@@ -285,7 +285,8 @@ impl Error {
     /// time ran out, or the response was 408, a server error (5xx) or a redirect other than 307 and 308, could not be
     /// read, or left open what happened. It is false for calls that only read, and if nothing was sent.
     ///
-    /// After a change, load the job before you repeat the call. After a submission, list the newest jobs.
+    /// After a change, load the job before you repeat the call. After a submission, look for the job in the
+    /// dashboard: the list may not show a new job at once.
     ///
     /// # Examples
     ///
