@@ -142,8 +142,7 @@ mod sync;
 mod types;
 
 pub use client::Client;
-pub use config::builder::ClientBuilder;
-pub use config::settings::Attempt;
+pub use config::builder::{Attempt, ClientBuilder};
 pub use contract::{Contract, Operation};
 pub use error::{Error, Result};
 pub use http::request::Request;

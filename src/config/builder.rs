@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{Attempt, OnAttempt};
 use crate::config::url::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, shown};
-use crate::contract::{Assumed, Contract};
+use crate::contract::{Assumed, Contract, Operation};
 use crate::error::{Error, Result};
 use crate::http::clock::{Clock, SystemClock};
 
@@ -20,6 +19,28 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RETRIES: u32 = 2;
 const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One attempt of a request, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Attempt<'a> {
+    /// What the request is for.
+    pub operation: Operation<'a>,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The number of the attempt, counted from 1.
+    pub number: u32,
+    /// The HTTP status. `None` if the attempt failed before the response was complete.
+    pub status: Option<u16>,
+    /// Why the attempt failed. `None` if the status is 2xx.
+    pub error: Option<&'a str>,
+    /// The duration of the attempt, without the pause after it.
+    pub elapsed: Duration,
+    /// The pause before the next attempt. `None` if there will be none.
+    pub retry_in: Option<Duration>,
+}
+
+type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
 
 /// A builder for a [`Client`](crate::Client) with custom settings.
 ///

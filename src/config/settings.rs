@@ -1,15 +1,11 @@
-//! The settings of a client. They are checked once. A setting that cannot work therefore fails before the first
+//! The check of the settings, which is made once. A setting that cannot work therefore fails before the first
 //! request.
-
-use std::sync::Arc;
-use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::builder::ClientBuilder;
 use crate::config::proxy::Proxy;
 use crate::config::url::{Setting, Url, bad_url, code_point};
-use crate::contract::Operation;
 use crate::error::{Error, Result, sanitize};
 use crate::http::request::parse_header;
 
@@ -18,28 +14,6 @@ const BASE_URL: &str = "https://atomiverse.com";
 
 /// The path of the API below the base URL, unless the user sets another address.
 const API_PATH: &str = "/api/v1";
-
-/// One attempt of a request, for [`ClientBuilder::on_attempt`](crate::ClientBuilder::on_attempt).
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Attempt<'a> {
-    /// What the request is for.
-    pub operation: Operation<'a>,
-    /// The HTTP method.
-    pub method: &'a str,
-    /// The number of the attempt, counted from 1.
-    pub number: u32,
-    /// The HTTP status. `None` if the attempt failed before the response was complete.
-    pub status: Option<u16>,
-    /// Why the attempt failed. `None` if the status is 2xx.
-    pub error: Option<&'a str>,
-    /// The duration of the attempt, without the pause after it.
-    pub elapsed: Duration,
-    /// The pause before the next attempt. `None` if there will be none.
-    pub retry_in: Option<Duration>,
-}
-
-pub(super) type OnAttempt = Arc<dyn Fn(&Attempt<'_>) + Send + Sync>;
 
 /// Settings that were checked, and the values that are derived from them.
 pub(crate) struct Config {

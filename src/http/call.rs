@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{self, HeaderValue};
 
-use crate::config::builder::ClientBuilder;
-use crate::config::settings::{ApiKey, Attempt, Config};
+use crate::config::builder::{Attempt, ClientBuilder};
+use crate::config::settings::{ApiKey, Config};
 use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
 use crate::error::{Class, Context, Error, Result, sanitize};
