@@ -62,6 +62,8 @@ struct Poll {
     cursor: Option<String>,
     /// How many more pages may be requested. Each job that is found on one pays for a further page.
     pages: usize,
+    /// When the next look-up may begin. This bounds their rate.
+    next_look_up: Instant,
     /// Whether any request told something about a job, and how many in a row since then did not.
     is_answered: bool,
     silent: u32,
@@ -136,6 +138,7 @@ impl<'a> WaitForJobs<'a> {
             unseen: self.line.iter().cloned().collect(),
             cursor: None,
             pages: self.line.len() / 10 + 1,
+            next_look_up: now,
             is_answered: false,
             // After a poll that failed, the first request decides.
             silent: if self.poll_failure.is_some() { bulk::MAX_FAILURES - 1 } else { 0 },
@@ -176,9 +179,7 @@ impl<'a> WaitForJobs<'a> {
     fn look_up(&mut self, poll: &mut Poll, count: usize) {
         let unseen = self.line.iter().filter(|id| poll.unseen.contains(*id));
         let ids: Vec<JobId> = unseen.take(count).cloned().collect();
-        let (http, deadline) = (self.http.without_retries(), poll.deadline);
-        // Bounds the rate at which look-ups begin.
-        let mut next = http.clock().now();
+        let (http, deadline, mut next) = (self.http.without_retries(), poll.deadline, poll.next_look_up);
         let paced = ids.iter().inspect(|_| {
             http.sleep_until(next);
             next = http.clock().now() + INTERVAL;
@@ -192,6 +193,7 @@ impl<'a> WaitForJobs<'a> {
             let goes_on = self.ready.is_empty() && !poll.is_dead();
             if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
+        poll.next_look_up = next;
     }
 
     fn looked_up(&mut self, poll: &mut Poll, id: &JobId, outcome: Result<JobSummary>) {

@@ -596,6 +596,14 @@ fn options_that_are_not_valid_are_refused_for_each_id_before_any_request() {
 }
 
 #[test]
+fn at_most_twenty_look_ups_a_second_begin_even_if_each_job_has_ended() {
+    let (_server, client, simulator) = serve(|request, _, _| job_or_empty_page(request, true));
+    let started = simulator.now();
+    assert_eq!(all(&client, &numbered(100), secs(600).into()).len(), 100);
+    assert!(since(&simulator, started) > 98.0 / 20.0, "{} s", since(&simulator, started));
+}
+
+#[test]
 fn a_wait_without_time_left_polls_once_and_cancels_if_that_was_asked_for() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
