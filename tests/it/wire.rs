@@ -12,7 +12,7 @@ use serde_json::json;
 
 #[cfg(feature = "gzip")]
 use crate::support::gzip;
-use crate::support::{Answer, KEY, RawServer, Step, job, json, knows_localhost, lock, millis, raw, secs};
+use crate::support::{KEY, RawServer, Step, job, json, knows_localhost, lock, millis, raw, secs};
 #[cfg(target_os = "linux")]
 use crate::support::{signal, until};
 
@@ -499,21 +499,12 @@ fn ipv4_only_connects_to_no_other_address() {
 
 // Responses that belong to another request.
 
-/// Returns two responses in one piece, so that both have arrived when the first one is read.
-fn twice(first: &str, second: &str) -> Answer {
-    let responses = [first, second].map(|id| {
-        let body = job(id);
-        format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    });
-    raw(responses.concat())
-}
-
 #[test]
 fn an_unsolicited_response_is_not_taken_for_the_next_one() {
-    let server = RawServer::script(vec![twice("a", "a"), json(&job("b"))]);
+    // Two responses in one piece: both have arrived when the first one is read.
+    let body = job("a");
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let server = RawServer::script(vec![raw(response.repeat(2)), json(&job("b"))]);
     let client = client(&server);
     assert_eq!(client.get_job("a").unwrap().job_id.as_str(), "a");
     assert_eq!(client.get_job("b").unwrap().job_id.as_str(), "b");
