@@ -5,6 +5,7 @@
 //! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
 use std::io::{self, Read};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
@@ -243,9 +244,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn run(self, request: http::Request<Vec<u8>>) -> Result<Response> {
+    fn run(mut self, request: http::Request<Vec<u8>>) -> Result<Response> {
         let mut received = self.send(request)?;
-        let mut response = Response::received(received.status(), received.headers(), self.secrets.clone());
+        let secrets = mem::take(&mut self.secrets);
+        let mut response = Response::received(received.status(), received.headers(), secrets);
         let is_success = response.is_success();
         let limit = if is_success { self.max_response_bytes } else { MAX_ERROR_BODY };
         match read(received.body_mut(), limit, &mut response.body) {
@@ -297,7 +299,7 @@ impl Exchange {
         }
     }
 
-    /// Describes what an error shows to have failed before a request without a body was sent.
+    /// Describes which step before the request was sent has failed, if the error shows it.
     fn find_unsent(&self, error: &ureq::Error, elapsed: Duration) -> Option<Error> {
         use io::ErrorKind::*;
         let text = text_of(error);
@@ -335,7 +337,8 @@ impl Exchange {
                 | TimedOut | Interrupted | InvalidData | InvalidInput | Other,
                 _,
             ) => None,
-            // A failed look-up: its kind has no stable name, and it is no error of a socket. Windows has codes for it.
+            // A failed look-up: its kind is none of those above, because it has no stable name, and it is not an error of
+            // a socket. Windows has codes for it.
             (_, None | Some(11001..=11004)) => network(),
             _ => None,
         }
@@ -381,6 +384,9 @@ impl Read for Handout {
 
 /// Reads the body, up to a limit.
 fn read(received: &mut Body, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq::Error> {
+    // The length is what the server says, so it is not trusted with much memory.
+    let length = received.content_length().unwrap_or(0).min(limit).min(1 << 20);
+    body.reserve_exact(usize::try_from(length).unwrap_or(0));
     let mut reader = received.with_config().limit(limit).reader();
     match reader.read_to_end(body).map_err(ureq::Error::from) {
         // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
