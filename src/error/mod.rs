@@ -56,7 +56,7 @@ struct Inner {
     job_id: Option<JobId>,
     state: Option<JobState>,
     /// Whether the failure is about the request and not about the way to the service: the service responded with JSON
-    /// or an error that is no page, or the request could not be sent.
+    /// or an error that is not a page, or the request could not be sent.
     is_about_request: bool,
     is_transient: bool,
     is_timeout: bool,
