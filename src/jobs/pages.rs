@@ -80,17 +80,19 @@ impl Pages {
         }
     }
 
-    /// Refuses a page with the same jobs as the page before it. A page of one job is not refused: the job may have
-    /// moved, because another one was added to the list.
-    pub(crate) fn check(&self, page: &Page) -> Result<()> {
+    /// Refuses a page with the same jobs as the page that was checked before it. A page of one job is not refused: the
+    /// job may have moved, because another one was added to the list.
+    pub(crate) fn check(&mut self, page: &Page) -> Result<()> {
+        let ids = self.hash_ids(page);
         match page.jobs.first().and_then(id_of) {
-            Some(first) if self.ids.is_some() && self.hash_ids(page) == self.ids => {
-                Err(Error::broken_pages(format!(
-                    "the page has the jobs of the page before it, beginning with {}",
-                    sanitize(first.as_str(), 60)
-                )))
+            Some(first) if ids.is_some() && ids == self.ids => Err(Error::broken_pages(format!(
+                "the page has the jobs of the page before it, beginning with {}",
+                sanitize(first.as_str(), 60)
+            ))),
+            _ => {
+                self.ids = ids;
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -100,7 +102,6 @@ impl Pages {
         if let Some(cursor) = &self.current {
             self.used.insert(self.hasher.hash_one(cursor.as_str()));
         }
-        self.ids = self.hash_ids(page);
         self.state = State::Over;
         if !page.has_more {
             return Ok(());
@@ -177,7 +178,7 @@ mod tests {
             (&[], &[], false),
         ] {
             let mut pages = Pages::starting_at(None);
-            pages.advance(&page(first, Some("c1"))).unwrap();
+            pages.check(&page(first, Some("c1"))).unwrap();
             assert_eq!(pages.check(&page(second, Some("c2"))).is_err(), is_repeated, "{first:?} {second:?}");
         }
     }
