@@ -111,14 +111,12 @@ impl ClientBuilder {
     }
 
     fn check_headers(&self, api_key: &ApiKey) -> Result<HeaderMap> {
-        // Requests set these headers.
-        const OWN: [&str; 2] = ["content-type", "idempotency-key"];
         let user_agent = parse_header("user_agent", "User-Agent", &self.user_agent)?;
         let mut headers = HeaderMap::from_iter([user_agent, api_key.header.clone()]);
         for (name, value) in &self.headers {
             let (header, value) = parse_header("header", name, value)?;
-            if headers.contains_key(&header) || OWN.contains(&header.as_str()) {
-                let problem = "it is set twice, carries the API key, or is set by the client itself";
+            if headers.contains_key(&header) {
+                let problem = "it is set already, by `header`, `user_agent` or `api_key`";
                 return Err(Error::input(format!("header {:?}: {problem}", sanitize(name, 80))));
             }
             headers.insert(header, value);
