@@ -88,8 +88,8 @@ impl Error {
             _ if self.partial_batch().is_some() => None,
             (.., Effect::Unsent) => Some("nothing was sent"),
             (.., Effect::Rejected) => None,
-            (_, Class::Submission, Effect::Possible) => Some("the job may have been submitted"),
-            (_, Class::Idempotent, Effect::Possible) => Some("the change may have been made"),
+            _ if self.0.context.action == "submit job" => Some("the job may have been submitted"),
+            _ => Some("the request may have been processed"),
         }
     }
 
@@ -110,7 +110,7 @@ impl Error {
             (Remedy::NotFound, Some(address)) => Some(format!("{address} may be wrong")),
             (Remedy::NotFound, None) if self.is_not_found() && self.job_id().is_some() => None,
             (Remedy::NotFound, None) => Some(CONTRACT.to_owned()),
-            (Remedy::Key, _) => Some(format!("check the key of {}", context.key)),
+            (Remedy::Key, _) => Some(format!("check the key from {}", context.key)),
             (Remedy::NotCancelled, _) if self.cancellation_accepted().is_some() => None,
             (Remedy::NotCancelled, _) => Some("the job was not cancelled".to_owned()),
         }

@@ -99,7 +99,7 @@ impl Error {
 
     /// The connection is not secure. It was given up before anything was sent on it.
     pub(crate) fn tls(reason: &str) -> Self {
-        let remedy = Remedy::text("a private authority's certificate goes to root_certificates");
+        let remedy = Remedy::text("for a private certificate authority, set root_certificates");
         Error::new(Inner { remedy, ..Inner::unsent(format!("no secure connection: {reason}")) })
     }
 
@@ -205,7 +205,7 @@ impl Error {
             None if is_refusal && is_running && inner.context.action == "delete job" => {
                 Remedy::Text(format!("{}: cancel it first, or use cancel_and_delete", seen.what))
             }
-            None if matches!(status, 404 | 410) => Remedy::Text(format!("{}: {CONTRACT}", seen.what)),
+            None if matches!(status, 404 | 410) => Remedy::Text(format!("yet {}; {CONTRACT}", seen.what)),
             Some(_) if !is_refusal => Remedy::address(&seen.what, ": check "),
             _ => Remedy::Text(seen.what),
         };
@@ -259,7 +259,7 @@ impl Error {
     /// A wait was stopped, or timed out if there is a time-out.
     pub(crate) fn wait_ended(timeout: Option<Duration>, state: Option<JobState>) -> Self {
         let mut what = match timeout {
-            Some(timeout) => format!("not done after {}", seconds(timeout)),
+            Some(timeout) => format!("not ended after {}", seconds(timeout)),
             None => "stopped".to_owned(),
         };
         if let Some(state) = &state {

@@ -185,7 +185,8 @@ impl Response {
     /// Describes a success that leaves open what happened.
     pub(crate) fn unclear(&self) -> Error {
         let said = Some(self.excerpt()).filter(|excerpt| !excerpt.is_empty());
-        self.error(Error::from_status(self.status, name_of(self.status), said, None, self.is_html()))
+        let name = format!("{} without a confirmation", name_of(self.status));
+        self.error(Error::from_status(self.status, &name, said, None, self.is_html()))
     }
 
     fn message(&self) -> Option<String> {

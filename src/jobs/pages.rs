@@ -86,7 +86,7 @@ impl Pages {
         let ids = self.hash_ids(page);
         match page.jobs.first().and_then(id_of) {
             Some(first) if ids.is_some() && ids == self.ids => Err(Error::broken_pages(format!(
-                "the page has the jobs of the page before it, beginning with {}",
+                "the page has the same jobs as the page before it, beginning with job {}",
                 sanitize(first.as_str(), 60)
             ))),
             _ => {

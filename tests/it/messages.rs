@@ -79,11 +79,11 @@ submit job: no connection: the proxy http://127.0.0.1:1 (proxy): *; nothing was 
 delete job 9f2c: no time was left to send the request
 delete job 9f2c: stopped
 wait for job 9f2c: stopped; the job was not cancelled
-delete job 9f2c: the connection broke: *; the change may have been made
-cancel job 9f2c: no response within 0.25 s; the change may have been made; a longer timeout may help
+delete job 9f2c: the connection broke: *; the request may have been processed
+cancel job 9f2c: no response within 0.25 s; the request may have been processed; a longer timeout may help
 get job 9f2c: the response is not valid HTTP: *; check base_url
 get job 9f2c: the response is larger than 99999 bytes; raise max_response_bytes
-get job 9f2c: 401 Unauthorized: no such key; check the key of api_key (request id r-17)
+get job 9f2c: 401 Unauthorized: no such key; check the key from api_key (request id r-17)
 get job 9f2c: 403 Forbidden: an HTML page, "Sign in"; a gateway may have sent this page: check base_url
 get job 9f2c: 404 Not Found: Job not found; the id or base_url may be wrong
 request: 404 Not Found; check the path
@@ -93,21 +93,21 @@ get job 9f2c: 302 Found: https://login.example/x; redirects are not followed: co
 get job 9f2c: the response is not a job: its job_type is missing or not valid; see Contract if the HTTP API differs
 get job 9f2c: the server responded with another job, 77ab
 list jobs: job a (number 1 of the page) cannot be read: its job_type is missing or not valid; see Contract if the HTTP API differs
-list jobs: the page has the jobs of the page before it, beginning with a; see Contract if the HTTP API differs
+list jobs: the page has the same jobs as the page before it, beginning with job a; see Contract if the HTTP API differs
 submit job: the response is not an object with the job_id of the new job: it begins with {"id":"req-1"}; the job may have been submitted; see Contract if the HTTP API differs
-delete job 9f2c: 200 OK: {"deleted":0}; the change may have been made; the job is running
-delete job 9f2c: 404 Not Found: Job not found; the job is running: see Contract if the HTTP API differs
+delete job 9f2c: 200 OK without a confirmation: {"deleted":0}; the request may have been processed; the job is running
+delete job 9f2c: 404 Not Found: Job not found; yet the job is running; see Contract if the HTTP API differs
 delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429)
 delete job 9f2c: 409 Conflict; the job is running: cancel it first, or use cancel_and_delete
 delete job 9f2c: 409 Conflict: Job is running
-rename job 9f2c: 200 OK: {}; the change may have been made; the service stored the name as "water"
+rename job 9f2c: 200 OK without a confirmation: {}; the request may have been processed; the service stored the name as "water"
 delete job 98: not sent, because 8 requests in a row had failed
 submit batch: 403 Forbidden: balance too low; payloads 0-999 were submitted, 1000-1999 were not submitted, 2000-2499 were not sent
 submit batch: the connection broke: *; payloads 0-999 were submitted, 1000-1999 may have been submitted, 2000-2499 were not sent
-wait for job job-000001: not done after 60 s; the job was running; the job was not cancelled
-wait for job job-000001: not done after 60 s; the job was running; the request to cancel the job was accepted
-wait for job job-000001: not done after 60 s; the last poll failed: 503 Service Unavailable: busy
-wait for job job-000001: not done after 60 s; the job was running; the job may have been cancelled; cancelling failed: 503 Service Unavailable: busy
+wait for job job-000001: not ended after 60 s; the job was running; the job was not cancelled
+wait for job job-000001: not ended after 60 s; the job was running; the request to cancel the job was accepted
+wait for job job-000001: not ended after 60 s; the last poll failed: 503 Service Unavailable: busy
+wait for job job-000001: not ended after 60 s; the job was running; the job may have been cancelled; cancelling failed: 503 Service Unavailable: busy
 "#;
 
 fn errors() -> Vec<Error> {

@@ -394,7 +394,7 @@ fn an_outage_at_the_deadline_leaves_one_timeout_for_each_job() {
                 assert!(outcome.is_ok() || ends > 1670.0, "{shown}");
                 let Err(error) = outcome else { continue };
                 assert!(error.is_timeout() && error.state() == Some(&JobState::Running), "{shown}");
-                assert!(error.to_string().contains("not done after 1800 s"), "{shown}");
+                assert!(error.to_string().contains("not ended after 1800 s"), "{shown}");
             }
         }
     }
@@ -629,7 +629,7 @@ fn on_update_sees_each_state_once_and_a_timeout_names_the_last_one_and_the_limit
     let options = WaitOptions::from(secs(60)).on_update(|job| states.push(job.state.to_string()));
     let error = client.wait_for_job(&id, options).unwrap_err();
     assert!(error.is_timeout() && error.cancellation_accepted().is_none());
-    assert!(error.to_string().contains("not done after 60 s"), "{error}");
+    assert!(error.to_string().contains("not ended after 60 s"), "{error}");
     assert_eq!(error.state(), Some(&JobState::Running));
     assert_eq!(states, ["pending", "running"]);
     let mut job = client.job(&id).unwrap();
