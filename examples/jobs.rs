@@ -55,7 +55,7 @@ enum Command {
         /// The new name
         name: String,
     },
-    /// Ask the service to stop jobs
+    /// Ask the service to cancel jobs
     Cancel(Ids),
     /// Remove finished jobs from the history; a job that does not exist is not an error
     Delete(Ids),
@@ -67,7 +67,7 @@ enum Command {
         #[arg(long)]
         link: bool,
     },
-    /// Wait until jobs have finished, and show each one as it does
+    /// Wait until jobs have ended, and show each one as it does
     Watch {
         #[command(flatten)]
         ids: Ids,
@@ -120,7 +120,7 @@ fn run(arguments: &Arguments, client: &Client) -> Result<ExitCode> {
         Command::Cancel(Ids { ids }) => {
             for (id, result) in client.cancel_jobs(ids) {
                 if outcome.keep(result).is_some() {
-                    writeln!(out, "{id} was asked to stop, or has ended")?;
+                    writeln!(out, "{id} is being cancelled, or has ended")?;
                 }
             }
         }

@@ -22,14 +22,15 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Learn the HTTP API of a service from a client that knows it. Listens on 127.0.0.1, passes each request on, and in
-/// the end prints how the API differs from what this crate assumes, and a contract to begin with.
+/// Learn the HTTP API of a service from a client that knows it, such as the Python SDK. Set the address of that client
+/// to the one that is printed: each of its requests is passed on. In the end, prints how the API differs from what this
+/// crate assumes, and a draft of a contract.
 #[derive(Parser)]
 #[command(name = "learn_contract", after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage.")]
 struct Arguments {
-    /// The address of the service without the path of the API, such as https://atomiverse.com. It is sent the key in
-    /// ATOMIVERSE_API_KEY, unless the client sends one. Without this, a simulator is used,
-    /// whose key is av_simulated_key
+    /// The address of the service without the path of the API, such as https://atomiverse.com. The key in
+    /// ATOMIVERSE_API_KEY is sent to it, unless the client sends an Authorization header. Without this option, a
+    /// simulator is used, whose key is av_simulated_key
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// The port on 127.0.0.1; 0 selects a free port

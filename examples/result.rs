@@ -1,7 +1,7 @@
 //! Fetches the result of a job as JSON. The path is an assumption:
 //!
 //! ```text
-//! cargo run --example result -- --output energy.json job-000120
+//! cargo run --example result -- --output energy.json job-000119
 //! ```
 
 mod common;
@@ -16,13 +16,14 @@ use serde_json::value::RawValue;
 
 use common::Result;
 
-/// Fetch the result of a job and write its JSON to a file. An existing file is kept.
+/// Fetch the result of a job and write its JSON to a file. Fails if the file exists.
 #[derive(Parser)]
 #[command(name = "result", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// The id of the job
     id: String,
-    /// The path of the result below the API URL; `{id}` stands for the id of the job
+    /// The path of the result below the API URL; `{id}` stands for the id of the job. The default is that of the
+    /// simulator: the service documents none
     #[arg(long, default_value = "jobs/{id}/result")]
     path: String,
     /// The file to write to, or `-` for standard output [default: {id}.json]

@@ -31,7 +31,7 @@ struct Arguments {
     /// The port; 0 selects a free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// The time that a call may take, including its retries
+    /// The time that a call to Atomiverse may take, including its retries
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = common::seconds)]
     deadline: Duration,
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use common::Result;
 
-/// Show what each method of the crate does, on a simulator inside this process.
+/// Show what the methods of a client and of a job do, on a simulator inside this process.
 #[derive(Parser)]
 #[command(name = "tour", after_help = common::EXIT_CODES)]
 struct Arguments {}
