@@ -567,8 +567,9 @@ impl Client {
     /// The wait takes at most one hour by default; see [`WaitOptions::timeout`]. It polls the job at growing intervals.
     /// A failed job is not an error.
     ///
-    /// A [transient failure](crate::Error::is_transient) of a poll does not end the wait. Any other failure ends it if
-    /// two polls at least five seconds apart had it and none between them saw the job.
+    /// A [transient failure](crate::Error::is_transient) of a poll does not end the wait. Neither does one that says
+    /// nothing about the job, such as an HTML page, once this client has had a JSON response. Any other failure ends it
+    /// if two polls at least five seconds apart had it and none between them saw the job.
     ///
     /// # Errors
     ///
@@ -614,7 +615,7 @@ impl Client {
     /// A poll first reads pages of the job list, while enough of the jobs are found on them, and then loads the others
     /// by id, eight at a time and twenty a second. If the jobs are the newest ones of the account, a poll for 200 jobs
     /// takes four requests. Wherever they stand in the list, it takes at most 1.1 requests a job and one more. During
-    /// an outage it takes one.
+    /// an outage, each poll after the first one that fails takes one.
     ///
     /// # Examples
     ///

@@ -11,7 +11,7 @@
 //! | a tool that others run | [the guide for build tools](_guide::build_tool) |
 //! | a service, or async code | [the guide for services](_guide::service) |
 //! | something small | [the cookbook](_guide::cookbook) |
-//! | a program for a service that differs | [the HTTP API](_guide::http) |
+//! | a client of another HTTP API | [the HTTP API](_guide::http) |
 //!
 //! # Overview
 //!
@@ -46,30 +46,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To start it, create a workspace API key in the settings of the Atomiverse dashboard, and set `ATOMIVERSE_API_KEY` to
-//! it. To run a program without a key, start `cargo run --example serve` in a checkout of the repository, and export what
-//! it prints. For tests, there is the [simulator](_guide::cookbook#test-your-own-tool-offline).
+//! To run it, create a workspace API key in the settings of the Atomiverse dashboard, and set `ATOMIVERSE_API_KEY` to
+//! it. To run it without a key, start `cargo run --example serve` in a checkout of the repository, and run the commands
+//! that it prints. Tests use the [simulator](_guide::cookbook#test-your-own-tool-offline).
 //!
 //! # What holds for every call
 //!
-//! - **Time limits**: by default a call ends after 60 seconds, including connecting, retries and pauses, and a wait after
-//!   one hour.
-//!   [`Client`](Client#time-limits) has the details.
-//! - **Retries**: what failed for a transient reason is retried twice at most. A submission is retried only if
-//!   nothing was sent, or the service refused it with 429. [`max_retries`](ClientBuilder::max_retries) has the details.
-//! - **Outcomes**: if a response does not say what happened, the client asks once more or says that it is not known.
+//! - **Time limits**: by default a call ends within 60 seconds, including connecting, retries and pauses, and a wait
+//!   within an hour. See [`Client`](Client#time-limits).
+//! - **Retries**: a request that failed for a transient reason is retried at most twice. A submission is retried only
+//!   if nothing was sent, or the service refused it with 429. See [`max_retries`](ClientBuilder::max_retries).
+//! - **Outcomes**: if the response to a change does not say what happened, the client loads the job to find out.
 //!   [`Error::may_have_been_processed`] says whether a change that failed may have been made.
 //! - **Stopping**: when a [`StopToken`] is stopped, for example on Ctrl-C, each call on a client made by
 //!   [`Client::with_stop`] returns within 100 milliseconds.
-//! - **Views** are clients that differ from another client in one setting and share its connections.
-//!   [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return them.
-//! - **Metrics**: [`ClientBuilder::on_attempt`] adds a function that is called after each HTTP attempt.
-//! - **Other requests**: [`Client::send`] sends a [`Request`] for which this crate has no method.
+//!
+//! [`Client::with_timeout`], [`Client::with_stop`] and [`Client::with_api_key`] return a client that differs in one
+//! setting and shares the connections. [`ClientBuilder::on_attempt`] adds a function that is called after each HTTP
+//! attempt, for metrics. [`Client::send`] sends a [`Request`] for which this crate has no method.
 //!
 //! # What is assumed
 //!
 //! Atomiverse documents its Python SDK, not its HTTP API. The requests that this crate sends were inferred from that
-//! documentation; [the HTTP API](_guide::http) lists them and what is tolerated. In a checkout of the repository,
+//! documentation; [the HTTP API](_guide::http) lists them. In a checkout of the repository,
 //! `cargo run --example check_service` reports each assumption that does not hold.
 //!
 //! If only the address or the header of the key differs, [`ClientBuilder::api_url`] and
@@ -112,15 +111,15 @@
 //! `https://`, so such a build needs an `http://` address, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
 //!
-//! The proxy of the environment is used: see [`proxy_from_env`](ClientBuilder::proxy_from_env).
+//! Every build uses the [proxy of the environment](ClientBuilder::proxy_from_env).
 //!
 //! # Logging
 //!
 //! The crate [`log`](https://docs.rs/log) gets each HTTP attempt at level *debug*, and each retry and each poll that
 //! failed at level *warn*. No line that this crate logs contains the key.
 //!
-//! **At level *trace*, the crate `ureq_proto` logs the bytes that are sent, including the `Authorization` header.** If
-//! you log at that level, exclude it: `RUST_LOG=trace,ureq_proto=debug`.
+//! **At level *trace*, the crate `ureq_proto` logs the bytes that are sent, with the API key.** At that level, use
+//! `RUST_LOG=trace,ureq_proto=debug`.
 //!
 #![cfg_attr(feature = "simulator", doc = "[`simulator`]: mod@simulator")]
 #![cfg_attr(not(feature = "simulator"), doc = "[`simulator`]: #features")]

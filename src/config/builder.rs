@@ -227,10 +227,10 @@ impl ClientBuilder {
 
     /// Sets whether to use the proxy configured in the environment. Enabled by default.
     ///
-    /// `HTTPS_PROXY` names the proxy for an `https://` address and `HTTP_PROXY` that for an `http://` address. If it is
-    /// not set, or cannot be used, `ALL_PROXY` does. Each name may also be in lower case. No proxy is used if
-    /// `NO_PROXY`, which is read as curl reads it, names the host of the API, or if the API is on this machine. SOCKS
-    /// proxies are not supported.
+    /// `HTTPS_PROXY` names the proxy for an `https://` address, and `HTTP_PROXY` the one for an `http://` address. If
+    /// that variable is not set or cannot be used, `ALL_PROXY` is used. Each name may also be in lower case. No proxy is
+    /// used if `NO_PROXY`, which is read as curl reads it, names the host of the API, or if the API is on this machine.
+    /// SOCKS proxies are not supported.
     pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
         self.proxy_from_env = proxy_from_env;
         self
