@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::builder::ClientBuilder;
+use crate::config::url::Setting;
 use crate::contract::Operation;
 use crate::error::Result;
 use crate::http::call::Http;
@@ -16,7 +17,7 @@ use crate::jobs::list::{JobsIter, ListJobs};
 use crate::jobs::schedule::WaitOptions;
 use crate::jobs::wait::{self, WaitForJobs};
 use crate::jobs::{bulk, change, check_id, submit};
-use crate::types::{BatchSubmission, JobId, JobSummary};
+use crate::types::{BatchSubmission, JobId, JobSummary, Submitted};
 
 /// A blocking client for the Atomiverse API.
 ///
@@ -107,17 +108,16 @@ impl ClientBuilder {
     ///
     /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible ASCII (the
     ///   error does not show the key);
-    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine;
+    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine or to a proxy;
     /// - the URL of the API is `https://` and the crate was built without TLS;
     /// - the proxy cannot be used, or a header cannot be sent;
-    /// - the certificates are not valid PEM, or both `root_certificates` and `platform_certificates` are set;
-    /// - a timeout or the maximum size of a response is zero.
+    /// - the certificates are not valid PEM, or both `root_certificates` and `platform_certificates` are set.
     ///
     /// # Examples
     ///
     /// ```
     /// let error = atomiverse::Client::builder().api_key("key\n").build().unwrap_err();
-    /// assert!(error.to_string().contains("U+000A"));
+    /// assert!(error.to_string().contains(r"\n"));
     /// ```
     pub fn build(self) -> Result<Client> {
         Ok(Client { http: Http::new(self)? })
@@ -171,7 +171,8 @@ impl Client {
     ///
     /// Returns an error if the key is empty, in quotation marks, or contains a character other than visible ASCII.
     pub fn with_api_key(&self, api_key: impl Into<String>) -> Result<Self> {
-        Ok(Client { http: self.http.with_api_key(api_key.into())? })
+        let api_key = Setting { name: "with_api_key", value: api_key.into() };
+        Ok(Client { http: self.http.with_api_key(api_key)? })
     }
 
     /// Replaces the API key of this client and of every client that shares it: clones, and clients made by
@@ -185,7 +186,7 @@ impl Client {
     /// Returns an error and keeps the old key if the new one is empty, in quotation marks, or contains a character
     /// other than visible ASCII.
     pub fn set_api_key(&self, api_key: impl Into<String>) -> Result<()> {
-        self.http.set_api_key("set_api_key", api_key.into())
+        self.http.set_api_key(Setting { name: "set_api_key", value: api_key.into() })
     }
 }
 
@@ -519,7 +520,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn submit_job(&self, payload: &(impl Serialize + ?Sized)) -> Result<Job> {
-        Ok(Job::from_submission(self, submit::submit(&self.http, payload)?))
+        Ok(Job::new(self, submit::submit(&self.http, payload)?))
     }
 
     /// Submits any number of jobs, in requests of at most 1000.
@@ -650,7 +651,8 @@ impl Client {
     ///
     /// Returns an error if the `id` is [not valid](Client#identifiers).
     pub fn job(&self, id: impl AsRef<str>) -> Result<Job> {
-        Ok(Job::new(self, check_id(id.as_ref())?))
+        let job_id = check_id(id.as_ref())?;
+        Ok(Job::new(self, Submitted { job_id, state: None, is_cache_hit: false, summary: None }))
     }
 
     /// Returns the link to a job's dashboard. Sends nothing.

@@ -229,9 +229,7 @@ impl Response {
             return;
         }
         let edited = match operation {
-            Operation::Get { .. } => {
-                from_json::<&RawValue>(&self.body).ok().map(|job| edited(job, &mut edit))
-            }
+            Operation::Get { .. } => from_json::<&RawValue>(&self.body).map(|job| edited(job, &mut edit)),
             Operation::List { .. } => self.edited_page(&mut edit),
             _ => None,
         };
@@ -241,7 +239,7 @@ impl Response {
     }
 
     fn edited_page(&self, edit: &mut impl FnMut(&mut Value)) -> Option<Box<RawValue>> {
-        let mut page: BTreeMap<String, &RawValue> = from_json(&self.body).ok()?;
+        let mut page: BTreeMap<String, &RawValue> = from_json(&self.body)?;
         let jobs: Vec<&RawValue> = serde_json::from_str(page.get("jobs")?.get()).ok()?;
         let jobs: Vec<Box<RawValue>> = jobs.into_iter().map(|job| edited(job, edit)).collect();
         let jobs = to_raw_value(&jobs).ok()?;

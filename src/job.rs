@@ -35,12 +35,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(client: &Client, job_id: JobId) -> Self {
-        let received = Submitted { job_id, state: None, is_cache_hit: false, summary: None };
-        Job::from_submission(client, received)
-    }
-
-    pub(crate) fn from_submission(client: &Client, received: Submitted) -> Self {
+    pub(crate) fn new(client: &Client, received: Submitted) -> Self {
         Job { client: client.clone(), received }
     }
 
@@ -145,9 +140,9 @@ impl Job {
 
     /// Opens the job's dashboard in a new browser tab and returns its link.
     ///
-    /// This method does not fail and takes at most about two seconds. If no browser opens, for example on a machine
-    /// without a display, it prints the link on standard error. Nothing else in this crate prints. A text browser is
-    /// not started in the terminal.
+    /// This method does not fail and takes at most about two seconds. A program in the environment variable `BROWSER` is
+    /// tried first. The link is printed on standard error unless the system's own browser is known to have opened.
+    /// Nothing else in this crate prints.
     pub fn visualize(&self) -> String {
         self.visualize_with(VisualizeMode::Auto)
     }

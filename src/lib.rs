@@ -186,6 +186,6 @@ pub mod fuzzing {
     }
 
     pub fn error_message(body: &[u8]) -> Option<String> {
-        crate::http::message::error_message(body)
+        crate::http::message::error_message(&String::from_utf8_lossy(body))
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::url::{API_KEY_VARIABLE, API_URL_VARIABLE, BASE_URL_VARIABLE, Setting, shown};
+use crate::config::url::{Setting, shown};
 use crate::contract::{Assumed, Contract, Operation};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::clock::{Clock, SystemClock};
 
 /// The number of jobs on a page: the one number that the service documents.
@@ -101,16 +101,10 @@ impl ClientBuilder {
     /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode.
     /// [`build`](ClientBuilder::build) checks the values.
     pub fn from_env() -> Result<Self> {
-        let Some(api_key) = Setting::from_env(API_KEY_VARIABLE)? else {
-            return Err(Error::input(format!(
-                "the environment variable {API_KEY_VARIABLE} is not set or empty: create a key in the settings of the \
-                 dashboard and set the variable to it"
-            )));
-        };
         Ok(ClientBuilder {
-            api_key: Some(api_key),
-            base_url: Setting::from_env(BASE_URL_VARIABLE)?,
-            api_url: Setting::from_env(API_URL_VARIABLE)?,
+            api_key: Setting::from_env("ATOMIVERSE_API_KEY")?,
+            base_url: Setting::from_env("ATOMIVERSE_BASE_URL")?,
+            api_url: Setting::from_env("ATOMIVERSE_API_URL")?,
             ..ClientBuilder::default()
         })
     }
@@ -119,9 +113,8 @@ impl ClientBuilder {
     ///
     /// Atomiverse issues workspace keys and runner keys. Use a workspace key: a runner key only registers hardware of
     /// your own. The prefix of the key is not checked.
-    pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
-        self.api_key = Some(Setting { name: "api_key", value: api_key.into() });
-        self
+    pub fn api_key(self, api_key: impl Into<String>) -> Self {
+        ClientBuilder { api_key: Some(Setting { name: "api_key", value: api_key.into() }), ..self }
     }
 
     /// Sets the address of the service. Dashboard links begin with it. Defaults to the origin of
@@ -129,17 +122,15 @@ impl ClientBuilder {
     ///
     /// Plain `http://` is accepted only for a server on this machine; see
     /// [`allow_insecure_http`](ClientBuilder::allow_insecure_http).
-    pub fn base_url(mut self, base_url: impl Into<String>) -> Self {
-        self.base_url = Some(Setting { name: "base_url", value: base_url.into() });
-        self
+    pub fn base_url(self, base_url: impl Into<String>) -> Self {
+        ClientBuilder { base_url: Some(Setting { name: "base_url", value: base_url.into() }), ..self }
     }
 
     /// Sets the address of the HTTP API. Defaults to `{base_url}/api/v1`.
     ///
     /// The service does not document this address, so the default is an assumption. If it is wrong, correct it here.
-    pub fn api_url(mut self, api_url: impl Into<String>) -> Self {
-        self.api_url = Some(Setting { name: "api_url", value: api_url.into() });
-        self
+    pub fn api_url(self, api_url: impl Into<String>) -> Self {
+        ClientBuilder { api_url: Some(Setting { name: "api_url", value: api_url.into() }), ..self }
     }
 
     /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response. Defaults
@@ -147,17 +138,15 @@ impl ClientBuilder {
     ///
     /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. The first attempt of a call
     /// that reads gets at most half of it, which leaves time for a second one.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
+    pub fn timeout(self, timeout: Duration) -> Self {
+        ClientBuilder { timeout, ..self }
     }
 
     /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
     ///
     /// Looking up the server's host name is not included; the [`timeout`](ClientBuilder::timeout) bounds it.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        ClientBuilder { connect_timeout: timeout, ..self }
     }
 
     /// Sets how many times a request is retried after a transient failure. Defaults to 2. With 0 there is only one
@@ -173,28 +162,25 @@ impl ClientBuilder {
     /// for a pause (`Retry-After`), the client waits as long, plus up to half of it at random; if that is longer than
     /// the time left, the error is returned at once. After a broken connection that had been idle, the first retry
     /// follows without a pause.
-    pub fn max_retries(mut self, max_retries: u32) -> Self {
-        self.max_retries = max_retries;
-        self
+    pub fn max_retries(self, max_retries: u32) -> Self {
+        ClientBuilder { max_retries, ..self }
     }
 
     /// Sets the maximum size of a response that is read, in bytes after decompression. Defaults to 64 MiB.
-    pub fn max_response_bytes(mut self, bytes: u64) -> Self {
-        self.max_response_bytes = bytes;
-        self
+    pub fn max_response_bytes(self, bytes: u64) -> Self {
+        ClientBuilder { max_response_bytes: bytes, ..self }
     }
 
     /// Sets whether to accept plain `http://` for any host. Disabled by default, because the API key then crosses the
-    /// network unencrypted. A server on this machine is accepted in any case.
-    pub fn allow_insecure_http(mut self, allow: bool) -> Self {
-        self.allow_insecure_http = allow;
-        self
+    /// network unencrypted. A server on this machine is accepted in any case, unless there is a
+    /// [`proxy`](ClientBuilder::proxy).
+    pub fn allow_insecure_http(self, allow: bool) -> Self {
+        ClientBuilder { allow_insecure_http: allow, ..self }
     }
 
     /// Sets the `User-Agent` header. Defaults to `atomiverse-rust/<version>`.
-    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.user_agent = user_agent.into();
-        self
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        ClientBuilder { user_agent: user_agent.into(), ..self }
     }
 
     /// Sets the proxy, such as `http://user:password@proxy.example:3128`, in place of the one configured in the
@@ -204,9 +190,8 @@ impl ClientBuilder {
     /// the API key. With plain `http://` it can read everything.
     ///
     /// SOCKS proxies are not supported.
-    pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(Setting { name: "proxy", value: url.into() });
-        self
+    pub fn proxy(self, url: impl Into<String>) -> Self {
+        ClientBuilder { proxy: Some(Setting { name: "proxy", value: url.into() }), ..self }
     }
 
     /// Adds a header to every request, for example for a gateway. Can be called more than once.
@@ -220,9 +205,8 @@ impl ClientBuilder {
 
     /// Sets the header that carries the API key alone, such as `X-API-Key`. By default the key is sent in
     /// `Authorization: Bearer <key>`, which this header replaces.
-    pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
-        self.api_key_header = Some(name.into());
-        self
+    pub fn api_key_header(self, name: impl Into<String>) -> Self {
+        ClientBuilder { api_key_header: Some(name.into()), ..self }
     }
 
     /// Sets whether to use the proxy configured in the environment. Enabled by default.
@@ -231,9 +215,8 @@ impl ClientBuilder {
     /// that variable is not set or cannot be used, `ALL_PROXY` is used. Each name may also be in lower case. No proxy is
     /// used if `NO_PROXY`, which is read as curl reads it, names the host of the API, or if the API is on this machine.
     /// SOCKS proxies are not supported.
-    pub fn proxy_from_env(mut self, proxy_from_env: bool) -> Self {
-        self.proxy_from_env = proxy_from_env;
-        self
+    pub fn proxy_from_env(self, proxy_from_env: bool) -> Self {
+        ClientBuilder { proxy_from_env, ..self }
     }
 
     /// Sets the certificates of the trusted authorities, in PEM format, in place of Mozilla's.
@@ -249,27 +232,24 @@ impl ClientBuilder {
     ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates = Some(pem.into());
-        self
+    pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
+        ClientBuilder { root_certificates: Some(pem.into()), ..self }
     }
 
     /// Sets whether to trust the certificate authorities that the operating system trusts, in place of Mozilla's.
     /// Disabled by default.
     #[cfg(feature = "platform-verifier")]
     #[cfg_attr(docsrs, doc(cfg(feature = "platform-verifier")))]
-    pub fn platform_certificates(mut self, platform_certificates: bool) -> Self {
-        self.platform_certificates = platform_certificates;
-        self
+    pub fn platform_certificates(self, platform_certificates: bool) -> Self {
+        ClientBuilder { platform_certificates, ..self }
     }
 
     /// Sets whether to connect by IPv4 only. Disabled by default.
     ///
     /// Use this in a network whose IPv6 is broken: otherwise each new connection first waits for the IPv6 addresses of
     /// the host.
-    pub fn ipv4_only(mut self, ipv4_only: bool) -> Self {
-        self.ipv4_only = ipv4_only;
-        self
+    pub fn ipv4_only(self, ipv4_only: bool) -> Self {
+        ClientBuilder { ipv4_only, ..self }
     }
 
     /// Adds a function that is called after each HTTP attempt, for metrics. Can be called more than once.
@@ -331,15 +311,8 @@ impl ClientBuilder {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn contract(mut self, contract: impl Contract) -> Self {
-        self.contract = Arc::new(contract);
-        self
-    }
-
-    #[cfg(feature = "simulator")]
-    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
+    pub fn contract(self, contract: impl Contract) -> Self {
+        ClientBuilder { contract: Arc::new(contract), ..self }
     }
 }
 
@@ -372,13 +345,9 @@ impl Default for ClientBuilder {
 /// Shows settings, but neither the API key nor the values of headers.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClientBuilder { api_key, base_url, api_url, timeout, max_retries, .. } = self;
-        f.debug_struct("ClientBuilder")
-            .field("api_key", &api_key.as_ref().map(|_| "(hidden)"))
-            .field("base_url", &base_url.as_ref().map(|base_url| shown(&base_url.value)))
-            .field("api_url", &api_url.as_ref().map(|api_url| shown(&api_url.value)))
-            .field("timeout", timeout)
-            .field("max_retries", max_retries)
-            .finish_non_exhaustive()
+        let shown = |url: &Option<Setting>| url.as_ref().map(|url| shown(&url.value));
+        let (base_url, api_url) = (shown(&self.base_url), shown(&self.api_url));
+        let mut shown = f.debug_struct("ClientBuilder");
+        shown.field("base_url", &base_url).field("api_url", &api_url).finish_non_exhaustive()
     }
 }

@@ -10,7 +10,6 @@ pub(crate) struct Proxy {
     pub(crate) proxy: ureq::Proxy,
     /// The scheme, host and port, and the name of the setting.
     pub(crate) shown: String,
-    pub(crate) is_loopback: bool,
 }
 
 impl Proxy {
@@ -44,7 +43,7 @@ impl Proxy {
         }
         let proxy = ureq::Proxy::new(&text).map_err(|_| bad("not a URL of a proxy"))?;
         let shown = format!("{} ({name})", sanitize(&url.origin, 200));
-        Ok(Proxy { proxy, shown, is_loopback: url.is_loopback })
+        Ok(Proxy { proxy, shown })
     }
 }
 

@@ -5,11 +5,8 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
+use crate::config::builder::ClientBuilder;
 use crate::error::{Error, Result, sanitize};
-
-pub(crate) const API_KEY_VARIABLE: &str = "ATOMIVERSE_API_KEY";
-pub(crate) const BASE_URL_VARIABLE: &str = "ATOMIVERSE_BASE_URL";
-pub(crate) const API_URL_VARIABLE: &str = "ATOMIVERSE_API_URL";
 
 /// A value, and the name under which the user set it: a method of the builder or an environment variable.
 #[derive(Clone)]
@@ -21,13 +18,9 @@ pub(crate) struct Setting {
 impl Setting {
     /// Reads an environment variable, without whitespace around its value. An empty one counts as not set.
     pub(crate) fn from_env(name: &'static str) -> Result<Option<Self>> {
-        let value = match env::var(name) {
-            Err(env::VarError::NotUnicode(_)) => {
-                return Err(Error::input(format!("the environment variable {name} is not valid Unicode")));
-            }
-            value => value.unwrap_or_default().trim().to_owned(),
-        };
-        Ok(Some(Setting { name, value }).filter(|setting| !setting.value.is_empty()))
+        let invalid = |_| Error::input(format!("the environment variable {name} is not valid Unicode"));
+        let value = env::var_os(name).unwrap_or_default().into_string().map_err(invalid)?.trim().to_owned();
+        Ok((!value.is_empty()).then_some(Setting { name, value }))
     }
 }
 
@@ -57,9 +50,7 @@ impl Url {
         let authority = authority.unwrap_or_default();
         // The parser accepts any string as a port.
         if authority.len() > host.len() && uri.port_u16().is_none() {
-            return Err(
-                "the port is not a number up to 65535, or a character in the password is not percent-encoded",
-            );
+            return Err("the port is not a number, or the password is not percent-encoded");
         }
         let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
         Ok(Url {
@@ -73,7 +64,7 @@ impl Url {
     }
 
     /// Parses the address of the service or of its API.
-    pub(crate) fn of_service(setting: &Setting, allow_insecure_http: bool) -> Result<Self> {
+    pub(crate) fn of_service(setting: &Setting, settings: &ClientBuilder) -> Result<Self> {
         let bad = |why| bad_url(setting, why);
         let url = Url::parse(&setting.value).map_err(bad)?;
         // A password may contain a slash, and the rest of it then looks like a path.
@@ -83,19 +74,22 @@ impl Url {
         if setting.value.contains(['?', '#']) {
             return Err(bad("leave out the query and the fragment"));
         }
-        if !url.is_https && !url.is_loopback && !allow_insecure_http {
-            return Err(bad("plain http would show the API key to the network; use https, or call \
-                 allow_insecure_http(true)"));
+        if url.is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
+            return Err(bad("https needs the feature rustls or native-tls, which this build leaves out"));
+        }
+        let stays_here = url.is_loopback && settings.proxy.is_none();
+        if !url.is_https && !stays_here && !settings.allow_insecure_http {
+            return Err(bad(
+                "plain http would show the API key on the way; use https, or call allow_insecure_http(true)",
+            ));
         }
         Ok(url)
     }
 }
 
 pub(crate) fn bad_url(setting: &Setting, why: &str) -> Error {
-    let is_of_api = [API_URL_VARIABLE, "api_url"].contains(&setting.name);
-    let path = if is_of_api { "/api/v1" } else { "" };
     let (name, shown) = (setting.name, shown(&setting.value));
-    Error::input(format!("{name} `{shown}`: {why}; expected a URL such as https://atomiverse.com{path}"))
+    Error::input(format!("{name} `{shown}`: {why}; expected a URL such as https://atomiverse.com"))
 }
 
 /// Returns a URL without the parts that may be secret: everything before the last `@`, and the query.
@@ -104,14 +98,7 @@ pub(crate) fn shown(url: &str) -> String {
     let scheme = scheme.unwrap_or_default();
     let rest = url.rsplit_once('@').map_or(&url[scheme.len()..], |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let odd = |c: char| !(c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric());
-    let spelled = |c: char| if odd(c) { code_point(c) } else { c.to_string() };
-    sanitize(&format!("{scheme}{}", rest.chars().map(spelled).collect::<String>()), 200)
-}
-
-/// Returns the name of a character that may not be visible, such as `U+FEFF`.
-pub(crate) fn code_point(c: char) -> String {
-    format!("U+{:04X}", u32::from(c))
+    sanitize(&format!("{scheme}{}", rest.escape_debug()), 200)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -146,10 +133,10 @@ mod tests {
             ("https://example.com", true),
         ] {
             let setting = Setting { name: "base_url", value: url.to_owned() };
-            assert_eq!(Url::of_service(&setting, false).is_ok(), is_safe, "{url}");
+            assert_eq!(Url::of_service(&setting, &ClientBuilder::default()).is_ok(), is_safe, "{url}");
         }
         let setting = Setting { name: "base_url", value: "http://10.0.0.1".to_owned() };
-        assert!(Url::of_service(&setting, true).is_ok());
+        assert!(Url::of_service(&setting, &ClientBuilder::default().allow_insecure_http(true)).is_ok());
     }
 
     #[test]
@@ -160,7 +147,7 @@ mod tests {
             ("https://host.test/?token=secret", "https://host.test/"),
             ("https://host.test/#secret", "https://host.test/"),
             ("https://user:se@cret@host.test", "https://host.test"),
-            ("\u{feff}https://host.test\r", "U+FEFFhttps://host.testU+000D"),
+            ("\u{feff}https://host.test\r", "\\u{feff}https://host.test\\r"),
         ] {
             assert_eq!(shown(url), expected);
         }

@@ -44,15 +44,6 @@ pub(crate) enum ErrorKind {
     UnreadableJob,
 }
 
-/// What the job showed after a change whose outcome was not clear.
-pub(crate) struct Seen {
-    /// What it showed, in words.
-    pub(crate) what: String,
-    pub(crate) state: Option<JobState>,
-    /// Why the job could not be loaded.
-    pub(crate) failure: Option<Error>,
-}
-
 impl Inner {
     fn unsent(what: impl Into<String>) -> Self {
         Inner { what: what.into(), ..Inner::default() }
@@ -188,28 +179,30 @@ impl Error {
     /// Adds what the job showed after a change that the service refused or whose outcome is not clear. This is a
     /// conflict (409, or 400 for a cancel), a "not found" although the job is not known to be gone, or a success that
     /// shows no effect.
-    pub(crate) fn with_seen(mut self, seen: Seen) -> Self {
+    ///
+    /// `seen` is what the job showed, in words, and `failure` is why it could not be loaded.
+    pub(crate) fn with_seen(mut self, seen: String, state: Option<JobState>, failure: Option<Error>) -> Self {
         let inner = &mut *self.0;
         let status = inner.status.unwrap_or_default();
         let is_refusal = matches!(status, 400 | 409);
-        let is_running = seen.state.as_ref().is_some_and(|state| !state.is_terminal());
-        if let Some(failure) = &seen.failure {
+        let is_running = state.as_ref().is_some_and(|state| !state.is_terminal());
+        if let Some(failure) = &failure {
             inner.is_timeout = failure.is_timeout();
             inner.is_stopped = failure.is_stopped();
             inner.is_transient = failure.is_transient() && !is_refusal;
             inner.context.has_responded |= failure.0.context.has_responded;
         }
         inner.is_about_request = is_refusal;
-        inner.remedy = match &seen.failure {
+        inner.remedy = match failure {
             _ if is_refusal && inner.server_message.is_some() => Remedy::None,
             None if is_refusal && is_running && inner.context.action == "delete job" => {
-                Remedy::Text(format!("{}: cancel it first, or use cancel_and_delete", seen.what))
+                Remedy::Text(format!("{seen}: cancel it first, or use cancel_and_delete"))
             }
-            None if matches!(status, 404 | 410) => Remedy::Text(format!("yet {}; {CONTRACT}", seen.what)),
-            Some(_) if !is_refusal => Remedy::address(&seen.what, ": check "),
-            _ => Remedy::Text(seen.what),
+            None if matches!(status, 404 | 410) => Remedy::Text(format!("yet {seen}; {CONTRACT}")),
+            Some(_) if !is_refusal => Remedy::address(&seen, ": check "),
+            _ => Remedy::Text(seen),
         };
-        inner.state = seen.state;
+        inner.state = state;
         self
     }
 

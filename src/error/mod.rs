@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use advice::Remedy;
-pub(crate) use kind::{Class, Effect, ErrorKind, Seen, sanitize, seconds};
+pub(crate) use kind::{Class, Effect, ErrorKind, sanitize};
 
 use crate::types::{JobId, JobState, PartialBatch};
 

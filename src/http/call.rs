@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use ureq::http::{self, HeaderValue};
 
 use crate::config::builder::{Attempt, ClientBuilder};
-use crate::config::settings::{ApiKey, Config};
+use crate::config::settings::Config;
 use crate::config::url::Setting;
 use crate::contract::{Contract, Operation};
 use crate::error::{Class, Context, Error, Result, sanitize};
 use crate::http::clock::{Clock, saturating_add};
-use crate::http::message::secrets;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::retry;
@@ -30,7 +29,7 @@ use crate::types::JobId;
 pub(crate) struct Http {
     core: Arc<Core>,
     /// Shared by the views that have no key of their own.
-    api_key: Arc<Mutex<ApiKey>>,
+    api_key: Arc<Mutex<Setting>>,
     timeout: Duration,
     max_retries: u32,
     stops: Stops,
@@ -46,16 +45,13 @@ struct Core {
 impl Http {
     pub(crate) fn new(builder: ClientBuilder) -> Result<Self> {
         let config = builder.check()?;
+        let transport = Transport::new(&config)?;
         Ok(Http {
             api_key: Arc::new(Mutex::new(config.api_key.clone())),
             timeout: config.settings.timeout,
             max_retries: config.settings.max_retries,
             stops: Stops::default(),
-            core: Arc::new(Core {
-                transport: Transport::new(&config)?,
-                config,
-                has_responded: AtomicBool::new(false),
-            }),
+            core: Arc::new(Core { transport, config, has_responded: AtomicBool::new(false) }),
         })
     }
 
@@ -75,20 +71,15 @@ impl Http {
     }
 
     /// Returns the same view with a key of its own.
-    pub(crate) fn with_api_key(&self, key: String) -> Result<Self> {
-        let own_key = Arc::new(Mutex::new(lock(&self.api_key).clone()));
-        let view = Http { api_key: own_key, ..self.clone() };
-        view.set_api_key("with_api_key", key)?;
-        Ok(view)
+    pub(crate) fn with_api_key(&self, api_key: Setting) -> Result<Self> {
+        self.core.config.settings.key_header(&api_key)?;
+        Ok(Http { api_key: Arc::new(Mutex::new(api_key)), ..self.clone() })
     }
 
     /// Changes the key of this view and of all views that share it.
-    pub(crate) fn set_api_key(&self, name: &'static str, key: String) -> Result<()> {
-        let mut api_key = self.core.config.settings.check_key(&Setting { name, value: key })?;
-        let mut current = lock(&self.api_key);
-        // The server may still send the previous key back.
-        api_key.secrets.push(current.secrets.swap_remove(0));
-        *current = api_key;
+    pub(crate) fn set_api_key(&self, api_key: Setting) -> Result<()> {
+        self.core.config.settings.key_header(&api_key)?;
+        *lock(&self.api_key) = api_key;
         Ok(())
     }
 
@@ -168,41 +159,32 @@ struct Call<'a> {
 impl Call<'_> {
     fn run(mut self) -> Result<Response> {
         loop {
-            let attempted = match self.prepare() {
-                Ok(request) => self.attempt(request),
-                Err(error) => Err((error, None)),
-            };
-            let (error, pause) = match attempted {
-                Ok(response) => {
-                    let request_id = response.request_id();
-                    return Ok(response.of_call(self.context(request_id)));
+            match self.attempt() {
+                Ok(response) => return Ok(response.of_call(self.context())),
+                Err((error, None)) => return Err(error.with_context(self.context())),
+                Err((error, Some(pause))) => {
+                    self.context.earlier = self.context.earlier.max(error.effect());
+                    self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
                 }
-                Err((error, None)) => return Err(error.with_context(self.context(None))),
-                Err((error, Some(pause))) => (error, pause),
-            };
-            self.context.earlier = self.context.earlier.max(error.effect());
-            self.http.sleep_until(saturating_add(self.http.clock().now(), pause));
+            }
         }
     }
 
-    /// Returns the request of the contract, as it is sent.
-    fn prepare(&self) -> Result<Prepared> {
+    /// Returns the request of the contract as it is sent, and what sending it twice does.
+    fn prepare(&self) -> Result<(http::Request<Vec<u8>>, Class)> {
         self.check_time()?;
         let request = self.http.contract().request(self.operation);
         // The contract may have used up the time that was left.
         self.check_time()?;
         let config = &self.http.core.config;
-        let api_key = lock(&self.http.api_key).clone();
+        let (name, api_key) = config.settings.key_header(&lock(&self.http.api_key))?;
         let mut headers = config.headers.clone();
-        headers.insert(api_key.header.0, api_key.header.1);
+        headers.insert(name, api_key);
         if let Some(key) = &self.idempotency_key {
             headers.insert("idempotency-key", key.clone());
         }
         let class = class_of(self.operation, &request);
-        // The query may hold a cursor.
-        let shown_url = sanitize(&format!("{}{}", config.api_url, request.path_only()), 300);
-        let request = request.into_http(&config.api_url, headers)?;
-        Ok(Prepared { secrets: secrets(&api_key.secrets, request.headers()), request, class, shown_url })
+        Ok((request.into_http(&config.api_url, headers)?, class))
     }
 
     /// Refuses to send anything after a stop or the deadline.
@@ -218,8 +200,8 @@ impl Call<'_> {
     }
 
     /// Makes one attempt. If it fails and is to be retried, also returns the pause before the next one.
-    fn attempt(&mut self, prepared: Prepared) -> Result<Response, (Error, Option<Duration>)> {
-        let Prepared { request, secrets, class, shown_url } = prepared;
+    fn attempt(&mut self) -> Result<Response, (Error, Option<Duration>)> {
+        let (request, class) = self.prepare().map_err(|error| (error, None))?;
         let core = &*self.http.core;
         let now = || self.http.clock().now();
         self.context.attempts += 1;
@@ -229,7 +211,9 @@ impl Call<'_> {
         let is_first_of_several = number == 1 && self.http.max_retries > 0;
         let within = if class == Class::Read && is_first_of_several { self.left() / 2 } else { self.left() };
         let (method, began) = (request.method().clone(), now());
-        let received = core.transport.attempt(request, secrets, class, within, &self.http.stops);
+        // The query may hold a cursor.
+        let path = sanitize(request.uri().path(), 300);
+        let received = core.transport.attempt(request, class, within, &self.http.stops);
         let outcome = received.and_then(|response| self.judge(response));
         let elapsed = now().saturating_duration_since(began);
         let retry_in = outcome.as_ref().err().and_then(|error| {
@@ -240,12 +224,11 @@ impl Call<'_> {
             Err(error) => (error.status(), Some(error.summary())),
         };
         match (&error, retry_in) {
-            (None, _) => log::debug!("{method} {shown_url}: {} in {elapsed:?}", status.unwrap_or_default()),
-            (Some(error), None) => log::debug!("{method} {shown_url}: {error}; not retried"),
-            (Some(error), Some(pause)) => log::warn!("{method} {shown_url}: {error}; retrying in {pause:?}"),
+            (None, _) => log::debug!("{method} {path}: {} in {elapsed:?}", status.unwrap_or_default()),
+            (Some(error), None) => log::debug!("{method} {path}: {error}; not retried"),
+            (Some(error), Some(pause)) => log::warn!("{method} {path}: {error}; retrying in {pause:?}"),
         }
-        let (operation, method) = (self.operation, method.as_str());
-        let error = error.as_deref();
+        let (operation, method, error) = (self.operation, method.as_str(), error.as_deref());
         for observe in &core.config.settings.on_attempt {
             observe(&Attempt { operation, method, number, status, error, elapsed, retry_in });
         }
@@ -264,28 +247,18 @@ impl Call<'_> {
         if response.is_success() {
             return Ok(response);
         }
-        Err(response.failure(self.http.clock().system_time()))
+        Err(response.failure())
     }
 
     /// Describes the call, which has ended, for its error.
-    fn context(self, request_id: Option<String>) -> Context {
+    fn context(self) -> Context {
         Context {
             key: lock(&self.http.api_key).name,
-            request_id,
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
             has_responded: self.http.has_responded(),
             ..self.context
         }
     }
-}
-
-/// A request that can be sent.
-struct Prepared {
-    request: http::Request<Vec<u8>>,
-    /// What no error may show.
-    secrets: Vec<String>,
-    class: Class,
-    shown_url: String,
 }
 
 /// Returns a random number in `0.0..1.0`.
@@ -311,10 +284,6 @@ fn class_of(operation: Operation<'_>, request: &Request) -> Class {
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http")
-            .field("base_url", &self.core.config.base_url)
-            .field("api_url", &self.core.config.api_url)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("Http").field("api_url", &self.core.config.api_url).finish_non_exhaustive()
     }
 }

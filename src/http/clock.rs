@@ -1,29 +1,21 @@
 //! Clock abstraction, so tests can control time.
 
-use std::fmt::Debug;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::http::stop::Stops;
 
-pub(crate) trait Clock: Debug + Send + Sync {
+pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Instant;
-    /// Returns the time of day, which is needed to read a `Retry-After` that is a date.
-    fn system_time(&self) -> SystemTime;
     /// Sleeps until the pause is over or a token is stopped.
     fn sleep(&self, pause: Duration, stops: &Stops);
 }
 
 /// The clock of the operating system.
-#[derive(Debug)]
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::now()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        SystemTime::now()
     }
 
     fn sleep(&self, pause: Duration, stops: &Stops) {

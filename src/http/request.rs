@@ -78,14 +78,8 @@ impl Request {
 
     /// Creates a request to this path below the API URL, which is percent-encoded already, such as `/jobs/`.
     pub fn with_path(method: &str, encoded_path: &str) -> Self {
-        Request {
-            method: method.to_owned(),
-            path: encoded_path.to_owned(),
-            headers: Vec::new(),
-            body: None,
-            is_idempotent: None,
-            problem: None,
-        }
+        let (method, path) = (method.to_owned(), encoded_path.to_owned());
+        Request { method, path, headers: Vec::new(), body: None, is_idempotent: None, problem: None }
     }
 
     /// Creates a request that is not sent, because the service has none for the operation. The call fails with this
@@ -153,9 +147,8 @@ impl Request {
     /// [retried](crate::ClientBuilder::max_retries): GET, HEAD and OPTIONS like calls that read, others like rename,
     /// cancel and delete, and like submissions if this is false. It has no effect on the request for another
     /// [`Operation`](crate::Operation).
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.is_idempotent = Some(idempotent);
-        self
+    pub fn idempotent(self, idempotent: bool) -> Self {
+        Request { is_idempotent: Some(idempotent), ..self }
     }
 
     /// Returns what sending the request twice does.
@@ -182,11 +175,12 @@ impl Request {
         if !METHODS.contains(&self.method.as_str()) {
             let method = sanitize(&self.method, 40);
             return Err(Error::input(format!(
-                "unsupported method `{method}`; expected GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"
+                "unsupported method `{method}`; expected one such as GET or POST"
             )));
         }
-        if let Some(problem) = problem_of_path(&self.path) {
-            return Err(Error::input(format!("the path `{}` {problem}", sanitize(self.path_only(), 80))));
+        if !is_sound(&self.path) {
+            let path = sanitize(self.path_only(), 80);
+            return Err(Error::input(format!("`{path}` is not an encoded path of the API, such as /jobs")));
         }
         for (name, value) in &self.headers {
             let (name, value) = parse_header("the header", name, value)?;
@@ -218,20 +212,15 @@ pub(crate) fn parse_header(setting: &str, name: &str, value: &str) -> Result<(He
     Ok((header, value))
 }
 
-fn problem_of_path(path: &str) -> Option<&'static str> {
-    if !path.starts_with('/') {
-        return Some("does not begin with a slash; expected a path below the API URL, such as /jobs");
-    }
-    if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['#', '\\']) {
-        return Some("contains a character that must be percent-encoded");
-    }
-    let path = path.split('?').next().unwrap_or_default();
-    // An encoded slash belongs to its segment.
+/// Returns whether the path is encoded and stays in the API. An encoded slash belongs to its segment.
+fn is_sound(path: &str) -> bool {
     let is_dots = |segment: &str| {
         let decoded = percent_decode_str(segment).decode_utf8_lossy();
         matches!(decoded.split(';').next(), Some("." | ".."))
     };
-    path.split('/').any(is_dots).then_some("has a segment `.` or `..`, which would change the path")
+    path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\\".contains(&byte))
+        && !path.split('?').next().unwrap_or_default().split('/').any(is_dots)
 }
 
 impl fmt::Debug for Request {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::error::{Context, Error, Result, sanitize};
-use crate::http::message::{error_message, from_json, hide, is_html, parse_retry_after, without_bom};
+use crate::http::message::{error_message, from_json, is_html, parse_retry_after, without_bom};
 use crate::types::JobState;
 
 /// A response as plain data.
@@ -72,6 +71,7 @@ impl Response {
 
     /// Records the call that the response belongs to.
     pub(crate) fn of_call(self, context: Context) -> Self {
+        let context = Context { request_id: self.request_id(), ..context };
         Response { context: Some(Box::new(context)), ..self }
     }
 
@@ -93,7 +93,7 @@ impl Response {
     /// Returns a [decoding error](Error::is_decode) if the body is not valid JSON or does not fit the type. It says
     /// what was requested and how the body begins.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        from_json(&self.body).map_err(|_| self.unreadable("of the requested type"))
+        from_json(&self.body).ok_or_else(|| self.unreadable("of the requested type"))
     }
 
     /// Replaces the body with this value as JSON. A value that cannot be written as JSON leaves the body as it is.
@@ -111,7 +111,7 @@ impl Response {
     /// assigning one panics if it is not an object.
     pub fn map_json(&mut self, map: impl FnOnce(Value) -> Value) {
         if self.is_success() {
-            if let Ok(body) = from_json(&self.body) {
+            if let Some(body) = from_json(&self.body) {
                 self.set_json(&map(body));
             }
         }
@@ -121,13 +121,8 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Returns whether the body is an HTML page, which may come from another server than the service.
-    pub(crate) fn is_html(&self) -> bool {
-        is_html(&self.body)
-    }
-
     pub(crate) fn is_json(&self) -> bool {
-        from_json::<IgnoredAny>(&self.body).is_ok()
+        from_json::<IgnoredAny>(&self.body).is_some()
     }
 
     pub(crate) fn request_id(&self) -> Option<String> {
@@ -136,7 +131,7 @@ impl Response {
 
     /// Hides secrets in a string from this response.
     pub(crate) fn hide(&self, text: &str) -> String {
-        hide(&self.secrets, text)
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"))
     }
 
     /// Prepares a string from this response for an error: hides secrets and cuts it.
@@ -162,37 +157,28 @@ impl Response {
     /// Describes a body that cannot be read. The state of the job may be known nevertheless.
     pub(crate) fn not_a(&self, expected: &'static str, problem: String, state: Option<JobState>) -> Error {
         let what = format!("the response is not {expected}: {problem}");
-        self.error(Error::decode(self.status, what, self.is_json(), self.is_html(), state))
+        self.error(Error::decode(self.status, what, self.is_json(), is_html(&self.body), state))
     }
 
-    /// Describes a status that is not a success. `now` is the time of day.
-    pub(crate) fn failure(&self, now: SystemTime) -> Error {
-        let said = if (300..400).contains(&self.status) {
+    /// Describes a status that is not a success, or a success that leaves open what happened.
+    pub(crate) fn failure(&self) -> Error {
+        let said = match self.status {
+            200..=299 => Some(self.excerpt()).filter(|excerpt| !excerpt.is_empty()),
             // The query may hold a credential for the new address.
-            let location = self.header("location").and_then(|location| location.split('?').next());
-            location.map(|location| self.shown(location, 80))
-        } else {
-            self.message()
+            300..=399 => self
+                .header("location")
+                .map(|place| self.shown(place.split('?').next().unwrap_or_default(), 80)),
+            // Secrets are hidden again after decoding, because the server may have escaped them.
+            _ => error_message(&self.hide(&self.text())).map(|message| self.hide(&message)),
         };
         // The clock of the server decides what a date means.
         let sent = self.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
-        let retry_after = self.header("retry-after");
-        let retry_after = retry_after.and_then(|text| parse_retry_after(text, sent.unwrap_or(now)));
-        let error = Error::from_status(self.status, name_of(self.status), said, retry_after, self.is_html());
-        error.with_request_id(self.request_id())
-    }
-
-    /// Describes a success that leaves open what happened.
-    pub(crate) fn unclear(&self) -> Error {
-        let said = Some(self.excerpt()).filter(|excerpt| !excerpt.is_empty());
-        let name = format!("{} without a confirmation", name_of(self.status));
-        self.error(Error::from_status(self.status, &name, said, None, self.is_html()))
-    }
-
-    fn message(&self) -> Option<String> {
-        // Secrets are hidden again after decoding, because the server may have escaped them.
-        let body = self.hide(&self.text());
-        error_message(body.as_bytes()).map(|message| self.hide(&message))
+        let retry_after = self.header("retry-after").and_then(|text| parse_retry_after(text, sent));
+        let name = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let name = name.unwrap_or("(nonstandard status)").to_owned();
+        let name = if self.is_success() { name + " without a confirmation" } else { name };
+        let error = Error::from_status(self.status, &name, said, retry_after, is_html(&self.body));
+        self.error(error.with_request_id(self.request_id()))
     }
 
     /// Adds the call that the response belongs to.
@@ -206,31 +192,6 @@ impl Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Response")
-            .field("status", &self.status)
-            .field("body_length", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Returns the standard name of a status.
-fn name_of(status: u16) -> &'static str {
-    let status = StatusCode::from_u16(status).ok();
-    status.and_then(|status| status.canonical_reason()).unwrap_or("(nonstandard status)")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_retry_after_that_is_a_date_is_compared_with_the_date_of_the_response() {
-        let mut response = Response::new(503, "");
-        response.headers.push(("date".to_owned(), "Sat, 02 May 2026 14:32:01 GMT".to_owned()));
-        response.headers.push(("retry-after".to_owned(), "Sat, 02 May 2026 14:32:11 GMT".to_owned()));
-        let hour_off = httpdate::parse_http_date("Sat, 02 May 2026 13:32:01 GMT").unwrap();
-        assert_eq!(response.failure(hour_off).retry_after(), Some(Duration::from_secs(10)));
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
     }
 }

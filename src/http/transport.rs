@@ -5,8 +5,6 @@
 //! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
 use std::io::{self, Read};
-use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread;
@@ -16,10 +14,10 @@ use ureq::config::IpFamily;
 use ureq::http::{self, HeaderValue, header};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use crate::config::builder::ClientBuilder;
 use crate::config::settings::Config;
 use crate::error::{Class, Error, ErrorKind, Result, sanitize};
 use crate::http::clock::{DECADES, saturating_add};
+use crate::http::message::secrets;
 use crate::http::response::Response;
 use crate::http::stop::Stops;
 use crate::http::worker::{self, MAX_IDLE_TIME, PerProcess, Worker};
@@ -45,9 +43,6 @@ const MAX_ABANDONED: usize = 64;
 /// first retransmission takes as long.
 const MAX_REFUSAL_TIME: Duration = Duration::from_millis(200);
 
-/// A caller that wakes up later than this was suspended, and its worker too.
-const MAX_WAKE_UP_DELAY: Duration = Duration::from_millis(20);
-
 /// The time that a worker gets for a response that arrived during a suspension.
 const MAX_EXTENSION: Duration = Duration::from_millis(250);
 
@@ -55,21 +50,19 @@ const MAX_EXTENSION: Duration = Duration::from_millis(250);
 pub(crate) struct Transport {
     config: ureq::config::Config,
     max_response_bytes: u64,
-    /// The proxy, for errors.
-    proxy: Option<String>,
-    kept: PerProcess<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
+    /// What the reason of a failure to connect begins with: nothing, or the proxy.
+    via: String,
     /// With the time since which each has been idle. The last used one is at the end.
-    idle: Mutex<Vec<(Route, Instant)>>,
+    idle: PerProcess<Mutex<Vec<(Route, Instant)>>>,
     /// The attempts whose callers have left. Each is alive until its worker has ended it.
-    abandoned: Mutex<Vec<Weak<Progress>>>,
+    abandoned: PerProcess<Mutex<Vec<Weak<Progress>>>>,
 }
 
 /// A worker, and an agent with at most one connection.
 type Route = (Worker, Agent);
+
+/// A response and what ended its body early, or why there is none.
+type Received = Result<(Response, Result<(), ureq::Error>), ureq::Error>;
 
 /// What worker and caller tell each other about an attempt.
 #[derive(Default)]
@@ -102,7 +95,6 @@ impl Transport {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .max_redirects_will_error(false)
             .proxy(proxy.map(|proxy| proxy.proxy.clone()))
             .ip_family(if settings.ipv4_only { IpFamily::Ipv4Only } else { IpFamily::Any })
             .accept("application/json")
@@ -113,11 +105,14 @@ impl Transport {
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_IDLE_TIME);
+        #[cfg(any(feature = "rustls", feature = "native-tls"))]
+        let agent = agent.tls_config(tls(settings)?);
         Ok(Transport {
-            config: with_tls(agent, settings)?.build(),
+            config: agent.build(),
             max_response_bytes: settings.max_response_bytes,
-            proxy: proxy.map(|proxy| proxy.shown.clone()),
-            kept: PerProcess::default(),
+            via: proxy.map_or(String::new(), |proxy| format!("the proxy {}: ", proxy.shown)),
+            idle: PerProcess::default(),
+            abandoned: PerProcess::default(),
         })
     }
 
@@ -125,195 +120,104 @@ impl Transport {
     pub(crate) fn attempt(
         &self,
         request: http::Request<Vec<u8>>,
-        secrets: Vec<String>,
         class: Class,
         within: Duration,
         stops: &Stops,
     ) -> Result<Response> {
-        let kept = self.kept.get();
-        if kept.abandoned() >= MAX_ABANDONED {
+        if self.abandoned() >= MAX_ABANDONED {
             return Err(here("too many attempts that were stopped or timed out have not ended yet"));
         }
-        let idle = kept.take(class);
+        let idle = self.take(class);
         let is_reused = idle.is_some();
         let (worker, agent) = idle.unzip();
         let agent = agent.unwrap_or_else(|| self.config.new_agent());
         let progress = Arc::<Progress>::default();
-        let exchange = Exchange {
-            agent: agent.clone(),
-            is_reused,
-            is_https: request.uri().scheme() == Some(&http::uri::Scheme::HTTPS),
-            has_body: !request.body().is_empty(),
-            max_response_bytes: self.max_response_bytes,
-            proxy: self.proxy.clone(),
-            secrets,
-            progress: progress.clone(),
-        };
         let (reply, replied) = mpsc::sync_channel(1);
+        let has_body = !request.body().is_empty();
+        let (used, watched, limit) = (agent.clone(), progress.clone(), self.max_response_bytes);
         let caller = thread::current();
         let job = move || {
-            let panicked = || Error::connection_lost("the attempt panicked", is_reused);
-            let outcome = catch_unwind(AssertUnwindSafe(|| exchange.run(request)));
             // Sending fails if the caller has left.
-            let _ = reply.send(outcome.unwrap_or_else(|_| Err(panicked())));
+            let _ = reply.send(exchange(&used, request, limit, watched));
             caller.unpark();
         };
-        let deadline = saturating_add(Instant::now(), within);
+        let began = Instant::now();
         let worker =
             worker::start(worker, job).map_err(|error| here(&format!("cannot start a thread: {error}")))?;
-        match wait(|| replied.try_recv().ok(), deadline, stops) {
-            Some(Ok(response)) => {
-                kept.keep((worker, agent));
-                Ok(response)
+        let (deadline, mut ready) = (saturating_add(began, within), || replied.try_recv().ok());
+        let received = stops.wait(deadline, &mut ready);
+        // A caller that wakes up late was suspended, and its worker too. A response that arrived meanwhile counts.
+        let late = Instant::now().saturating_duration_since(deadline).min(MAX_EXTENSION);
+        let received = received.or_else(|| stops.wait(Instant::now() + late, ready));
+        let error = match received.unwrap_or(Err(ureq::Error::Timeout(Timeout::Global))) {
+            Ok((response, Err(error))) if response.is_success() => {
+                failed(&error, is_reused).with_request_id(response.request_id())
             }
-            Some(Err(error)) => {
-                if matches!(error.kind(), ErrorKind::ConnectionLost { .. }) {
-                    self.distrust_idle_connections();
-                }
-                Err(error)
+            // Of the body of an error response that is longer or broken, the beginning is kept.
+            Ok((response, _)) => {
+                self.keep((worker, agent));
+                return Ok(response);
             }
-            None => {
+            Err(error) => {
                 // In this order: a request that is not on its way when the caller leaves must find the agent closed.
                 agent.shutdown();
-                let may_be_sent = progress.abandon();
-                lock(&kept.abandoned).push(Arc::downgrade(&progress));
+                let (may_be_sent, attempt) = (progress.abandon(), Arc::downgrade(&progress));
+                drop(progress);
+                lock(self.abandoned.get()).push(attempt);
                 if stops.is_stopped() {
                     return Err(Error::stopped(may_be_sent));
                 }
-                // The network may have failed silently, and all idle connections with it.
-                self.distrust_idle_connections();
-                Err(if may_be_sent {
-                    Error::timeout()
-                } else {
-                    not_connected(&self.proxy, "no response", true)
-                })
+                match self.find_unsent(&error, began.elapsed(), is_reused) {
+                    Some(unsent) if !(has_body && may_be_sent) => unsent,
+                    _ if may_be_sent => failed(&error, is_reused),
+                    _ => self.not_connected(&error),
+                }
             }
+        };
+        // The network may have failed silently, and all idle connections with it.
+        if error.is_timeout() || matches!(error.kind(), ErrorKind::ConnectionLost { .. }) {
+            self.distrust_idle_connections();
         }
+        Err(error)
     }
 
-    /// Ensures that the next requests use new connections.
-    pub(crate) fn distrust_idle_connections(&self) {
-        lock(&self.kept.get().idle).clear();
-    }
-}
-
-/// Waits until the attempt has ended. A caller that was suspended past its deadline waits a little longer.
-fn wait<T>(mut ready: impl FnMut() -> Option<T>, deadline: Instant, stops: &Stops) -> Option<T> {
-    let ended = stops.wait(deadline, &mut ready);
-    let late = Instant::now().saturating_duration_since(deadline);
-    if ended.is_none() && late > MAX_WAKE_UP_DELAY {
-        return stops.wait(Instant::now() + late.min(MAX_EXTENSION), ready);
-    }
-    ended
-}
-
-impl Kept {
     /// Returns how many attempts go on although their callers have left.
     fn abandoned(&self) -> usize {
-        let mut abandoned = lock(&self.abandoned);
+        let mut abandoned = lock(self.abandoned.get());
         abandoned.retain(|attempt| attempt.strong_count() > 0);
         abandoned.len()
     }
 
     fn take(&self, class: Class) -> Option<Route> {
         let max_idle = if class == Class::Submission { MAX_IDLE_TIME_FOR_SUBMISSIONS } else { MAX_IDLE_TIME };
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(self.idle.get());
         idle.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
-        let is_fresh = idle.last().is_some_and(|(_, since)| since.elapsed() < max_idle);
-        idle.pop().filter(|_| is_fresh).map(|(route, _)| route)
+        idle.pop().filter(|(_, since)| since.elapsed() < max_idle).map(|(route, _)| route)
     }
 
     fn keep(&self, route: Route) {
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(self.idle.get());
         if idle.len() < MAX_IDLE {
             idle.push((route, Instant::now()));
         }
     }
-}
 
-/// An attempt, as its worker sees it.
-struct Exchange {
-    agent: Agent,
-    is_reused: bool,
-    is_https: bool,
-    has_body: bool,
-    max_response_bytes: u64,
-    proxy: Option<String>,
-    secrets: Vec<String>,
-    progress: Arc<Progress>,
-}
-
-impl Exchange {
-    fn run(mut self, request: http::Request<Vec<u8>>) -> Result<Response> {
-        let mut received = self.send(request)?;
-        let secrets = mem::take(&mut self.secrets);
-        let mut response = Response::received(received.status(), received.headers(), secrets);
-        let is_success = response.is_success();
-        let limit = if is_success { self.max_response_bytes } else { MAX_ERROR_BODY };
-        match read(received.body_mut(), limit, &mut response.body) {
-            Err(error) if is_success => Err(self.failed(&error).with_request_id(response.request_id())),
-            // Of the body of an error response that is longer or broken, the beginning is kept.
-            _ => Ok(response),
-        }
-    }
-
-    /// Sends the request and receives the head of the response.
-    fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>> {
-        let asked = Instant::now();
-        let (mut head, body) = request.into_parts();
-        let length = body.len();
-        let needs_length = self.has_body || ["POST", "PUT", "PATCH"].contains(&head.method.as_str());
-        // ureq cannot determine the length of a reader, and without one it sends a body in chunks, even an empty one.
-        if needs_length {
-            head.headers.insert(header::CONTENT_LENGTH, length.into());
-        }
-        if length > MAX_UNANNOUNCED_BODY {
-            head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-        }
-        // The reader knows whether the body was asked for, and therefore whether the server can have acted. Without a
-        // body, the request counts as sent when ureq gets it.
-        if !self.has_body {
-            self.progress.ask().map_err(|error| here(&error.to_string()))?;
-        }
-        let body = Handout { body: io::Cursor::new(body), progress: self.progress.clone() };
-        let body = if needs_length { SendBody::from_owned_reader(body) } else { SendBody::none() };
-        self.agent.run(http::Request::from_parts(head, body)).map_err(|error| {
-            let unsent = || self.find_unsent(&error, asked.elapsed());
-            match self.has_body {
-                true if self.progress.abandon() => self.failed(&error),
-                true => unsent().unwrap_or_else(|| not_connected(&self.proxy, &text_of(&error), false)),
-                false => unsent().unwrap_or_else(|| self.failed(&error)),
-            }
-        })
-    }
-
-    /// Describes a failure of a request that may have been sent.
-    fn failed(&self, error: &ureq::Error) -> Error {
-        let text = text_of(error);
-        match error {
-            ureq::Error::BodyExceedsLimit(limit) => Error::too_large(*limit),
-            ureq::Error::Timeout(_) => Error::timeout(),
-            ureq::Error::Io(_) => Error::connection_lost(&text, self.is_reused),
-            error if cut_short(error).is_some() => Error::connection_lost(&text, self.is_reused),
-            _ => Error::bad_response(format!("the response is not valid HTTP: {text}")),
-        }
+    /// Ensures that the next requests use new connections.
+    pub(crate) fn distrust_idle_connections(&self) {
+        lock(self.idle.get()).clear();
     }
 
     /// Describes which step before the request was sent has failed, if the error shows it.
-    fn find_unsent(&self, error: &ureq::Error, elapsed: Duration) -> Option<Error> {
+    fn find_unsent(&self, error: &ureq::Error, elapsed: Duration, is_reused: bool) -> Option<Error> {
         use io::ErrorKind::*;
-        let text = text_of(error);
-        let network = || Some(not_connected(&self.proxy, &text, false));
-        let tls = || Some(Error::tls(&with_proxy(&self.proxy, &text)));
-        let error = match error {
-            ureq::Error::Io(error) => error,
+        let tls = || Some(Error::tls(&format!("{}{}", self.via, text_of(error))));
+        let io = match error {
+            ureq::Error::Io(io) => io,
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
-            | ureq::Error::ConnectProxyFailed(_) => {
-                return network();
-            }
-            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-                return Some(not_connected(&self.proxy, "no response", true));
+            | ureq::Error::ConnectProxyFailed(_)
+            | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                return Some(self.not_connected(error));
             }
             ureq::Error::Tls(_) | ureq::Error::TlsRequired => return tls(),
             #[cfg(feature = "rustls")]
@@ -322,26 +226,67 @@ impl Exchange {
             ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return tls(),
             _ => return None,
         };
-        match (error.kind(), error.raw_os_error()) {
+        match (io.kind(), io.raw_os_error()) {
             // No thread, no port, and no file descriptor (ENFILE, EMFILE, WSAEMFILE).
-            (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(here(&text)),
+            (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(here(&text_of(error))),
             // rustls reports a certificate that it does not trust in this way.
-            (InvalidData, _) if self.is_https && !self.is_reused => tls(),
-            (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _)
-                if elapsed < MAX_REFUSAL_TIME =>
-            {
-                network()
+            (InvalidData, _) if !is_reused => tls(),
+            (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _) => {
+                (elapsed < MAX_REFUSAL_TIME).then(|| self.not_connected(error))
             }
-            (
-                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe | WriteZero | NotConnected
-                | TimedOut | Interrupted | InvalidData | InvalidInput | Other,
-                _,
-            ) => None,
-            // A failed look-up: its kind is none of those above, because it has no stable name, and it is not an error of
-            // a socket. Windows has codes for it.
-            (_, None | Some(11001..=11004)) => network(),
+            // A failed look-up is of the kind without a name, and no error of a socket. Windows has codes for it.
+            (kind, None | Some(11001..=11004)) if kind == io::Error::from_raw_os_error(i32::MAX).kind() => {
+                Some(self.not_connected(error))
+            }
             _ => None,
         }
+    }
+
+    fn not_connected(&self, error: &ureq::Error) -> Error {
+        let is_timeout = matches!(error, ureq::Error::Timeout(_));
+        let reason = if is_timeout { "no response".to_owned() } else { text_of(error) };
+        Error::not_connected(&format!("{}{reason}", self.via), is_timeout, self.via.is_empty())
+    }
+}
+
+/// Sends the request, and receives the response as far as possible. Also returns what ended its body early.
+fn exchange(agent: &Agent, request: http::Request<Vec<u8>>, limit: u64, progress: Arc<Progress>) -> Received {
+    let (mut head, body) = request.into_parts();
+    let secrets = secrets(&head.headers);
+    let length = body.len();
+    let needs_length = length > 0 || ["POST", "PUT", "PATCH"].contains(&head.method.as_str());
+    // ureq cannot determine the length of a reader, and without one it sends a body in chunks, even an empty one.
+    if needs_length {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if length > MAX_UNANNOUNCED_BODY {
+        head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    // The reader knows whether the body was asked for, and therefore whether the server can have acted. Without a
+    // body, the request counts as sent when ureq gets it.
+    if length == 0 {
+        progress.ask()?;
+    }
+    let body = Handout { body: io::Cursor::new(body), progress };
+    let body = if needs_length { SendBody::from_owned_reader(body) } else { SendBody::none() };
+    let mut received = agent.run(http::Request::from_parts(head, body))?;
+    let mut response = Response::received(received.status(), received.headers(), secrets);
+    let limit = if response.is_success() { limit } else { MAX_ERROR_BODY };
+    let outcome = read(received.body_mut(), limit, &mut response.body);
+    Ok((response, outcome))
+}
+
+/// Describes a failure of a request that may have been sent.
+fn failed(error: &ureq::Error, is_reused: bool) -> Error {
+    let text = text_of(error);
+    match error {
+        ureq::Error::BodyExceedsLimit(limit) => Error::too_large(*limit),
+        ureq::Error::Timeout(_) => Error::timeout(),
+        ureq::Error::Io(_) => Error::connection_lost(&text, is_reused),
+        // The connection broke in a compressed body, or changed it.
+        #[cfg(feature = "gzip")]
+        ureq::Error::Decompress(..) => Error::connection_lost(&text, is_reused),
+        _ => Error::bad_response(format!("the response is not valid HTTP: {text}")),
     }
 }
 
@@ -350,23 +295,9 @@ fn here(reason: &str) -> Error {
     Error::not_connected(reason, false, false)
 }
 
-fn not_connected(proxy: &Option<String>, reason: &str, is_timeout: bool) -> Error {
-    Error::not_connected(&with_proxy(proxy, reason), is_timeout, proxy.is_none())
-}
-
-fn with_proxy(proxy: &Option<String>, reason: &str) -> String {
-    match proxy {
-        Some(proxy) => format!("the proxy {proxy}: {reason}"),
-        None => reason.to_owned(),
-    }
-}
-
 /// Returns the text of an error, without the prefix that ureq adds to one of the connection.
 fn text_of(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(error) => sanitize(&error.to_string(), 120),
-        error => sanitize(&error.to_string(), 120),
-    }
+    sanitize(error.to_string().trim_start_matches("io: "), 120)
 }
 
 /// Hands the body out, and nothing of it once the caller has left.
@@ -390,49 +321,33 @@ fn read(received: &mut Body, limit: u64, body: &mut Vec<u8>) -> Result<(), ureq:
     let mut reader = received.with_config().limit(limit).reader();
     match reader.read_to_end(body).map_err(ureq::Error::from) {
         // A body of no bytes that is said to be compressed. An error of the connection would have an inner error.
-        Err(error) if body.is_empty() && cut_short(&error).is_some_and(|end| end.get_ref().is_none()) => {
+        #[cfg(feature = "gzip")]
+        Err(ureq::Error::Decompress(_, end))
+            if body.is_empty() && end.kind() == io::ErrorKind::UnexpectedEof && end.get_ref().is_none() =>
+        {
             Ok(())
         }
         outcome => outcome.map(drop),
     }
 }
 
-/// Returns the error of a compressed body that ends early.
-fn cut_short(error: &ureq::Error) -> Option<&io::Error> {
-    match error {
-        #[cfg(feature = "gzip")]
-        ureq::Error::Decompress(_, error) if error.kind() == io::ErrorKind::UnexpectedEof => Some(error),
-        _ => None,
-    }
-}
-
-type AgentConfig = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
-
-#[cfg(not(any(feature = "rustls", feature = "native-tls")))]
-fn with_tls(config: AgentConfig, _: &ClientBuilder) -> Result<AgentConfig> {
-    Ok(config)
-}
-
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
-fn with_tls(config: AgentConfig, settings: &ClientBuilder) -> Result<AgentConfig> {
+fn tls(settings: &crate::config::builder::ClientBuilder) -> Result<ureq::tls::TlsConfig> {
     use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
     // ureq panics if the provider that is set here is not part of the build.
     let provider = if cfg!(feature = "rustls") { TlsProvider::Rustls } else { TlsProvider::NativeTls };
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
     let roots = match &settings.root_certificates {
-        Some(pem) => {
-            let items: Vec<PemItem<'_>> = parse_pem(pem).collect::<Result<_, _>>().unwrap_or_default();
-            let certificates = items.into_iter().filter_map(|item| match item {
-                PemItem::Certificate(certificate) => Some(certificate),
-                _ => None,
-            });
-            RootCerts::Specific(Arc::new(certificates.collect()))
-        }
+        Some(pem) => RootCerts::from(parse_pem(pem).filter_map(certificate)),
         None if settings.platform_certificates => RootCerts::PlatformVerifier,
         None => RootCerts::WebPki,
     };
     if matches!(&roots, RootCerts::Specific(certificates) if certificates.is_empty()) {
         return Err(Error::input("root_certificates: expected certificates in PEM format"));
     }
-    Ok(config.tls_config(TlsConfig::builder().provider(provider).root_certs(roots).build()))
+    Ok(TlsConfig::builder().provider(provider).root_certs(roots).build())
 }

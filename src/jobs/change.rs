@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::config::builder::PAGE_SIZE;
 use crate::contract::Operation;
-use crate::error::{Context, Error, Result, Seen, sanitize};
+use crate::error::{Context, Error, Result, sanitize};
 use crate::http::call::Http;
-use crate::http::message::{from_json, without_bom};
+use crate::http::message::{from_json, is_html, without_bom};
 use crate::http::response::Response;
 use crate::jobs::list;
 use crate::types::{JobId, JobState, JobSummary, fields};
@@ -29,15 +29,10 @@ pub(crate) fn get(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSumma
 
 fn decode_job(response: &Response) -> Result<JobSummary> {
     let job = from_json::<&RawValue>(&response.body).and_then(|job| JobSummary::from_json(job.get()));
-    job.map_err(|_| {
+    job.ok_or_else(|| {
         let body = response.text();
-        match fields(&body, ["state"]) {
-            Ok([state]) => {
-                let state = state.and_then(JobState::from_raw);
-                response.not_a("a job", JobSummary::problem_of(&body), state)
-            }
-            Err(_) => response.unreadable("a job"),
-        }
+        let Some([state]) = fields(&body, ["state"]) else { return response.unreadable("a job") };
+        response.not_a("a job", JobSummary::problem_of(&body), state.and_then(JobState::from_raw))
     })
 }
 
@@ -70,7 +65,7 @@ fn send(
     is_made: impl FnOnce(&Response) -> bool,
 ) -> Result<Option<Error>> {
     match http.send(operation, deadline) {
-        Ok(response) => Ok((!is_made(&response)).then(|| response.unclear())),
+        Ok(response) => Ok((!is_made(&response)).then(|| response.failure())),
         Err(error) => match (error.status(), operation) {
             (Some(404 | 409 | 410), _) | (Some(400), Operation::Cancel { .. }) => Ok(Some(error)),
             _ => Err(error),
@@ -94,7 +89,7 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str) -> Result<()> {
             let what = name.map_or("the job has no name".to_owned(), |name| {
                 format!("the service stored the name as {:?}", sanitize(&name, 60))
             });
-            Err(error.with_seen(Seen { what, state: Some(state), failure: None }))
+            Err(error.with_seen(what, Some(state), None))
         }
         looked => Err(explain(error, looked)),
     }
@@ -103,7 +98,7 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str) -> Result<()> {
 /// Cancels the job: `Ok` means that the service accepted this, or that the job has ended. Returns its summary in the
 /// second case.
 pub(crate) fn cancel(http: &Http, id: &JobId, deadline: Instant) -> Result<Option<JobSummary>> {
-    let is_accepted = |response: &Response| !response.is_html() && says_made(response) != Some(false);
+    let is_accepted = |response: &Response| !is_html(&response.body) && says_made(response) != Some(false);
     let Some(error) = send(http, Operation::Cancel { id }, deadline, is_accepted)? else { return Ok(None) };
     match look(http, id, deadline) {
         Ok(job) if job.state.is_terminal() => Ok(Some(job)),
@@ -145,21 +140,22 @@ fn says_made(response: &Response) -> Option<bool> {
 
 /// Describes an error or an unclear success by what the job looks like after it.
 fn explain(error: Error, looked: Result<JobSummary>) -> Error {
-    let (what, state, failure) = match looked {
-        Ok(job) => (format!("the job is {}", sanitize(job.state.as_str(), 40)), Some(job.state), None),
+    match looked {
+        Ok(job) => {
+            error.with_seen(format!("the job is {}", sanitize(job.state.as_str(), 40)), Some(job.state), None)
+        }
         // `look` has ensured that the service is at this address.
         Err(gone) if is_gone(&gone) && matches!(error.status(), Some(404 | 410)) => {
-            return gone.with_context(Context { has_responded: true, ..error.into_context() });
+            gone.with_context(Context { has_responded: true, ..error.into_context() })
         }
-        Err(gone) if is_gone(&gone) => ("there is no such job".to_owned(), None, None),
+        Err(gone) if is_gone(&gone) => error.with_seen("there is no such job".to_owned(), None, None),
         Err(failure) => {
             let why = match failure.status() {
                 Some(status @ 300..) => status.to_string(),
                 _ => sanitize(&failure.summary(), 60),
             };
-            let what = format!("the job could not be loaded ({why})");
-            (what, failure.state().cloned(), Some(failure))
+            let seen = format!("the job could not be loaded ({why})");
+            error.with_seen(seen, failure.state().cloned(), Some(failure))
         }
-    };
-    error.with_seen(Seen { what, state, failure })
+    }
 }

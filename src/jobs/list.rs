@@ -22,30 +22,25 @@ pub(crate) fn fetch(
     cursor: Option<&str>,
     deadline: Instant,
 ) -> Result<(Page, Response)> {
-    check_request(limit, cursor)?;
-    let response = http.send(Operation::List { limit, cursor }, deadline)?;
-    let page = decode_page(&response, cursor.is_none())?;
-    Ok((page, response))
-}
-
-fn check_request(limit: u32, cursor: Option<&str>) -> Result<()> {
     if limit == 0 {
         return Err(Error::input("limit is 0, but a page has at least one job"));
     }
     if cursor == Some("") {
         return Err(Error::input("the cursor is empty; pass None for the first page"));
     }
-    Ok(())
+    let response = http.send(Operation::List { limit, cursor }, deadline)?;
+    let page = decode_page(&response, cursor.is_none())?;
+    Ok((page, response))
 }
 
 /// Decodes a page and the jobs on it. A job that cannot be read does not affect the others. The first page must say
 /// whether there are more.
 fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
     let (next, jobs) = match from_json::<ReceivedPage<JobSummary>>(&response.body) {
-        Ok(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
+        Some(page) => (page.next(), page.jobs.into_iter().map(Ok).collect()),
         // Reading the jobs one by one takes half as long again.
-        Err(_) => {
-            let Ok(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
+        None => {
+            let Some(page) = from_json::<ReceivedPage<&RawValue>>(&response.body) else {
                 return Err(response.unreadable("a page of jobs"));
             };
             let jobs = (1..).zip(&page.jobs);
@@ -59,9 +54,9 @@ fn decode_page(response: &Response, is_first: bool) -> Result<Page> {
     }
 }
 
-/// Decodes one job of a page on which some job cannot be read. Positions are counted from 1.
+/// Decodes one job of a page. Positions are counted from 1.
 fn decode_entry(response: &Response, position: usize, job: &RawValue) -> Result<JobSummary> {
-    JobSummary::from_json(job.get()).map_err(|_| {
+    JobSummary::from_json(job.get()).ok_or_else(|| {
         let [job_id, state] = fields(job.get(), ["job_id", "state"]).unwrap_or_default();
         let (job_id, state) = (job_id.and_then(JobId::from_raw), state.and_then(JobState::from_raw));
         let why = JobSummary::problem_of(job.get());
@@ -88,16 +83,14 @@ impl ListJobs {
     /// Sets the maximum number of jobs on the page. Defaults to 50. The server may have a lower maximum.
     ///
     /// [`send`](ListJobs::send) refuses 0 without sending anything.
-    pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = limit;
-        self
+    pub fn limit(self, limit: u32) -> Self {
+        ListJobs { limit, ..self }
     }
 
     /// Sets which page to request, by the [`next_cursor`](JobsPage::next_cursor) of an earlier page. Defaults to
     /// `None`, the first page.
-    pub fn cursor(mut self, cursor: Option<&str>) -> Self {
-        self.cursor = cursor.map(str::to_owned);
-        self
+    pub fn cursor(self, cursor: Option<&str>) -> Self {
+        ListJobs { cursor: cursor.map(str::to_owned), ..self }
     }
 
     /// Sends the request and returns the page. A page that is larger than the limit is not cut.
@@ -202,18 +195,16 @@ impl JobsIter {
     /// Sets the number of jobs on a page. Defaults to 50. All pages are requested with this limit.
     ///
     /// With 0 the iterator yields one error and sends nothing.
-    pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = limit;
-        self
+    pub fn limit(self, limit: u32) -> Self {
+        JobsIter { limit, ..self }
     }
 
     /// Sets the maximum number of jobs that the iterator yields. Defaults to no maximum. A job that cannot be read
     /// counts too. With 0 nothing is sent.
     ///
     /// This does not change the [`limit`](JobsIter::limit): the last page may have more jobs than the iterator yields.
-    pub fn max_jobs(mut self, max_jobs: usize) -> Self {
-        self.remaining = Some(max_jobs);
-        self
+    pub fn max_jobs(self, max_jobs: usize) -> Self {
+        JobsIter { remaining: Some(max_jobs), ..self }
     }
 
     /// Starts at the page with this cursor, from [`cursor`](JobsIter::cursor) of another iterator or from

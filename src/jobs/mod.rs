@@ -9,7 +9,6 @@ pub(crate) mod schedule;
 pub(crate) mod submit;
 pub(crate) mod wait;
 
-use crate::config::url::code_point;
 use crate::error::{Error, Result};
 use crate::types::JobId;
 
@@ -34,10 +33,7 @@ fn problem_of_id(id: &str) -> Option<String> {
         _ if id.len() > 256 => "is longer than 256 characters".to_owned(),
         _ => {
             let refused = id.chars().find(|c| !c.is_ascii_graphic() || REFUSED.contains(*c))?;
-            match refused {
-                ' '..='~' => format!("contains {refused:?}"),
-                _ => format!("contains the character {}", code_point(refused)),
-            }
+            format!("contains '{}'", refused.escape_default())
         }
     })
 }

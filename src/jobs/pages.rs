@@ -16,7 +16,7 @@ pub(crate) struct Page {
 }
 
 /// A position between the pages of the job history. A page is identified by its cursor, and the first page has none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pages {
     /// The cursor of the page that was received last.
     current: Option<String>,
@@ -30,9 +30,10 @@ pub(crate) struct Pages {
     hasher: RandomState,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 enum State {
     /// The next page has not been requested.
+    #[default]
     Due,
     /// It was requested, and it was not received or could not be used.
     Requested,
@@ -43,14 +44,7 @@ enum State {
 impl Pages {
     /// Starts at the page with this cursor.
     pub(crate) fn starting_at(cursor: Option<&str>) -> Self {
-        Pages {
-            current: None,
-            next: cursor.map(str::to_owned),
-            state: State::Due,
-            ids: None,
-            used: HashSet::new(),
-            hasher: RandomState::new(),
-        }
+        Pages { next: cursor.map(str::to_owned), ..Pages::default() }
     }
 
     /// Returns the cursor with which to request the next page, and records that it is requested. Returns `None` if there

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result, seconds};
+use crate::error::{Error, Result};
 use crate::http::clock::{DECADES, saturating_add};
 use crate::types::JobSummary;
 
@@ -73,9 +73,8 @@ impl<'a> WaitOptions<'a> {
     ///
     /// With a timeout of zero, the wait polls once, for at most one second. A program can therefore pass what is left of
     /// its own time.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+    pub fn timeout(self, timeout: Duration) -> Self {
+        WaitOptions { timeout: Some(timeout), ..self }
     }
 
     /// Removes the limit on the duration of the wait.
@@ -83,29 +82,27 @@ impl<'a> WaitOptions<'a> {
     /// A job that does not end, or that stays in a state that this version does not know, then blocks the caller until
     /// a [`StopToken`](crate::StopToken) stops the client or the process ends. Each request still takes at most 10
     /// seconds.
-    pub fn no_timeout(mut self) -> Self {
-        self.timeout = None;
-        self
+    pub fn no_timeout(self) -> Self {
+        WaitOptions { timeout: None, ..self }
     }
 
     /// Sets the initial polling interval, from the start of one poll to the start of the next. Each later interval is
     /// 1.5 times the previous one. Defaults to 1 second.
     ///
     /// With an interval of zero, the wait returns an error without sending anything.
-    pub fn min_interval(mut self, interval: Duration) -> Self {
-        self.min_interval = interval;
-        self
+    pub fn min_interval(self, interval: Duration) -> Self {
+        WaitOptions { min_interval: interval, ..self }
     }
 
     /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a quarter at
     /// random.
     ///
     /// A poll that takes longer is followed by the next one at once. If no request of a poll is answered and the server
-    /// sends a `Retry-After`, the next interval is at least as long, up to this value. If the value is below
-    /// [`min_interval`](WaitOptions::min_interval), the wait returns an error without sending anything.
-    pub fn max_interval(mut self, interval: Duration) -> Self {
-        self.max_interval = interval;
-        self
+    /// sends a `Retry-After`, the next interval is at least as long, up to this value. A value below
+    /// [`min_interval`](WaitOptions::min_interval) counts for both. With an interval of zero, the wait returns an error
+    /// without sending anything.
+    pub fn max_interval(self, interval: Duration) -> Self {
+        WaitOptions { max_interval: interval, ..self }
     }
 
     /// Sets whether to cancel the jobs that have not ended when the time is up. Disabled by default.
@@ -115,9 +112,8 @@ impl<'a> WaitOptions<'a> {
     /// [`Error::cancellation_accepted`] says for each job whether the server accepted the request. Pass the ids of the
     /// others to [`Client::cancel_jobs`](crate::Client::cancel_jobs). If a job turns out to have ended, its summary is
     /// returned instead of an error.
-    pub fn cancel_on_timeout(mut self, cancel: bool) -> Self {
-        self.cancel_on_timeout = cancel;
-        self
+    pub fn cancel_on_timeout(self, cancel: bool) -> Self {
+        WaitOptions { cancel_on_timeout: cancel, ..self }
     }
 
     /// Sets a function that is called with each job when its summary is first received, and whenever its state has
@@ -141,9 +137,8 @@ impl<'a> WaitOptions<'a> {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_update(mut self, on_update: impl FnMut(&JobSummary) + Send + 'a) -> Self {
-        self.on_update = Some(Box::new(on_update));
-        self
+    pub fn on_update(self, on_update: impl FnMut(&JobSummary) + Send + 'a) -> Self {
+        WaitOptions { on_update: Some(Box::new(on_update)), ..self }
     }
 
     /// Refuses options with which the wait cannot poll. `call_timeout` is the timeout of the client.
@@ -152,12 +147,8 @@ impl<'a> WaitOptions<'a> {
         if call_timeout.is_zero() {
             return refuse("with_timeout is zero: the wait cannot poll");
         }
-        if self.min_interval.is_zero() {
-            return refuse("min_interval is zero: the server would be polled without a pause");
-        }
-        if self.max_interval < self.min_interval {
-            let (max, min) = (seconds(self.max_interval), seconds(self.min_interval));
-            return refuse(&format!("max_interval ({max}) is shorter than min_interval ({min})"));
+        if self.min_interval.is_zero() || self.max_interval.is_zero() {
+            return refuse("the interval is zero: the server would be polled without a pause");
         }
         Ok(())
     }
@@ -211,7 +202,7 @@ impl Schedule {
         Schedule {
             timeout,
             deadline: now + timeout,
-            interval: options.min_interval,
+            interval: options.min_interval.min(options.max_interval),
             max_interval: options.max_interval,
             next: now,
             started: now,

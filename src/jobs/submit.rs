@@ -14,7 +14,7 @@ pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result
     let payload = check_payload("the payload", payload)?;
     let response = http.send(Operation::Submit { payload: &payload }, http.deadline())?;
     let submitted = Submitted::from_json(without_bom(&response.body));
-    submitted.map_err(|_| response.unreadable("an object with the job_id of the new job"))
+    submitted.ok_or_else(|| response.unreadable("an object with the job_id of the new job"))
 }
 
 /// Sends the payloads in requests of at most 1000, up to the first that fails, and combines the responses.
@@ -52,11 +52,11 @@ fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result
         Ok(response) => response,
         Err(error) => return (BatchSubmission::default(), Err(error)),
     };
-    let (batch, complete) = BatchSubmission::from_json(without_bom(&response.body));
-    let outcome = match complete {
-        Err(_) => Err(response.unreadable("the outcome of a batch")),
-        Ok(()) if batch.jobs.len() == payloads.len() => Ok(()),
-        Ok(()) => Err(response.unreadable("a batch with one entry for each payload")),
+    let (batch, is_complete) = BatchSubmission::from_json(without_bom(&response.body));
+    let outcome = match is_complete {
+        false => Err(response.unreadable("the outcome of a batch")),
+        true if batch.jobs.len() == payloads.len() => Ok(()),
+        true => Err(response.unreadable("a batch with one entry for each payload")),
     };
     (batch, outcome)
 }

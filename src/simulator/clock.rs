@@ -40,7 +40,11 @@ impl SimulatedClock {
 
     /// Returns the simulated time since the Unix epoch.
     pub(super) fn since_epoch(&self) -> Duration {
-        self.system_time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+        self.time_of_day().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    pub(super) fn time_of_day(&self) -> SystemTime {
+        self.started_at + self.elapsed()
     }
 
     fn elapsed(&self) -> Duration {
@@ -51,10 +55,6 @@ impl SimulatedClock {
 impl Clock for SimulatedClock {
     fn now(&self) -> Instant {
         self.started + self.elapsed()
-    }
-
-    fn system_time(&self) -> SystemTime {
-        self.started_at + self.elapsed()
     }
 
     fn sleep(&self, pause: Duration, stops: &Stops) {

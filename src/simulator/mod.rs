@@ -64,7 +64,6 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::config::builder::ClientBuilder;
 use crate::error::Result;
-use crate::http::clock::Clock;
 use crate::sync::lock;
 use crate::types::{Atom, JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
@@ -206,7 +205,7 @@ impl Simulator {
     /// ```
     pub fn client_builder(&self) -> ClientBuilder {
         let builder = Client::builder().api_key(self.api_key()).base_url(self.base_url());
-        builder.clock(self.clock.clone())
+        ClientBuilder { clock: self.clock.clone(), ..builder }
     }
 
     /// Adds a job to the history and returns its id.
@@ -293,7 +292,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn now(&self) -> SystemTime {
-        self.clock.system_time()
+        self.clock.time_of_day()
     }
 
     /// Advances the simulated clock, by at most 30 years for each call.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -54,31 +53,21 @@ impl BatchSubmission {
 
     /// Reads a response, and says whether it is complete. Entries are read one by one, so that none can lose the ids of
     /// the others.
-    pub(crate) fn from_json(body: &[u8]) -> (Self, serde_json::Result<()>) {
+    pub(crate) fn from_json(body: &[u8]) -> (Self, bool) {
         let mut batch = BatchSubmission::default();
-        let complete = batch.read(&String::from_utf8_lossy(body));
-        (batch, complete)
+        let is_complete = batch.read(&String::from_utf8_lossy(body)).is_some();
+        (batch, is_complete)
     }
 
-    fn read(&mut self, body: &str) -> serde_json::Result<()> {
-        let [jobs, total, submitted, failed, cache_hits] =
-            fields(body, ["jobs", "total", "submitted", "failed", "cache_hits"])?;
-        let jobs = jobs.ok_or_else(|| serde_json::Error::missing_field("jobs"))?;
-        let entries: Vec<&RawValue> = serde_json::from_str(jobs.get())?;
+    fn read(&mut self, body: &str) -> Option<()> {
+        let [jobs, totals @ ..] = fields(body, ["jobs", "total", "submitted", "failed", "cache_hits"])?;
+        let entries: Vec<&RawValue> = serde_json::from_str(jobs?.get()).ok()?;
         self.jobs = entries.iter().map(|entry| BatchEntry::from_raw(entry)).collect();
-        for (total, json, name) in [
-            (&mut self.total, total, "total"),
-            (&mut self.submitted, submitted, "submitted"),
-            (&mut self.failed, failed, "failed"),
-            (&mut self.cache_hits, cache_hits, "cache_hits"),
-        ] {
-            let json = json.ok_or_else(|| serde_json::Error::missing_field(name))?;
-            *total = serde_json::from_str(json.get())?;
+        let into = [&mut self.total, &mut self.submitted, &mut self.failed, &mut self.cache_hits];
+        for (total, json) in into.into_iter().zip(totals) {
+            *total = serde_json::from_str(json?.get()).ok()?;
         }
-        match self.jobs.iter().position(BatchEntry::lacks_id) {
-            Some(n) => Err(serde_json::Error::custom(format_args!("entry {n} has no job_id"))),
-            None => Ok(()),
-        }
+        (!self.jobs.iter().any(BatchEntry::lacks_id)).then_some(())
     }
 
     /// Appends the outcome of a later request.
@@ -124,13 +113,7 @@ impl BatchEntry {
 
     /// Returns whether the entry may stand for a job, and does not name it.
     fn lacks_id(&self) -> bool {
-        use SubmissionStatus::{CacheHit, Submitted, Unknown};
-        let may_be_a_job = match &self.status {
-            Submitted | CacheHit => true,
-            Unknown(status) => status.is_empty(),
-            _ => false,
-        };
-        may_be_a_job && self.job_id.is_none()
+        self.job_id.is_none() && ["submitted", "cache_hit", ""].contains(&self.status.as_str())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::str::FromStr;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -152,14 +151,14 @@ impl JobSummary {
     }
 
     /// Reads a job of a response. A preview in a form that is not known is left out.
-    pub(crate) fn from_json(json: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(json).or_else(|error| {
+    pub(crate) fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok().or_else(|| {
             let [preview] = fields(json, ["molecule_preview"])?;
-            let preview = preview.ok_or(error)?.get();
+            let preview = preview?.get();
             // The preview is a part of the text.
             let start = preview.as_ptr() as usize - json.as_ptr() as usize;
             let (before, after) = (&json[..start], &json[start + preview.len()..]);
-            serde_json::from_str(&format!("{before}null{after}"))
+            serde_json::from_str(&format!("{before}null{after}")).ok()
         })
     }
 
@@ -209,17 +208,14 @@ pub(crate) struct Submitted {
 
 impl Submitted {
     /// Reads the identifier by itself: whatever else the response holds, the caller pays for the job.
-    pub(crate) fn from_json(body: &[u8]) -> serde_json::Result<Self> {
+    pub(crate) fn from_json(body: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(body);
         let [job_id, state, status] = fields(&text, ["job_id", "state", "status"])?;
-        let job_id = job_id.and_then(JobId::from_raw);
-        Ok(Submitted {
-            job_id: job_id.ok_or_else(|| {
-                serde_json::Error::custom("it has no job_id that is a string or an integer")
-            })?,
+        Some(Submitted {
+            job_id: job_id.and_then(JobId::from_raw)?,
             state: state.and_then(JobState::from_raw),
             is_cache_hit: status.is_some_and(|status| status.get() == r#""cache_hit""#),
-            summary: JobSummary::from_json(&text).ok(),
+            summary: JobSummary::from_json(&text),
         })
     }
 }

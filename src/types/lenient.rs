@@ -4,33 +4,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Deserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Returns some fields of a JSON object, unread, so that nothing in the other fields, such as half of a surrogate pair or
-/// a number that is too large, makes these unreadable. A field that occurs twice is left out.
+/// a number that is too large, makes these unreadable. Of a field that occurs twice, the last
+/// value counts. Returns `None` if this is not an object.
 pub(crate) fn fields<'a, const N: usize>(
     object: &'a str,
     names: [&str; N],
-) -> serde_json::Result<[Option<&'a RawValue>; N]> {
-    struct Entries<'a>(HashMap<String, Option<&'a RawValue>>);
-    impl<'de> Visitor<'de> for Entries<'de> {
-        type Value = Self;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
-            while let Some((key, value)) = map.next_entry()? {
-                self.0.entry(key).and_modify(|value| *value = None).or_insert(Some(value));
-            }
-            Ok(self)
-        }
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(object);
-    let entries = deserializer.deserialize_map(Entries(HashMap::new()))?.0;
-    deserializer.end()?;
-    Ok(names.map(|name| entries.get(name).copied().flatten()))
+) -> Option<[Option<&'a RawValue>; N]> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
+    Some(names.map(|name| fields.get(name).copied()))
 }
 
 /// A value that is a string or a number. By default neither is accepted.

@@ -286,7 +286,7 @@ impl World {
                 check(!is_gone || error.is_not_found(), "it is not there, and this can be seen");
                 // The request stands in parentheses at the end.
                 let said = said.rsplit_once(" (").map_or(0, |(said, _)| said.chars().count());
-                check(said <= 200, "the message is long");
+                check(said <= 250, "the message is long");
             }
         }
         check(!is_seen || self.looks <= 1, "the job is loaded twice");

@@ -69,7 +69,7 @@ const MESSAGES: &str = r#"
 the API key (api_key) is in quotation marks: set it without them
 base_url `ftp://x`: unsupported scheme; expected a URL such as https://atomiverse.com
 proxy `socks5://x`: unsupported scheme; expected the URL of an HTTP proxy, such as http://proxy.example:3128
-the job id "9f2c\u{feff}" contains the character U+FEFF
+the job id "9f2c\u{feff}" contains '\u{feff}'
 the payload is a string, not a JSON object: parse it first; nothing was sent
 cancel job 9f2c: this service cannot cancel jobs
 get job 9f2c: no token could be had
@@ -112,7 +112,7 @@ wait for job job-000001: not ended after 60 s; the job was running; the job may 
 
 fn errors() -> Vec<Error> {
     let nobody = client_of_nobody();
-    let local = Client::builder().api_key(KEY).base_url("http://localhost");
+    let local = Client::builder().api_key(KEY).base_url("http://localhost").allow_insecure_http(true);
     let proxied = local.clone().proxy("http://127.0.0.1:1").max_retries(0).build().unwrap();
     let refusing = local.clone().contract(Refusing).build().unwrap();
     let stopped = StopToken::new();

@@ -198,8 +198,7 @@ fn waits_iterations_and_retries_in_progress_use_the_new_key() {
 #[test]
 fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
     let server = RawServer::start(|_, request| {
-        let old = if request.header("authorization") == "Bearer secret-1" { "secret-0" } else { "secret-1" };
-        answer(422, &[], &format!(r#"{{"detail":"not for {} nor {old}"}}"#, request.header("authorization")))
+        answer(422, &[], &format!(r#"{{"detail":"not for {}"}}"#, request.header("authorization")))
     });
     let client = server.client_builder().api_key("secret-0").build().unwrap();
     for key in ["", "\"secret-9\"", "secret-9\n", "secret-9\r\nx-admin: 1", "secret 9", "s\u{e9}cret-9"] {
@@ -215,23 +214,20 @@ fn an_invalid_key_is_refused_and_the_old_one_kept_and_no_error_shows_any() {
     let own = client.with_api_key("secret-2").unwrap();
     for client in [client, own] {
         let text = client.get_job("a").unwrap_err().to_string();
-        assert!(text.contains("not for (hidden) nor (hidden)"), "{text}");
+        assert!(text.contains("not for (hidden)"), "{text}");
         assert!(!format!("{client:?}").contains("secret"));
     }
     assert_eq!(keys(&server), ["secret-0", "secret-1", "secret-2"]);
 }
 
 #[test]
-fn a_proxy_on_another_machine_does_not_see_the_key_of_a_plain_http_api() {
-    let build = |base_url: &str, proxy: &str| {
-        Client::builder().api_key(KEY).base_url(base_url).proxy(proxy).build().map(drop)
-    };
-    for proxy in ["http://127.0.0.1:3128", "http://[::1]:3128", "localhost:3128"] {
-        assert!(build("http://localhost", proxy).is_ok(), "{proxy}");
-    }
-    let error = build("http://localhost", "http://proxy.example:3128").unwrap_err();
-    assert!(error.to_string().contains("would see the API key"), "{error}");
+fn a_proxy_does_not_see_the_key_of_a_plain_http_api() {
+    let builder =
+        |base_url: &str| Client::builder().api_key(KEY).base_url(base_url).proxy("http://proxy.example:3128");
+    let error = builder("http://localhost").build().unwrap_err();
+    assert!(error.to_string().contains("would show the API key"), "{error}");
+    assert!(builder("http://localhost").allow_insecure_http(true).build().is_ok());
     if cfg!(any(feature = "rustls", feature = "native-tls")) {
-        assert!(build("https://svc.example", "http://proxy.example:3128").is_ok());
+        assert!(builder("https://svc.example").build().is_ok());
     }
 }

@@ -42,20 +42,6 @@ fn each_setting_accepts_the_longest_duration() {
 }
 
 #[test]
-fn a_base_url_with_the_path_of_the_api_is_refused() {
-    for end in ["/api/v1", "/api/v1/", "/gateway/api/v1"] {
-        let url = format!("{LOCAL}{end}");
-        let text = outcome(Client::builder().api_key(KEY).base_url(&url).build());
-        assert!(text.contains("base_url") && text.contains("/api/v1"), "{url}: {text}");
-        assert!(text.contains("api_url"), "{url}: {text}");
-    }
-    let client = |builder: ClientBuilder| builder.api_key(KEY).build();
-    client(Client::builder().base_url(LOCAL).api_url(format!("{LOCAL}/api/v1"))).unwrap();
-    client(Client::builder().base_url(format!("{LOCAL}/gateway"))).unwrap();
-    client(Client::builder().base_url(format!("{LOCAL}/api/v1-of-ours"))).unwrap();
-}
-
-#[test]
 fn a_token_in_the_query_of_a_url_is_refused_and_not_shown() {
     let builder = Client::builder().api_key(KEY).base_url(LOCAL);
     for (name, builder) in [
@@ -99,7 +85,6 @@ fn an_error_about_a_variable_names_it_and_shows_no_secret() {
         ("ATOMIVERSE_BASE_URL", "service.example"),
         ("ATOMIVERSE_BASE_URL", "http://service.example"),
         ("ATOMIVERSE_BASE_URL", "https://user:hunter2@service.example"),
-        ("ATOMIVERSE_BASE_URL", "http://localhost/api/v1"),
         ("ATOMIVERSE_BASE_URL", "http://localhost/?token=hunter2"),
         ("ATOMIVERSE_API_URL", "ftp://service.example"),
     ] {
@@ -152,7 +137,7 @@ fn an_empty_variable_counts_as_not_set() {
         let text = in_environment(test, &variables, || {
             builder_from_env().map_or_else(|error| error.to_string(), link)
         });
-        let missing = "the environment variable ATOMIVERSE_API_KEY is not set or empty";
+        let missing = "no API key";
         let expected = if key.is_empty() { missing } else { "https://atomiverse.com/job?job_id=a" };
         assert!(text.starts_with(expected), "{text}");
     }
@@ -172,8 +157,8 @@ fn whitespace_around_a_variable_is_ignored_and_other_invisible_characters_are_sh
     let test = "whitespace_around_a_variable_is_ignored_and_other_invisible_characters_are_shown";
     for (url, key, expected) in [
         (" http://127.0.0.1:8000\r\n", "av_key\n", "ok"),
-        ("\u{feff}http://127.0.0.1:8000", "av_key", "U+FEFFhttp://127.0.0.1:8000"),
-        ("http://127.0.0.1:8000", "av\u{200b}_key", "U+200B"),
+        ("\u{feff}http://127.0.0.1:8000", "av_key", r"\u{feff}http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000", "av\u{200b}_key", r"\u{200b}"),
     ] {
         let variables = [("ATOMIVERSE_BASE_URL", url), ("ATOMIVERSE_API_KEY", key)];
         let text = in_environment(test, &variables, || outcome(builder_from_env()));

@@ -31,7 +31,7 @@ const IDS: [(&str, Option<&str>); 15] = [
     (r#""\ud83d""#, None),
     (r#"["9f2c"]"#, None),
     (r#"{"job_id":"9f2c"}"#, None),
-    (r#""a","job_id":"9f2c""#, None),
+    (r#""a","job_id":"9f2c""#, Some("9f2c")),
 ];
 
 /// Fields beside the id, in which nothing may decide what the id is.
@@ -170,7 +170,7 @@ const ENTRIES: [(&str, Option<&str>, bool); 19] = [
     (r#"{"job_id":null,"status":"submitted"}"#, None, false),
     (r#"{"job_id":{"job_id":"other"},"status":"cache_hit"}"#, None, false),
     (r#"{"job_id":"\ud83d","status":"submitted"}"#, None, false),
-    (r#"{"job_id":"other","job_id":"other2","status":"submitted"}"#, None, false),
+    (r#"{"job_id":"other","job_id":"other2","status":"submitted"}"#, Some("other2"), true),
     ("{}", None, false),
     ("null", None, false),
     (r#""other""#, None, false),

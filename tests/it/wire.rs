@@ -115,7 +115,7 @@ fn a_call_through_a_proxy_that_opens_no_tunnel_ends_in_time() {
     let endless = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 1000]].concat();
     for step in [Step::Silence, Step::Trickle(endless, millis(20))] {
         let proxy = RawServer::script(vec![vec![step]]);
-        let build = || builder("http://127.0.0.1:9").proxy(proxy.url());
+        let build = || builder("http://127.0.0.1:9").proxy(proxy.url()).allow_insecure_http(true);
         assert_bounded("proxy", secs(1), build, |call, error| {
             // Of a change without a body it is not known.
             if ["rename", "submit"].contains(&call) {
@@ -540,7 +540,11 @@ fn a_proxy_that_closes_the_connection_before_the_tunnel_is_open_is_retried() {
                 // Of a change without a body it is not known.
                 continue;
             }
-            let client = simulator.client_builder().base_url("http://127.0.0.1:9").proxy(proxy.url());
+            let client = simulator
+                .client_builder()
+                .base_url("http://127.0.0.1:9")
+                .proxy(proxy.url())
+                .allow_insecure_http(true);
             let error = send(&client.build().unwrap()).unwrap_err();
             assert_eq!(error.attempts(), 3, "{end:?}, {call}: {error}");
             assert!(!error.may_have_been_processed(), "{end:?}, {call}: {error}");
