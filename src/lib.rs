@@ -161,31 +161,3 @@ pub use types::{
 #[cfg(all(doctest, feature = "simulator"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// Gives the fuzz targets access to private items.
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing {
-    use crate::jobs::pages::{Page, Pages};
-    use crate::{JobSummary, JobsPage};
-
-    /// Goes through the pages that `get` returns for a cursor, as an iteration does. Returns the jobs.
-    pub fn iterate(mut get: impl FnMut(Option<&str>) -> Option<JobsPage>) -> Vec<JobSummary> {
-        let (mut pages, mut jobs) = (Pages::starting_at(None), Vec::new());
-        while let Some(page) = pages.request().and_then(&mut get) {
-            let JobsPage { jobs: received, has_more, next_cursor } = page;
-            let page = Page { jobs: received.into_iter().map(Ok).collect(), has_more, next_cursor };
-            if pages.check(&page).is_err() {
-                break;
-            }
-            // An error concerns the page after this one, which is then not due.
-            let _ = pages.advance(&page);
-            jobs.extend(page.jobs.into_iter().flatten());
-        }
-        jobs
-    }
-
-    pub fn error_message(body: &[u8]) -> Option<String> {
-        crate::http::message::error_message(&String::from_utf8_lossy(body))
-    }
-}
