@@ -65,18 +65,16 @@ fn is_exempt(host: &str, list: &str) -> bool {
 
 /// Returns whether an address is in a range such as `10.0.0.0/8`, or equal to a single address.
 fn is_in_range(address: IpAddr, range: &str) -> bool {
-    let (first, length) = range.split_once('/').unwrap_or((range, ""));
-    let (equal, size) = match (address, first.trim_matches(['[', ']']).parse()) {
-        (IpAddr::V4(address), Ok(IpAddr::V4(first))) => {
-            ((address.to_bits() ^ first.to_bits()).leading_zeros(), 32)
-        }
-        (IpAddr::V6(address), Ok(IpAddr::V6(first))) => {
-            ((address.to_bits() ^ first.to_bits()).leading_zeros(), 128)
-        }
-        _ => return false,
+    let (first, length) = range.split_once('/').unwrap_or((range, "128"));
+    let (Ok(first), Ok(length)) = (first.trim_matches(['[', ']']).parse::<IpAddr>(), length.parse()) else {
+        return false;
     };
-    let length = if length.is_empty() { Ok(size) } else { length.parse() };
-    length.is_ok_and(|length| equal >= length)
+    // An address of 32 bits is followed by zeros, so that a single address is equal in all bits.
+    let bits = |address| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    first.is_ipv4() == address.is_ipv4() && (bits(first) ^ bits(address)).leading_zeros() >= length
 }
 
 #[cfg(test)]

@@ -39,16 +39,11 @@ impl ClientBuilder {
         let base_url = Url::of_service(&base_setting, &self)?;
         let default = || Url { text: base_url.text.clone() + API_PATH, ..base_url.clone() };
         let api_url = api_url.unwrap_or_else(default);
-        let Some(api_key) = self.api_key.clone() else {
-            return Err(Error::input(
-                "no API key: create one in the settings of the dashboard, and set ATOMIVERSE_API_KEY or call api_key",
-            ));
-        };
+        let missing = || Error::input("no API key: set ATOMIVERSE_API_KEY to one from the dashboard");
+        let api_key = self.api_key.clone().ok_or_else(missing)?;
         let headers = self.check_headers(&api_key)?;
         if self.root_certificates.is_some() && self.platform_certificates {
-            return Err(Error::input(
-                "root_certificates and platform_certificates exclude each other: set one",
-            ));
+            return Err(Error::input("root_certificates and platform_certificates exclude each other"));
         }
         let proxy = match &self.proxy {
             Some(proxy) => Some(Proxy::parse(proxy.clone())?),

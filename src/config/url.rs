@@ -65,7 +65,9 @@ impl Url {
 
     /// Parses the address of the service or of its API.
     pub(crate) fn of_service(setting: &Setting, settings: &ClientBuilder) -> Result<Self> {
-        let bad = |why| bad_url(setting, why);
+        let (name, shown) = (setting.name, shown(&setting.value));
+        let expected = "expected a URL such as https://atomiverse.com";
+        let bad = |why| Error::input(format!("{name} `{shown}`: {why}; {expected}"));
         let url = Url::parse(&setting.value).map_err(bad)?;
         // A password may contain a slash, and the rest of it then looks like a path.
         if setting.value.contains('@') {
@@ -87,11 +89,6 @@ impl Url {
     }
 }
 
-pub(crate) fn bad_url(setting: &Setting, why: &str) -> Error {
-    let (name, shown) = (setting.name, shown(&setting.value));
-    Error::input(format!("{name} `{shown}`: {why}; expected a URL such as https://atomiverse.com"))
-}
-
 /// Returns a URL without the parts that may be secret: everything before the last `@`, and the query.
 pub(crate) fn shown(url: &str) -> String {
     let scheme = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme));
@@ -102,10 +99,7 @@ pub(crate) fn shown(url: &str) -> String {
 }
 
 fn is_loopback(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host == "localhost",
-    }
+    host.parse::<IpAddr>().map_or(host == "localhost", |address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

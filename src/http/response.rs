@@ -17,7 +17,7 @@ use crate::types::JobState;
 /// [`Client::send`](crate::Client::send) returns one, and a [`Contract`](crate::Contract) receives one for each
 /// operation.
 ///
-/// `Debug` shows the status and the length of the body.
+/// `Debug` shows the status only.
 ///
 /// # Examples
 ///

@@ -137,19 +137,22 @@ impl Transport {
         let (used, watched, limit) = (agent.clone(), progress.clone(), self.max_response_bytes);
         let caller = thread::current();
         let job = move || {
+            let began = Instant::now();
+            let received = exchange(&used, request, limit, watched);
             // Sending fails if the caller has left.
-            let _ = reply.send(exchange(&used, request, limit, watched));
+            let _ = reply.send((received, began.elapsed()));
             caller.unpark();
         };
-        let began = Instant::now();
+        let deadline = saturating_add(Instant::now(), within);
         let worker =
             worker::start(worker, job).map_err(|error| here(&format!("cannot start a thread: {error}")))?;
-        let (deadline, mut ready) = (saturating_add(began, within), || replied.try_recv().ok());
+        let mut ready = || replied.try_recv().ok();
         let received = stops.wait(deadline, &mut ready);
         // A caller that wakes up late was suspended, and its worker too. A response that arrived meanwhile counts.
         let late = Instant::now().saturating_duration_since(deadline).min(MAX_EXTENSION);
         let received = received.or_else(|| stops.wait(Instant::now() + late, ready));
-        let error = match received.unwrap_or(Err(ureq::Error::Timeout(Timeout::Global))) {
+        let (received, took) = received.unwrap_or((Err(ureq::Error::Timeout(Timeout::Global)), within));
+        let error = match received {
             Ok((response, Err(error))) if response.is_success() => {
                 failed(&error, is_reused).with_request_id(response.request_id())
             }
@@ -167,7 +170,7 @@ impl Transport {
                 if stops.is_stopped() {
                     return Err(Error::stopped(may_be_sent));
                 }
-                match self.find_unsent(&error, began.elapsed(), is_reused) {
+                match self.find_unsent(&error, took, is_reused) {
                     Some(unsent) if !(has_body && may_be_sent) => unsent,
                     _ if may_be_sent => failed(&error, is_reused),
                     _ => self.not_connected(&error),
@@ -208,7 +211,7 @@ impl Transport {
     }
 
     /// Describes which step before the request was sent has failed, if the error shows it.
-    fn find_unsent(&self, error: &ureq::Error, elapsed: Duration, is_reused: bool) -> Option<Error> {
+    fn find_unsent(&self, error: &ureq::Error, took: Duration, is_reused: bool) -> Option<Error> {
         use io::ErrorKind::*;
         let tls = || Some(Error::tls(&format!("{}{}", self.via, text_of(error))));
         let io = match error {
@@ -232,7 +235,7 @@ impl Transport {
             // rustls reports a certificate that it does not trust in this way.
             (InvalidData, _) if !is_reused => tls(),
             (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _) => {
-                (elapsed < MAX_REFUSAL_TIME).then(|| self.not_connected(error))
+                (took < MAX_REFUSAL_TIME).then(|| self.not_connected(error))
             }
             // A failed look-up is of the kind without a name, and no error of a socket. Windows has codes for it.
             (kind, None | Some(11001..=11004)) if kind == io::Error::from_raw_os_error(i32::MAX).kind() => {
@@ -283,9 +286,10 @@ fn failed(error: &ureq::Error, is_reused: bool) -> Error {
         ureq::Error::BodyExceedsLimit(limit) => Error::too_large(*limit),
         ureq::Error::Timeout(_) => Error::timeout(),
         ureq::Error::Io(_) => Error::connection_lost(&text, is_reused),
-        // The connection broke in a compressed body, or changed it.
         #[cfg(feature = "gzip")]
-        ureq::Error::Decompress(..) => Error::connection_lost(&text, is_reused),
+        ureq::Error::Decompress(_, end) if end.kind() == io::ErrorKind::UnexpectedEof => {
+            Error::connection_lost(&text, is_reused)
+        }
         _ => Error::bad_response(format!("the response is not valid HTTP: {text}")),
     }
 }

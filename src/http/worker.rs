@@ -11,7 +11,6 @@ use std::time::Duration;
 pub(crate) const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A thread that does one job after the other. It ends when this is dropped, or after an idle time.
-#[derive(Debug)]
 pub(crate) struct Worker(SyncSender<Job>);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -39,7 +38,6 @@ pub(crate) fn start(idle: Option<Worker>, job: impl FnOnce() + Send + 'static) -
 
 /// A value for each process. After a fork, the child gets one of its own and does not touch that of its parent, whose
 /// locks may be held by threads that the child does not have.
-#[derive(Debug)]
 pub(crate) struct PerProcess<T> {
     process: u32,
     value: T,
