@@ -64,6 +64,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::config::builder::ClientBuilder;
 use crate::error::Result;
+use crate::http::response::Response;
 use crate::sync::lock;
 use crate::types::{Atom, JobId, JobState, MoleculePreview};
 use clock::SimulatedClock;
@@ -445,11 +446,9 @@ impl Simulator {
     ) {
         let mut left = times;
         let planned = move |request: &ReceivedRequest| {
-            if left == 0 || !fits(request) {
-                return None;
-            }
-            left -= 1;
-            Some(fault.clone())
+            let applies = left > 0 && fits(request);
+            left -= usize::from(applies);
+            applies.then(|| fault.clone())
         };
         self.service().faults.push(Arc::new(Mutex::new(planned)));
     }
@@ -568,9 +567,8 @@ impl SimulatedJob {
     }
 
     /// Sets the name. Defaults to none.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
+    pub fn name(self, name: impl Into<String>) -> Self {
+        SimulatedJob { name: Some(name.into()), ..self }
     }
 
     /// Keeps the job in this state until it is cancelled. The durations then determine only the billed core-seconds.
@@ -585,15 +583,13 @@ impl SimulatedJob {
     /// assert_eq!(simulator.client()?.get_job(id)?.state.to_string(), "paused");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn state(mut self, state: JobState) -> Self {
-        self.state = Some(state);
-        self
+    pub fn state(self, state: JobState) -> Self {
+        SimulatedJob { state: Some(state), ..self }
     }
 
     /// Makes the job end as failed. By default it ends as done.
-    pub fn fails(mut self) -> Self {
-        self.outcome = JobState::Failed;
-        self
+    pub fn fails(self) -> Self {
+        SimulatedJob { outcome: JobState::Failed, ..self }
     }
 
     /// Makes the job continue although the simulator accepts requests to cancel it.
@@ -615,9 +611,8 @@ impl SimulatedJob {
     /// assert_eq!(error.state(), Some(&JobState::Running));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn ignores_cancel(mut self) -> Self {
-        self.ignores_cancel = true;
-        self
+    pub fn ignores_cancel(self) -> Self {
+        SimulatedJob { ignores_cancel: true, ..self }
     }
 
     /// Sets how long ago the job was submitted. Defaults to zero.
@@ -634,34 +629,29 @@ impl SimulatedJob {
     /// assert_eq!(simulator.client()?.get_job(id)?.state, JobState::Done);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn age(mut self, age: Duration) -> Self {
-        self.age = age;
-        self
+    pub fn age(self, age: Duration) -> Self {
+        SimulatedJob { age, ..self }
     }
 
     /// Sets how long the job is pending. Defaults to 2 seconds.
-    pub fn pending_for(mut self, time: Duration) -> Self {
-        self.pending_for = time;
-        self
+    pub fn pending_for(self, time: Duration) -> Self {
+        SimulatedJob { pending_for: time, ..self }
     }
 
     /// Sets how long the job is running. Defaults to 10 seconds. With `Duration::MAX` the job does not end unless it is
     /// cancelled.
-    pub fn running_for(mut self, time: Duration) -> Self {
-        self.running_for = time;
-        self
+    pub fn running_for(self, time: Duration) -> Self {
+        SimulatedJob { running_for: time, ..self }
     }
 
     /// Sets the number of billed core-seconds. Defaults to four for each second for which the job has been running.
-    pub fn billed_core_seconds(mut self, core_seconds: f64) -> Self {
-        self.billed_core_seconds = Some(core_seconds);
-        self
+    pub fn billed_core_seconds(self, core_seconds: f64) -> Self {
+        SimulatedJob { billed_core_seconds: Some(core_seconds), ..self }
     }
 
     /// Sets the molecule. Defaults to none.
-    pub fn molecule_preview(mut self, preview: MoleculePreview) -> Self {
-        self.molecule_preview = Some(preview);
-        self
+    pub fn molecule_preview(self, preview: MoleculePreview) -> Self {
+        SimulatedJob { molecule_preview: Some(preview), ..self }
     }
 
     /// Creates the `n`th of `count` jobs for [`Simulator::add_sample_jobs`].
@@ -697,19 +687,11 @@ const WATER: [(&str, [f64; 3]); 3] =
 /// assert_eq!(error.server_message(), Some("try again"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The request gets this response and is not processed.
-    #[non_exhaustive]
-    Response {
-        /// The HTTP status.
-        status: u16,
-        /// The headers, besides `content-length` and `x-request-id`.
-        headers: Vec<(String, String)>,
-        /// The body.
-        body: String,
-    },
+    /// The request gets this response and is not processed. The headers `content-length` and `x-request-id` are added.
+    Response(Response),
     /// The request is processed after this delay, which is in real time.
     Delay(Duration),
     /// The connection is closed, and the request is not processed.
@@ -726,13 +708,13 @@ impl Fault {
     /// Returns a fault with this status and a JSON body like those of FastAPI.
     pub fn status(status: u16) -> Self {
         let body = format!(r#"{{"detail":"simulated status {status}"}}"#);
-        Fault::Response { status, headers: Vec::new(), body }
+        Fault::Response(Response::new(status, body))
     }
 
     /// Adds a header to the response of a [`Response`](Fault::Response). Has no effect on other faults.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Fault::Response { headers, .. } = &mut self {
-            headers.push((name.into(), value.into()));
+        if let Fault::Response(response) = &mut self {
+            response.headers.push((name.into(), value.into()));
         }
         self
     }
@@ -754,8 +736,8 @@ impl Fault {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn body(mut self, text: impl Into<String>) -> Self {
-        if let Fault::Response { body, .. } = &mut self {
-            *body = text.into();
+        if let Fault::Response(response) = &mut self {
+            response.body = text.into().into_bytes();
         }
         self
     }

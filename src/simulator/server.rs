@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, Builder, JoinHandle};
 
-use super::service::{self, Reply, Service};
+use super::service::{self, Service};
 use super::{Fault, ReceivedRequest};
 use crate::http::clock::{Clock, SystemClock};
+use crate::http::response::Response;
 use crate::http::stop::{StopToken, Stops};
 use crate::sync::lock;
 
@@ -88,19 +89,18 @@ impl Connection<'_> {
         if let Some(Fault::Delay(time)) = fault {
             SystemClock.sleep(time, &Stops::default().and(self.stop));
         }
-        let encode = |reply: Reply| reply.encode(number, &request.method);
         let message = match fault.clone() {
             Some(Fault::Cut) => return Ok(false),
-            Some(Fault::Garbage) => "\x00\x01garbage, not HTTP\r\n\r\n".to_owned(),
-            Some(Fault::Response { status, headers, body }) => encode(Reply { status, headers, body }),
-            _ => encode(service::respond(self.service, &request)),
+            Some(Fault::Garbage) => b"\x00\x01garbage, not HTTP\r\n\r\n".to_vec(),
+            Some(Fault::Response(response)) => encode(response, number, &request.method),
+            _ => encode(service::respond(self.service, &request), number, &request.method),
         };
         let sent = match fault {
             Some(Fault::LostResponse) => 0,
             Some(Fault::TruncatedBody) => message.len() - 1,
             _ => message.len(),
         };
-        self.reader.get_mut().write_all(&message.as_bytes()[..sent])?;
+        self.reader.get_mut().write_all(&message[..sent])?;
         let closes = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         // The body of a request without a length has not been read.
         Ok(sent == message.len() && !closes && request.header("transfer-encoding").is_none())
@@ -136,4 +136,15 @@ impl Connection<'_> {
         request.body = String::from_utf8_lossy(&body).into_owned();
         Ok(request)
     }
+}
+
+/// Returns a response as it is sent.
+fn encode(response: Response, number: usize, method: &str) -> Vec<u8> {
+    let has_body = method != "HEAD" && !matches!(response.status, 204 | 304);
+    let body = if has_body { response.body } else { Vec::new() };
+    let mut head = format!("HTTP/1.1 {} \r\nx-request-id: sim-{number}\r\n", response.status);
+    for (name, value) in response.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    [format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat()
 }

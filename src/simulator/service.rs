@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::clock::SimulatedClock;
 use super::{Fault, ReceivedRequest, SimulatedJob};
+use crate::http::response::Response;
 use crate::sync::lock;
 use crate::types::{JobId, JobState};
 
@@ -38,42 +39,23 @@ pub(super) struct StoredJob {
     is_deleted: bool,
 }
 
-/// A response of the service.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+fn reply(status: u16, content_type: &str, body: String) -> Response {
+    let mut response = Response::new(status, body);
+    response.headers.push(("content-type".to_owned(), content_type.to_owned()));
+    response
 }
 
-impl Reply {
-    fn new(status: u16, content_type: &str, body: String) -> Self {
-        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Reply { status, headers, body }
-    }
+fn json_reply(status: u16, body: &Value) -> Response {
+    reply(status, "application/json", body.to_string())
+}
 
-    fn json(status: u16, body: &Value) -> Self {
-        Reply::new(status, "application/json", body.to_string())
-    }
+fn detail(status: u16, detail: &str) -> Response {
+    json_reply(status, &json!({ "detail": detail }))
+}
 
-    pub(super) fn detail(status: u16, detail: &str) -> Self {
-        Reply::json(status, &json!({ "detail": detail }))
-    }
-
-    /// Returns the standard response of FastAPI to an invalid value.
-    fn invalid(place: &str, name: &str, msg: &str) -> Self {
-        Reply::json(422, &json!({ "detail": [{ "loc": [place, name], "msg": msg, "type": "value_error" }] }))
-    }
-
-    /// Returns the bytes of the response to the request with this number and method.
-    pub(super) fn encode(self, number: usize, method: &str) -> String {
-        let has_body = method != "HEAD" && !matches!(self.status, 204 | 304);
-        let body = if has_body { self.body } else { String::new() };
-        let mut head = format!("HTTP/1.1 {} \r\nx-request-id: sim-{number}\r\n", self.status);
-        for (name, value) in self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        format!("{head}content-length: {}\r\n\r\n{body}", body.len())
-    }
+/// Refuses a field of the body or of the query, in the format of FastAPI.
+fn invalid(place: &str, name: &str, msg: &str) -> Response {
+    json_reply(422, &json!({ "detail": [{ "loc": [place, name], "msg": msg, "type": "value_error" }] }))
 }
 
 impl StoredJob {
@@ -110,39 +92,37 @@ impl StoredJob {
         self.job.state = Some(state);
     }
 
-    fn dashboard(&self, now: Duration) -> Reply {
-        let name = self.job.name.as_deref().unwrap_or_default().replace('&', "&amp;").replace('<', "&lt;");
-        let (id, state) = (&self.id, self.state(now));
-        let page = format!("<!doctype html>\n<title>{id}</title>\n<p>{id} {name}: {state}</p>\n");
-        Reply::new(200, "text/html; charset=utf-8", page)
+    fn dashboard(&self, now: Duration) -> Response {
+        let page = format!("<!doctype html>\n<title>{} is {}</title>\n", self.id, self.state(now));
+        reply(200, "text/html; charset=utf-8", page)
     }
 
     /// Returns the response to a request for this job.
-    fn respond(&mut self, now: Duration, method: &str, action: &[&str], body: &Value) -> Reply {
+    fn respond(&mut self, now: Duration, method: &str, action: &[&str], body: &Value) -> Response {
         let state = self.state(now);
         match (method, action) {
             ("GET", ["result"]) => {
-                let none = || Reply::detail(404, "Job has no result");
-                return self.result.as_ref().map_or_else(none, |result| Reply::json(200, result));
+                let none = || detail(404, "Job has no result");
+                return self.result.as_ref().map_or_else(none, |result| json_reply(200, result));
             }
             ("PATCH", _) => match checked_name(&body["name"]) {
                 Ok(name) => self.job.name = Some(name),
-                Err(reason) => return Reply::invalid("body", "name", reason),
+                Err(reason) => return invalid("body", "name", reason),
             },
             ("POST", _) if !state.is_terminal() && !self.job.ignores_cancel => {
                 self.finish(now, JobState::Cancelled);
             }
             ("DELETE", _) if state.is_terminal() => {
                 self.is_deleted = true;
-                return Reply { status: 204, headers: Vec::new(), body: String::new() };
+                return Response::new(204, []);
             }
             ("DELETE", _) => {
-                let detail = format!("Job is {state}; only done, failed or cancelled jobs can be deleted");
-                return Reply::detail(409, &detail);
+                let reason = format!("Job is {state}; only done, failed or cancelled jobs can be deleted");
+                return detail(409, &reason);
             }
             _ => {}
         }
-        Reply::json(200, &self.summary(now))
+        json_reply(200, &self.summary(now))
     }
 }
 
@@ -161,15 +141,15 @@ impl Service {
         self.jobs.iter_mut().find(|job| job.id == *id && !job.is_deleted)
     }
 
-    fn on_job(&mut self, id: &str, act: impl FnOnce(&mut StoredJob, Duration) -> Reply) -> Reply {
+    fn on_job(&mut self, id: &str, act: impl FnOnce(&mut StoredJob, Duration) -> Response) -> Response {
         let now = self.clock.since_epoch();
-        self.find(id).map_or_else(|| Reply::detail(404, "Job not found"), |job| act(job, now))
+        self.find(id).map_or_else(|| detail(404, "Job not found"), |job| act(job, now))
     }
 
-    fn list(&self, query: &str) -> Reply {
+    fn list(&self, query: &str) -> Response {
         let limit = parameter(query, "limit").map_or(Some(50), |limit| limit.parse().ok());
         let Some(limit @ 1..=1000) = limit else {
-            return Reply::invalid("query", "limit", "Input should be from 1 to 1000");
+            return invalid("query", "limit", "Input should be from 1 to 1000");
         };
         // A cursor names the last job that was listed. Jobs that are added or deleted later do not move it.
         let find = |cursor: &str| {
@@ -177,7 +157,7 @@ impl Service {
             self.jobs.iter().position(|job| job.id == *id)
         };
         let Some(end) = parameter(query, "cursor").map_or(Some(self.jobs.len()), find) else {
-            return Reply::invalid("query", "cursor", "Invalid cursor");
+            return invalid("query", "cursor", "Invalid cursor");
         };
         let mut jobs = self.jobs[..end].iter().rev().filter(|job| !job.is_deleted);
         let page: Vec<&StoredJob> = jobs.by_ref().take(limit).collect();
@@ -185,7 +165,7 @@ impl Service {
         let next_cursor = page.last().filter(|_| has_more).map(|job| format!("before-{}", job.id));
         let now = self.clock.since_epoch();
         let jobs: Vec<Value> = page.into_iter().map(|job| job.summary(now)).collect();
-        Reply::json(200, &json!({ "jobs": jobs, "has_more": has_more, "next_cursor": next_cursor }))
+        json_reply(200, &json!({ "jobs": jobs, "has_more": has_more, "next_cursor": next_cursor }))
     }
 
     fn find_cached(&self, payload: &Value) -> Option<&StoredJob> {
@@ -206,16 +186,16 @@ pub(super) fn receive(service: &Mutex<Service>, request: &ReceivedRequest) -> (u
 }
 
 /// Returns the response to a request.
-pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Reply {
+pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Response {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let path: Vec<&str> = path.split('/').skip(1).collect();
     let method = request.method.as_str();
     let key = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     if path.starts_with(&["api", "v1"]) && key != Some(lock(service).api_key) {
-        return Reply::detail(401, "Invalid API key");
+        return detail(401, "Invalid API key");
     }
     if request.header("transfer-encoding").is_some() {
-        return Reply::detail(411, "Send a Content-Length in place of a Transfer-Encoding");
+        return detail(411, "Send a Content-Length in place of a Transfer-Encoding");
     }
     let allowed = match path[..] {
         ["job"] | ["api", "v1", "jobs", _, "result"] => "GET",
@@ -224,12 +204,12 @@ pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Re
         ["api", "v1", "jobs", "batch"] if !["GET", "PATCH", "DELETE"].contains(&method) => "POST",
         ["api", "v1", "jobs", _] => "GET, PATCH, DELETE",
         ["api", "v1", "jobs", _, "cancel"] => "POST",
-        _ => return Reply::detail(404, "Not Found"),
+        _ => return detail(404, "Not Found"),
     };
     if !allowed.split(", ").any(|allowed| allowed == method) {
-        let mut reply = Reply::detail(405, "Method Not Allowed");
-        reply.headers.push(("allow".to_owned(), allowed.to_owned()));
-        return reply;
+        let mut response = detail(405, "Method Not Allowed");
+        response.headers.push(("allow".to_owned(), allowed.to_owned()));
+        return response;
     }
     // A body that is not JSON is refused like null, because it lacks the same fields.
     let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
@@ -247,19 +227,19 @@ pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Re
     }
 }
 
-fn submit(service: &Mutex<Service>, payload: &Value) -> Reply {
+fn submit(service: &Mutex<Service>, payload: &Value) -> Response {
     match accept(service, payload) {
         Ok((mut job, status)) => {
             job["status"] = json!(status);
-            Reply::json(if status == "cache_hit" { 200 } else { 201 }, &job)
+            json_reply(if status == "cache_hit" { 200 } else { 201 }, &job)
         }
-        Err((field, reason)) => Reply::invalid("body", field, reason),
+        Err((field, reason)) => invalid("body", field, reason),
     }
 }
 
-fn submit_batch(service: &Mutex<Service>, body: &Value) -> Reply {
+fn submit_batch(service: &Mutex<Service>, body: &Value) -> Response {
     let Some(payloads) = body["jobs"].as_array().filter(|payloads| payloads.len() <= 1000) else {
-        return Reply::invalid("body", "jobs", "Input should be a list of at most 1000 items");
+        return invalid("body", "jobs", "Input should be a list of at most 1000 items");
     };
     let submit = |payload| match accept(service, payload) {
         Ok((job, status)) => json!({ "job_id": job["job_id"], "state": job["state"], "status": status }),
@@ -277,7 +257,7 @@ fn submit_batch(service: &Mutex<Service>, body: &Value) -> Reply {
         "cache_hits": count("cache_hit"),
         "jobs": entries,
     });
-    Reply::json(200, &response)
+    json_reply(200, &response)
 }
 
 /// Returns the summary of the job of a payload, and the status of the submission. An error is a field, and what is wrong
