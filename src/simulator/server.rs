@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, Builder, JoinHandle};
+use std::time::Duration;
 
 use super::service::{self, Service};
 use super::{Fault, ReceivedRequest};
@@ -53,7 +54,10 @@ fn accept_connections(listener: TcpListener, stop: &StopToken, service: &Mutex<S
             lock(service).connections += 1;
             let stream = Arc::new(stream);
             streams.push(Arc::downgrade(&stream));
-            let serve = move || Connection { reader: BufReader::new(&stream), stop, service }.serve();
+            let serve = move || {
+                let incoming = Incoming { stream: &stream, stop };
+                Connection { reader: BufReader::new(incoming), stop, service }.serve();
+            };
             // A panic of a function of the user has been printed. It ends the connection and nothing else. Without a
             // thread, the connection is closed.
             let thread = Builder::new().name(THREAD_NAME.to_owned());
@@ -66,8 +70,27 @@ fn accept_connections(listener: TcpListener, stop: &StopToken, service: &Mutex<S
     });
 }
 
+/// What the client sends, until the server is stopped.
+struct Incoming<'a> {
+    stream: &'a TcpStream,
+    stop: &'a StopToken,
+}
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // On Windows, a shutdown of the connection does not end a read that has begun, so none may begin that has to
+        // wait. A read that timed out could have lost data there; a look at them cannot.
+        while cfg!(windows) && !self.stop.is_stopped() && self.stream.peek(&mut [0]).is_err_and(is_timeout) {}
+        self.stream.read(buffer)
+    }
+}
+
+fn is_timeout(error: io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
 struct Connection<'a> {
-    reader: BufReader<&'a TcpStream>,
+    reader: BufReader<Incoming<'a>>,
     stop: &'a StopToken,
     service: &'a Mutex<Service>,
 }
@@ -75,10 +98,14 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn serve(mut self) {
         // Without this, a response may be delayed until the client acknowledges earlier data.
-        let _ = self.reader.get_ref().set_nodelay(true);
+        let stream = self.reader.get_ref().stream;
+        let _ = stream.set_nodelay(true);
+        if cfg!(windows) {
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
+        }
         while self.exchange().is_ok_and(|goes_on| goes_on) {}
         // If the connection were closed while there are unread data, the client could lose the response.
-        let _ = self.reader.get_ref().shutdown(Shutdown::Write);
+        let _ = stream.shutdown(Shutdown::Write);
         let _ = io::copy(&mut self.reader, &mut io::sink());
     }
 
@@ -100,7 +127,7 @@ impl Connection<'_> {
             Some(Fault::TruncatedBody) => message.len() - 1,
             _ => message.len(),
         };
-        self.reader.get_mut().write_all(&message[..sent])?;
+        self.reader.get_mut().stream.write_all(&message[..sent])?;
         let closes = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         // The body of a request without a length has not been read.
         Ok(sent == message.len() && !closes && request.header("transfer-encoding").is_none())
@@ -126,7 +153,7 @@ impl Connection<'_> {
             body: String::new(),
         };
         if request.header("expect").is_some() {
-            self.reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.reader.get_mut().stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = Vec::new();
