@@ -40,8 +40,8 @@ const MAX_IDLE_TIME_FOR_SUBMISSIONS: Duration = Duration::from_secs(1);
 const MAX_ABANDONED: usize = 64;
 
 /// A connection is refused in this time. Later the same error may be about a connection that was established: the
-/// first retransmission takes as long.
-const MAX_REFUSAL_TIME: Duration = Duration::from_millis(200);
+/// first retransmission takes as long. Windows tries again for two seconds, and has another error for such a connection.
+const MAX_REFUSAL_TIME: Duration = Duration::from_millis(if cfg!(windows) { 5000 } else { 200 });
 
 /// The time that a worker gets for a response that arrived during a suspension.
 const MAX_EXTENSION: Duration = Duration::from_millis(250);
