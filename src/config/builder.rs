@@ -346,8 +346,6 @@ impl Default for ClientBuilder {
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |url: &Option<Setting>| url.as_ref().map(|url| shown(&url.value));
-        let (base_url, api_url) = (shown(&self.base_url), shown(&self.api_url));
-        let mut shown = f.debug_struct("ClientBuilder");
-        shown.field("base_url", &base_url).field("api_url", &api_url).finish_non_exhaustive()
+        f.debug_struct("ClientBuilder").field("base_url", &shown(&self.base_url)).finish_non_exhaustive()
     }
 }

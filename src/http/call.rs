@@ -4,10 +4,10 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ureq::http::{self, HeaderValue};
+use ureq::http;
 
 use crate::config::builder::{Attempt, ClientBuilder};
 use crate::config::settings::Config;
@@ -20,7 +20,7 @@ use crate::http::response::Response;
 use crate::http::retry;
 use crate::http::stop::{StopToken, Stops};
 use crate::http::transport::Transport;
-use crate::sync::lock;
+use crate::sync::read;
 use crate::types::JobId;
 
 /// A view: the core that a client shares with everything made by it, and the settings in which views differ. Cheap to
@@ -29,7 +29,7 @@ use crate::types::JobId;
 pub(crate) struct Http {
     core: Arc<Core>,
     /// Shared by the views that have no key of their own.
-    api_key: Arc<Mutex<Setting>>,
+    api_key: Arc<RwLock<Setting>>,
     timeout: Duration,
     max_retries: u32,
     stops: Stops,
@@ -47,7 +47,7 @@ impl Http {
         let config = builder.check()?;
         let transport = Transport::new(&config)?;
         Ok(Http {
-            api_key: Arc::new(Mutex::new(config.api_key.clone())),
+            api_key: Arc::new(RwLock::new(config.api_key.clone())),
             timeout: config.settings.timeout,
             max_retries: config.settings.max_retries,
             stops: Stops::default(),
@@ -73,13 +73,13 @@ impl Http {
     /// Returns the same view with a key of its own.
     pub(crate) fn with_api_key(&self, api_key: Setting) -> Result<Self> {
         self.core.config.settings.key_header(&api_key)?;
-        Ok(Http { api_key: Arc::new(Mutex::new(api_key)), ..self.clone() })
+        Ok(Http { api_key: Arc::new(RwLock::new(api_key)), ..self.clone() })
     }
 
     /// Changes the key of this view and of all views that share it.
     pub(crate) fn set_api_key(&self, api_key: Setting) -> Result<()> {
         self.core.config.settings.key_header(&api_key)?;
-        *lock(&self.api_key) = api_key;
+        *self.api_key.write().unwrap_or_else(PoisonError::into_inner) = api_key;
         Ok(())
     }
 
@@ -130,8 +130,7 @@ impl Http {
     pub(crate) fn send(&self, operation: Operation<'_>, deadline: Instant) -> Result<Response> {
         // The key is the same for all attempts of a submission.
         let is_submission = matches!(operation, Operation::Submit { .. } | Operation::SubmitBatch { .. });
-        let idempotency_key = is_submission.then(|| format!("{:016x}{:016x}", random(), random()));
-        let idempotency_key = idempotency_key.and_then(|key| HeaderValue::try_from(key).ok());
+        let idempotency_key = is_submission.then(random);
         let context = Context {
             action: operation.name(),
             job_id: operation.job_id().cloned(),
@@ -150,7 +149,7 @@ struct Call<'a> {
     operation: Operation<'a>,
     deadline: Instant,
     started: Instant,
-    idempotency_key: Option<HeaderValue>,
+    idempotency_key: Option<u64>,
     /// What has happened so far, for errors. The class is that of the last request that was sent: a call that sent
     /// nothing has changed nothing.
     context: Context,
@@ -177,11 +176,11 @@ impl Call<'_> {
         // The contract may have used up the time that was left.
         self.check_time()?;
         let config = &self.http.core.config;
-        let (name, api_key) = config.settings.key_header(&lock(&self.http.api_key))?;
+        let (name, api_key) = config.settings.key_header(&read(&self.http.api_key))?;
         let mut headers = config.headers.clone();
         headers.insert(name, api_key);
-        if let Some(key) = &self.idempotency_key {
-            headers.insert("idempotency-key", key.clone());
+        if let Some(key) = self.idempotency_key {
+            headers.insert("idempotency-key", key.into());
         }
         let class = class_of(self.operation, &request);
         Ok((request.into_http(&config.api_url, headers)?, class))
@@ -253,7 +252,7 @@ impl Call<'_> {
     /// Describes the call, which has ended, for its error.
     fn context(self) -> Context {
         Context {
-            key: lock(&self.http.api_key).name,
+            key: read(&self.http.api_key).name,
             elapsed: self.http.clock().now().saturating_duration_since(self.started),
             has_responded: self.http.has_responded(),
             ..self.context
