@@ -38,7 +38,7 @@ use crate::types::{BatchSubmission, JobId, JobSummary, Submitted};
 /// # Identifiers
 ///
 /// A job id consists of 1 to 256 visible ASCII characters other than `"`, `'`, `` ` ``, `<`, `>`, `?`, `#` and `\`, and
-/// is not `.` or `..`. Each method refuses any other id without sending anything.
+/// is not `.` or `..`. Each method refuses any other id without sending anything, and [`job`](Client::job) only checks it.
 ///
 /// # Use in async code
 ///
@@ -144,7 +144,7 @@ impl Client {
     ///
     /// # Examples
     ///
-    /// This code stops waiting on Ctrl-C, with the crate `ctrlc`:
+    /// This code stops waiting on Ctrl-C, with the crate `ctrlc`, and with its feature `termination` also on SIGTERM:
     ///
     /// ```no_run
     /// use atomiverse::{Client, StopToken, WaitOptions};

@@ -144,7 +144,8 @@ impl ClientBuilder {
 
     /// Sets the maximum duration of connecting, including a proxy and TLS. Defaults to 10 seconds.
     ///
-    /// Looking up the server's host name is not included; the [`timeout`](ClientBuilder::timeout) bounds it.
+    /// Looking up the server's host name is not included; the [`timeout`](ClientBuilder::timeout) bounds it. Of a host
+    /// with many addresses, at most 16 are tried.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         ClientBuilder { connect_timeout: timeout, ..self }
     }

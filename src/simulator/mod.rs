@@ -99,7 +99,7 @@ impl Simulator {
     ///
     /// # Errors
     ///
-    /// Returns an error if no port can be opened or no thread can be started.
+    /// Returns an [`io::Error`] if no port can be opened or no thread can be started.
     pub fn start() -> io::Result<Self> {
         Simulator::start_at(0)
     }
