@@ -5,6 +5,7 @@
 //! | [`script`] | a person with a folder of molecules, who runs a script from time to time |
 //! | [`build_tool`] | a tool that others run, by hand or in CI, and that may be interrupted |
 //! | [`service`] | a process that runs for months and calls Atomiverse for its own clients |
+//! | [`embedded`] | a device with little memory |
 //! | [`cookbook`] | short recipes |
 //! | [`http`] | a person whose service differs from what this crate assumes |
 //!
@@ -30,6 +31,11 @@ pub mod build_tool {}
 ///
 #[doc = include_str!("_guide/service.md")]
 pub mod service {}
+
+/// A small device: a static program of less than 1 MB, without TLS.
+///
+#[doc = include_str!("_guide/embedded.md")]
+pub mod embedded {}
 
 /// Recipes.
 ///

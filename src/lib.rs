@@ -107,7 +107,7 @@
 //! | `simulator` | no | Adds the module [`simulator`], a simulated service for tests. |
 //!
 //! Without `rustls` and `native-tls`, the crate supports plain HTTP only, to a gateway on the same machine or, with
-//! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), to one on another machine. The default address is
+//! [`allow_insecure_http(true)`](ClientBuilder::allow_insecure_http), [elsewhere](_guide::embedded). The default address is
 //! `https://`, so such a build needs an `http://` address, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
 //!
