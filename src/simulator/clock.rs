@@ -7,24 +7,13 @@ use crate::http::clock::{Clock, DECADES, SystemClock};
 use crate::http::stop::Stops;
 use crate::sync::lock;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SimulatedClock {
-    started: Instant,
-    started_at: SystemTime,
+    /// The time of the first look at the clock.
+    started: OnceLock<(Instant, SystemTime)>,
     /// The simulated time since the start, without the time for which the clock has been running.
     advanced: Mutex<Duration>,
     running_since: OnceLock<Instant>,
-}
-
-impl Default for SimulatedClock {
-    fn default() -> Self {
-        SimulatedClock {
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-            advanced: Mutex::default(),
-            running_since: OnceLock::new(),
-        }
-    }
 }
 
 impl SimulatedClock {
@@ -44,7 +33,11 @@ impl SimulatedClock {
     }
 
     pub(super) fn time_of_day(&self) -> SystemTime {
-        self.started_at + self.elapsed()
+        self.started().1 + self.elapsed()
+    }
+
+    fn started(&self) -> (Instant, SystemTime) {
+        *self.started.get_or_init(|| (Instant::now(), SystemTime::now()))
     }
 
     fn elapsed(&self) -> Duration {
@@ -54,7 +47,7 @@ impl SimulatedClock {
 
 impl Clock for SimulatedClock {
     fn now(&self) -> Instant {
-        self.started + self.elapsed()
+        self.started().0 + self.elapsed()
     }
 
     fn sleep(&self, pause: Duration, stops: &Stops) {

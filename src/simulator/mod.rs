@@ -71,7 +71,7 @@ use clock::SimulatedClock;
 use server::Server;
 use service::Service;
 
-/// A running simulator of the service. Dropping it closes its connections, ends its threads and frees its port.
+/// A running simulator of the service. Dropping it closes its connections and frees its port.
 ///
 /// # Examples
 ///

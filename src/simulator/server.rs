@@ -2,10 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread::{self, Builder, JoinHandle};
-use std::time::Duration;
+use std::thread::{Builder, JoinHandle};
 
 use super::service::{self, Service};
 use super::{Fault, ReceivedRequest};
@@ -17,19 +15,16 @@ use crate::sync::lock;
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     stop: StopToken,
-    /// The thread that accepts connections. It ends after the threads of the connections.
+    /// The thread that accepts connections.
     thread: Option<JoinHandle<()>>,
 }
-
-/// The name of the threads of the connections.
-const THREAD_NAME: &str = "atomiverse-simulator";
 
 impl Server {
     pub(super) fn start(port: u16, service: Arc<Mutex<Service>>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let (address, stop) = (listener.local_addr()?, StopToken::new());
         let stopped = stop.clone();
-        let thread = Builder::new().spawn(move || accept_connections(listener, &stopped, &service))?;
+        let thread = Builder::new().spawn(move || accept_connections(&listener, &stopped, &service))?;
         Ok(Server { address, stop, thread: Some(thread) })
     }
 }
@@ -39,95 +34,65 @@ impl Drop for Server {
         self.stop.stop();
         // Only a connection wakes up the thread that accepts them. None can be made if the process has no free file
         // descriptor.
-        let is_woken = TcpStream::connect(self.address).is_ok();
-        // A function of the user may drop the simulator on the thread of a connection, which cannot wait for itself.
-        if is_woken && thread::current().name() != Some(THREAD_NAME) {
+        if TcpStream::connect(self.address).is_ok() {
             let _ = self.thread.take().map(JoinHandle::join);
         }
     }
 }
 
-fn accept_connections(listener: TcpListener, stop: &StopToken, service: &Mutex<Service>) {
-    thread::scope(|scope| {
-        let mut streams = Vec::new();
-        for stream in listener.incoming().take_while(|_| !stop.is_stopped()).flatten() {
-            lock(service).connections += 1;
-            let stream = Arc::new(stream);
-            streams.push(Arc::downgrade(&stream));
-            let serve = move || {
-                let incoming = Incoming { stream: &stream, stop };
-                Connection { reader: BufReader::new(incoming), stop, service }.serve();
-            };
-            // A panic of a function of the user has been printed. It ends the connection and nothing else. Without a
-            // thread, the connection is closed.
-            let thread = Builder::new().name(THREAD_NAME.to_owned());
-            let _ = thread.spawn_scoped(scope, || catch_unwind(AssertUnwindSafe(serve)));
-        }
-        drop(listener);
-        for stream in streams.iter().filter_map(Weak::upgrade) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    });
-}
-
-/// What the client sends, until the server is stopped.
-struct Incoming<'a> {
-    stream: &'a TcpStream,
-    stop: &'a StopToken,
-}
-
-impl Read for Incoming<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // On Windows, a shutdown of the connection does not end a read that has begun, so none may begin that has to
-        // wait. A read that timed out could have lost data there; a look at them cannot.
-        while cfg!(windows) && !self.stop.is_stopped() && self.stream.peek(&mut [0]).is_err_and(is_timeout) {}
-        self.stream.read(buffer)
+/// Serves each connection on a thread of its own, which ends with it. Closes all of them in the end.
+fn accept_connections(listener: &TcpListener, stop: &StopToken, service: &Arc<Mutex<Service>>) {
+    let mut streams = Vec::new();
+    for stream in listener.incoming().take_while(|_| !stop.is_stopped()).flatten() {
+        lock(service).connections += 1;
+        let stream = Arc::new(stream);
+        streams.push(Arc::downgrade(&stream));
+        let (stop, service) = (stop.clone(), service.clone());
+        // A panic of a function of the user ends the connection and nothing else. Without a thread, the connection is
+        // closed.
+        let serve = move || Connection { reader: BufReader::new(&stream), stop, service }.serve();
+        let _ = Builder::new().name("atomiverse-simulator".to_owned()).spawn(serve);
+    }
+    for stream in streams.iter().filter_map(Weak::upgrade) {
+        let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
-fn is_timeout(error: io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
-}
-
 struct Connection<'a> {
-    reader: BufReader<Incoming<'a>>,
-    stop: &'a StopToken,
-    service: &'a Mutex<Service>,
+    reader: BufReader<&'a TcpStream>,
+    stop: StopToken,
+    service: Arc<Mutex<Service>>,
 }
 
 impl Connection<'_> {
     fn serve(mut self) {
         // Without this, a response may be delayed until the client acknowledges earlier data.
-        let stream = self.reader.get_ref().stream;
-        let _ = stream.set_nodelay(true);
-        if cfg!(windows) {
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
-        }
+        let _ = self.reader.get_ref().set_nodelay(true);
         while self.exchange().is_ok_and(|goes_on| goes_on) {}
         // If the connection were closed while there are unread data, the client could lose the response.
-        let _ = stream.shutdown(Shutdown::Write);
+        let _ = self.reader.get_ref().shutdown(Shutdown::Write);
         let _ = io::copy(&mut self.reader, &mut io::sink());
     }
 
     /// Reads a request and responds to it. Returns whether the connection can be used again.
     fn exchange(&mut self) -> io::Result<bool> {
         let request = self.read_request()?;
-        let (number, fault) = service::receive(self.service, &request);
+        let (number, fault) = service::receive(&self.service, &request);
         if let Some(Fault::Delay(time)) = fault {
-            SystemClock.sleep(time, &Stops::default().and(self.stop));
+            SystemClock.sleep(time, &Stops::default().and(&self.stop));
         }
         let message = match fault.clone() {
             Some(Fault::Cut) => return Ok(false),
             Some(Fault::Garbage) => b"\x00\x01garbage, not HTTP\r\n\r\n".to_vec(),
             Some(Fault::Response(response)) => encode(response, number, &request.method),
-            _ => encode(service::respond(self.service, &request), number, &request.method),
+            _ => encode(service::respond(&self.service, &request), number, &request.method),
         };
         let sent = match fault {
             Some(Fault::LostResponse) => 0,
             Some(Fault::TruncatedBody) => message.len() - 1,
             _ => message.len(),
         };
-        self.reader.get_mut().stream.write_all(&message[..sent])?;
+        self.reader.get_mut().write_all(&message[..sent])?;
         let closes = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         // The body of a request without a length has not been read.
         Ok(sent == message.len() && !closes && request.header("transfer-encoding").is_none())
@@ -153,7 +118,7 @@ impl Connection<'_> {
             body: String::new(),
         };
         if request.header("expect").is_some() {
-            self.reader.get_mut().stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let mut body = Vec::new();

@@ -91,16 +91,14 @@ impl StoredJob {
         self.job.running_for = self.job.running_for.min(self.ran(now).unwrap_or_default());
         self.job.state = Some(state);
     }
-
-    fn dashboard(&self, now: Duration) -> Response {
-        let page = format!("<!doctype html>\n<title>{} is {}</title>\n", self.id, self.state(now));
-        reply(200, "text/html; charset=utf-8", page)
-    }
-
     /// Returns the response to a request for this job.
     fn respond(&mut self, now: Duration, method: &str, action: &[&str], body: &Value) -> Response {
         let state = self.state(now);
         match (method, action) {
+            (_, ["dashboard"]) => {
+                let page = format!("<!doctype html>\n<title>{} is {state}</title>\n", self.id);
+                return reply(200, "text/html; charset=utf-8", page);
+            }
             ("GET", ["result"]) => {
                 let none = || detail(404, "Job has no result");
                 return self.result.as_ref().map_or_else(none, |result| json_reply(200, result));
@@ -140,12 +138,6 @@ impl Service {
     pub(super) fn find(&mut self, id: &str) -> Option<&mut StoredJob> {
         self.jobs.iter_mut().find(|job| job.id == *id && !job.is_deleted)
     }
-
-    fn on_job(&mut self, id: &str, act: impl FnOnce(&mut StoredJob, Duration) -> Response) -> Response {
-        let now = self.clock.since_epoch();
-        self.find(id).map_or_else(|| detail(404, "Job not found"), |job| act(job, now))
-    }
-
     fn list(&self, query: &str) -> Response {
         let limit = parameter(query, "limit").map_or(Some(50), |limit| limit.parse().ok());
         let Some(limit @ 1..=1000) = limit else {
@@ -166,12 +158,6 @@ impl Service {
         let now = self.clock.since_epoch();
         let jobs: Vec<Value> = page.into_iter().map(|job| job.summary(now)).collect();
         json_reply(200, &json!({ "jobs": jobs, "has_more": has_more, "next_cursor": next_cursor }))
-    }
-
-    fn find_cached(&self, payload: &Value) -> Option<&StoredJob> {
-        let now = self.clock.since_epoch();
-        let mut jobs = self.jobs.iter().filter(|job| self.cache_hits && !job.is_deleted);
-        jobs.find(|job| job.payload.as_ref() == Some(payload) && job.state(now) == JobState::Done)
     }
 }
 
@@ -217,12 +203,15 @@ pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Re
         ["api", "v1", "jobs"] if method == "GET" => lock(service).list(query),
         ["api", "v1", "jobs"] => submit(service, &body),
         ["api", "v1", "jobs", "batch"] if method == "POST" => submit_batch(service, &body),
-        ["api", "v1", "jobs", id, action @ ..] => {
-            lock(service).on_job(id, |job, now| job.respond(now, method, action, &body))
-        }
-        _ => {
-            let id = parameter(query, "job_id").unwrap_or_default();
-            lock(service).on_job(id, |job, now| job.dashboard(now))
+        path => {
+            let (id, action) = match path {
+                ["api", "v1", "jobs", id, action @ ..] => (*id, action),
+                _ => (parameter(query, "job_id").unwrap_or_default(), &["dashboard"][..]),
+            };
+            let mut service = lock(service);
+            let now = service.clock.since_epoch();
+            let job = service.find(id);
+            job.map_or_else(|| detail(404, "Job not found"), |job| job.respond(now, method, action, &body))
         }
     }
 }
@@ -272,8 +261,11 @@ fn accept(
     let name = name.transpose().map_err(|reason| ("name", reason))?;
     let on_submit = {
         let service = lock(service);
-        if let Some(job) = service.find_cached(payload) {
-            return Ok((job.summary(service.clock.since_epoch()), "cache_hit"));
+        let now = service.clock.since_epoch();
+        let mut jobs = service.jobs.iter().filter(|job| service.cache_hits && !job.is_deleted);
+        let is_same = |job: &&StoredJob| job.payload.as_ref() == Some(payload);
+        if let Some(job) = jobs.find(|job| is_same(job) && job.state(now) == JobState::Done) {
+            return Ok((job.summary(now), "cache_hit"));
         }
         service.on_submit.clone()
     };
