@@ -56,13 +56,13 @@ fn run(arguments: &Arguments) -> Result<u8> {
     submit(&client, &payloads, &mut jobs, &file)?;
 
     let ids: Vec<String> = payloads.keys().filter_map(|payload| jobs.get(payload).cloned()).collect();
-    let (mut done, mut ended): (usize, Vec<JobId>) = (0, Vec::new());
+    let (mut done, mut interrupted, mut ended): (usize, bool, Vec<JobId>) = (0, false, Vec::new());
     let left = deadline.saturating_duration_since(Instant::now());
     for (_, outcome) in client.wait_for_jobs(ids, WaitOptions::new().timeout(left).cancel_on_timeout(true)) {
         match outcome.inspect(report).inspect_err(|error| eprintln!("{error}")) {
             Ok(job) if job.state == JobState::Done => done += 1,
             Ok(job) => ended.push(job.job_id),
-            Err(e) if e.is_stopped() => return Ok(130),
+            Err(e) if e.is_stopped() => interrupted = true,
             Err(e) if e.cancellation_accepted() == Some(true) => ended.extend(e.job_id().cloned()),
             Err(_) => {}
         }
@@ -71,7 +71,7 @@ fn run(arguments: &Arguments) -> Result<u8> {
     jobs.retain(|_, id| !ended.iter().any(|job| job == id.as_str()));
     save(&file, &jobs)?;
     println!("{done} of {} are done", payloads.len());
-    Ok(if done == payloads.len() { 0 } else { 1 })
+    Ok(if interrupted { 130 } else { u8::from(done < payloads.len()) })
 }
 
 fn report(job: &JobSummary) {

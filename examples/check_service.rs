@@ -30,11 +30,11 @@ pub struct ToCheck;
 
 impl Contract for ToCheck {}
 
-/// Check whether this crate works with a service. Only reads, unless --with-job is given.
+/// Check whether this crate works with a service; only reads, unless --with-job is given; a difference is a failure
 #[derive(Parser)]
 #[command(name = "check_service", after_help = common::CLIENT_HELP)]
 struct Arguments {
-    /// Also submit this payload, and rename, cancel and delete the job; it may cost a little
+    /// Also submit the payload in this file, and rename, cancel and delete its job; it may cost a little
     #[arg(long, value_name = "PAYLOAD")]
     with_job: Option<PathBuf>,
 }

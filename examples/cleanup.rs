@@ -15,14 +15,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use common::{Outcome, Result};
 
-/// Delete old jobs from the history. Without --yes, only list them.
+/// Delete old jobs from the history; without --yes, only list them
 #[derive(Parser)]
 #[command(name = "cleanup", after_help = common::CLIENT_HELP)]
 struct Arguments {
     /// Only jobs that were submitted more than this many days ago
     #[arg(long, value_name = "DAYS", default_value_t = 3)]
     older_than: u32,
-    /// Only jobs in this state; can be given more than once: done, failed, cancelled
+    /// Only jobs in this state: done, failed or cancelled; can be given more than once
     #[arg(long, value_name = "STATE", default_value = "cancelled", value_parser = terminal)]
     state: Vec<JobState>,
     /// Delete the jobs

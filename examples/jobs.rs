@@ -18,7 +18,7 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 use common::{Outcome, Result};
 
-/// Manage jobs on Atomiverse. `watch` fails if a job does not end as done.
+/// Manage jobs on Atomiverse; `watch` fails if a job does not end as done
 #[derive(Parser)]
 #[command(name = "jobs", after_help = common::CLIENT_HELP)]
 struct Arguments {

@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 /// to the one that is printed: each of its requests is passed on. In the end, prints how the API differs from what this
 /// crate assumes, and a draft of a contract.
 #[derive(Parser)]
-#[command(name = "learn_contract", after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage.")]
+#[command(name = "learn_contract", after_help = "Exit codes: 0 after Ctrl-C, 1 failed, 2 wrong usage.")]
 struct Arguments {
     /// The address of the service without the path of the API, such as https://atomiverse.com. The key in
     /// ATOMIVERSE_API_KEY is sent to it, unless the client sends an Authorization header. Without this option, a
@@ -49,8 +49,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let stop = common::stop_on_signal()?;
     let simulator = common::simulator(0, 20)?;
     simulator.run_in_real_time();
+    let key = || std::env::var("ATOMIVERSE_API_KEY").map_err(|_| "--to needs a key: set ATOMIVERSE_API_KEY");
     let (builder, key) = match &arguments.to {
-        Some(to) => (ClientBuilder::from_env()?.api_url(to), std::env::var("ATOMIVERSE_API_KEY")?),
+        Some(to) => (ClientBuilder::from_env()?.api_url(to), key()?),
         None => (simulator.client_builder().api_url(simulator.base_url()), simulator.api_key().to_owned()),
     };
     let last = Arc::new(Last::default());

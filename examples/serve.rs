@@ -15,7 +15,7 @@ use std::time::Duration;
 use atomiverse::simulator::{Fault, ReceivedRequest, SimulatedJob};
 use clap::Parser;
 
-/// Serve the simulator until Ctrl-C. Prints the variables that a program needs. A job takes about 12 seconds.
+/// Serve the simulator until Ctrl-C, and print the variables that a program needs; a job takes about 12 seconds
 #[derive(Parser)]
 #[command(name = "serve", after_help = common::EXIT_CODES)]
 struct Arguments {

@@ -22,11 +22,11 @@ use common::web;
 use serde_json::json;
 
 /// Serve a web API on 127.0.0.1 that submits and shows jobs, until Ctrl-C or SIGTERM.
+///
+/// POST /energies/NAME submits a job and returns its id. GET /jobs/ID shows a job. Without ATOMIVERSE_API_KEY, the program
+/// uses a simulator. With it, the jobs cost money.
 #[derive(Parser)]
-#[command(
-    name = "service",
-    after_help = "Exit codes: 0 after Ctrl-C or SIGTERM, 1 something failed, 2 wrong usage."
-)]
+#[command(name = "service", after_help = "Exit codes: 0 after Ctrl-C or SIGTERM, 1 failed, 2 wrong usage.")]
 struct Arguments {
     /// The port; 0 selects a free port
     #[arg(long, default_value_t = 0)]
