@@ -9,7 +9,7 @@ use crate::contract::{Assumed, Contract, Operation};
 use crate::error::Result;
 use crate::http::clock::{Clock, SystemClock};
 
-/// The number of jobs on a page: the one number that the service documents.
+/// The default number of jobs on a page, which the service documents.
 pub(crate) const PAGE_SIZE: u32 = 50;
 
 /// The number of payloads that the service documents for one request.
@@ -98,8 +98,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if `ATOMIVERSE_API_KEY` is not set or a variable is not valid Unicode.
-    /// [`build`](ClientBuilder::build) checks the values.
+    /// Returns an error if a variable is not valid Unicode. [`build`](ClientBuilder::build) checks the values, and fails if
+    /// there is no key.
     pub fn from_env() -> Result<Self> {
         Ok(ClientBuilder {
             api_key: Setting::from_env("ATOMIVERSE_API_KEY")?,
@@ -136,8 +136,8 @@ impl ClientBuilder {
     /// Sets the maximum duration of a call, including connecting, retries, pauses and receiving the response. Defaults
     /// to 60 seconds.
     ///
-    /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. The first attempt of a call
-    /// that reads gets at most half of it, which leaves time for a second one.
+    /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. Unless retries are disabled,
+    /// the first attempt of a call that reads gets at most half of it, which leaves time for a second one.
     pub fn timeout(self, timeout: Duration) -> Self {
         ClientBuilder { timeout, ..self }
     }
@@ -156,13 +156,13 @@ impl ClientBuilder {
     /// | request | is retried |
     /// |---|---|
     /// | list, get | if the connection fails or breaks, if there is no response in time, or after 408, 425, 429, or 5xx other than 501 and 505 |
-    /// | rename, cancel, delete | likewise, but not after a time-out, 408 or 504 |
+    /// | rename, cancel, delete | likewise, but not after 408 or 504, and after a timeout only if nothing was sent |
     /// | submissions | only if nothing was sent, or after 429 |
     ///
-    /// The pauses between the attempts are 0.5 and 1 second, shortened by up to a quarter at random. If the server asks
-    /// for a pause (`Retry-After`), the client waits as long, plus up to half of it at random; if that is longer than
-    /// the time left, the error is returned at once. After a broken connection that had been idle, the first retry
-    /// follows without a pause.
+    /// The pauses between the attempts begin at 0.5 seconds and double, shortened by up to a quarter at random. If the
+    /// server asks for a pause (`Retry-After`), the client waits as long, plus up to half of it at random; if the server
+    /// asks for more than the time left, the error is returned at once. After a broken connection that had been idle,
+    /// the first retry follows without a pause.
     pub fn max_retries(self, max_retries: u32) -> Self {
         ClientBuilder { max_retries, ..self }
     }
@@ -197,7 +197,7 @@ impl ClientBuilder {
 
     /// Adds a header to every request, for example for a gateway. Can be called more than once.
     ///
-    /// The value does not appear in `Debug`, logs or errors, with one exception: if it has fewer than six characters
+    /// The value does not appear in `Debug`, logs or errors, with this exception: if it has fewer than six characters
     /// and the server sends it back, an error may show it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -343,7 +343,7 @@ impl Default for ClientBuilder {
     }
 }
 
-/// Shows settings, but neither the API key nor the values of headers.
+/// Shows the base URL only, without a user name, password or query.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |url: &Option<Setting>| url.as_ref().map(|url| shown(&url.value));

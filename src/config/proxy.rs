@@ -41,8 +41,8 @@ impl Proxy {
         if url.has_path || text.contains(['?', '#']) {
             return Err(bad("it has a path or a query; percent-encode special characters in the password"));
         }
-        let proxy = ureq::Proxy::new(&text).map_err(|_| bad("not a URL of a proxy"))?;
-        let shown = format!("{} ({name})", sanitize(&url.origin, 200));
+        let proxy = ureq::Proxy::new(&text).map_err(|_| bad("it cannot be used"))?;
+        let shown = format!("{} (set by {name})", sanitize(&url.origin, 200));
         Ok(Proxy { proxy, shown })
     }
 }

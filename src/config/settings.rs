@@ -23,7 +23,7 @@ pub(crate) struct Config {
     /// The root of the API, without a trailing slash.
     pub(crate) api_url: String,
     pub(crate) api_key: Setting,
-    /// The headers of every request. A view may have another key.
+    /// The headers of every request, without the one that carries the key, because a view may have a key of its own.
     pub(crate) headers: HeaderMap,
     pub(crate) proxy: Option<Proxy>,
 }
@@ -39,11 +39,14 @@ impl ClientBuilder {
         let base_url = Url::of_service(&base_setting, &self)?;
         let default = || Url { text: base_url.text.clone() + API_PATH, ..base_url.clone() };
         let api_url = api_url.unwrap_or_else(default);
-        let missing = || Error::input("no API key: set ATOMIVERSE_API_KEY to one from the dashboard");
+        let missing = || Error::input("no API key: set ATOMIVERSE_API_KEY for from_env, or call api_key");
         let api_key = self.api_key.clone().ok_or_else(missing)?;
         let headers = self.check_headers(&api_key)?;
         if self.root_certificates.is_some() && self.platform_certificates {
-            return Err(Error::input("root_certificates and platform_certificates exclude each other"));
+            return Err(Error::input("set root_certificates or platform_certificates, not both"));
+        }
+        if api_url.is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
+            return Err(Error::input("https needs the feature rustls or native-tls, or an http:// gateway"));
         }
         let proxy = match &self.proxy {
             Some(proxy) => Some(Proxy::parse(proxy.clone())?),

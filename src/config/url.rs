@@ -66,18 +66,15 @@ impl Url {
     /// Parses the address of the service or of its API.
     pub(crate) fn of_service(setting: &Setting, settings: &ClientBuilder) -> Result<Self> {
         let (name, shown) = (setting.name, shown(&setting.value));
-        let expected = "expected a URL such as https://atomiverse.com";
-        let bad = |why| Error::input(format!("{name} `{shown}`: {why}; {expected}"));
-        let url = Url::parse(&setting.value).map_err(bad)?;
+        let bad = |why: &str| Error::input(format!("{name} `{shown}`: {why}"));
+        let url = Url::parse(&setting.value)
+            .map_err(|why| bad(&format!("{why}; expected a URL such as https://atomiverse.com")))?;
         // A password may contain a slash, and the rest of it then looks like a path.
         if setting.value.contains('@') {
             return Err(bad("leave out the user name and password: the API key is the only credential"));
         }
         if setting.value.contains(['?', '#']) {
             return Err(bad("leave out the query and the fragment"));
-        }
-        if url.is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
-            return Err(bad("https needs the feature rustls or native-tls, which this build leaves out"));
         }
         let stays_here = url.is_loopback && settings.proxy.is_none();
         if !url.is_https && !stays_here && !settings.allow_insecure_http {

@@ -33,7 +33,7 @@ fn problem_of_id(id: &str) -> Option<String> {
         _ if id.len() > 256 => "is longer than 256 characters".to_owned(),
         _ => {
             let refused = id.chars().find(|c| !c.is_ascii_graphic() || REFUSED.contains(*c))?;
-            format!("contains '{}'", refused.escape_default())
+            format!("contains '{}': copy it again", refused.escape_default())
         }
     })
 }

@@ -75,7 +75,7 @@ fn an_explicit_proxy_is_also_used_for_local_servers() {
     });
     let client = Client::builder().api_key(KEY).base_url("https://127.0.0.1:9").proxy(url).max_retries(0);
     let error = client.build().unwrap().get_job("a").unwrap_err().to_string();
-    assert!(error.contains("the proxy http://127.0.0.1:") && error.contains("(proxy)"), "{error}");
+    assert!(error.contains("the proxy http://127.0.0.1:") && error.contains("(set by proxy)"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
     let head = proxy.join().unwrap();
     assert_eq!(head.line, "CONNECT 127.0.0.1:9");

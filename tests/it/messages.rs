@@ -69,13 +69,13 @@ const MESSAGES: &str = r#"
 the API key (api_key) is in quotation marks: set it without them
 base_url `ftp://x`: unsupported scheme; expected a URL such as https://atomiverse.com
 proxy `socks5://x`: unsupported scheme; expected the URL of an HTTP proxy, such as http://proxy.example:3128
-the job id "9f2c\u{feff}" contains '\u{feff}'
+the job id "9f2c\u{feff}" contains '\u{feff}': copy it again
 the payload is a string, not a JSON object: parse it first; nothing was sent
 cancel job 9f2c: this service cannot cancel jobs
 get job 9f2c: no token could be had
 get job 9f2c: no connection: *; check the network and base_url (tried 3 times in * s)
 delete job 9f2c: no connection: *; nothing was sent; check the network and base_url (tried 3 times in * s)
-submit job: no connection: the proxy http://127.0.0.1:1 (proxy): *; nothing was sent
+submit job: no connection: the proxy http://127.0.0.1:1 (set by proxy): *; nothing was sent
 delete job 9f2c: no time was left to send the request
 delete job 9f2c: stopped
 wait for job 9f2c: stopped; the job was not cancelled

@@ -167,5 +167,5 @@ fn the_operating_system_decides_if_it_is_asked_to() {
     let address = server(&authority, "127.0.0.1", false);
     assert_refused(builder(address).platform_certificates(true));
     let both = builder(address).platform_certificates(true).root_certificates(authority.pem);
-    assert!(both.build().unwrap_err().to_string().contains("exclude each other"));
+    assert!(both.build().unwrap_err().to_string().contains("not both"));
 }

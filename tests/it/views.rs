@@ -223,7 +223,7 @@ fn a_stopped_client_sends_nothing_and_neither_does_one_without_time() {
         assert!(!errors.is_empty() && errors.iter().all(Error::is_stopped), "{what}: {errors:?}");
         let late = call(&client.with_timeout(Duration::ZERO));
         let is_refused =
-            |error: &Error| error.is_timeout() || error.to_string().contains("with_timeout is zero");
+            |error: &Error| error.is_timeout() || error.to_string().contains("is zero: the wait");
         assert!(!late.is_empty() && late.iter().all(is_refused), "{what}: {late:?}");
         for error in errors.into_iter().chain(late) {
             assert!(!error.may_have_been_processed() && error.attempts() == 0, "{what}: {error}");
