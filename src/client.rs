@@ -31,7 +31,8 @@ use crate::types::{BatchSubmission, JobId, JobSummary, Submitted};
 /// - An iteration over jobs applies it to each `next`.
 /// - [`cancel_jobs`](Client::cancel_jobs) and [`delete_jobs`](Client::delete_jobs) apply it to each job, and
 ///   [`submit_batch`](Client::submit_batch) to each request of 1000 payloads.
-/// - Waiting for jobs has a [limit of its own](WaitOptions::timeout), which defaults to one hour.
+/// - Waiting for jobs has a [limit of its own](WaitOptions::timeout), which defaults to one hour. Cancelling the jobs that
+///   are left then, and deleting a job after it was cancelled, take as long as one call more.
 ///
 /// The caller's own code, such as a [`Contract`](crate::Contract), is not interrupted.
 ///
@@ -108,10 +109,11 @@ impl ClientBuilder {
     ///
     /// - there is no key, or it is empty, in quotation marks, or contains a character other than visible ASCII (the
     ///   error does not show the key);
-    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine or to a proxy;
+    /// - a URL is not valid, contains a user name or a query, or is plain `http://` to another machine or through a proxy, without
+    ///   `allow_insecure_http(true)`;
     /// - the URL of the API is `https://` and the crate was built without TLS;
     /// - the proxy cannot be used, or a header cannot be sent;
-    /// - the certificates are not valid PEM, or both `root_certificates` and `platform_certificates` are set.
+    /// - no certificate can be read from the PEM, or both `root_certificates` and `platform_certificates` are set.
     ///
     /// # Examples
     ///
@@ -342,8 +344,8 @@ impl Client {
     /// # Errors
     ///
     /// Returns the same errors as [`cancel_job`](Client::cancel_job) and [`wait_for_job`](Client::wait_for_job).
-    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the job was cancelled before
-    /// the wait failed.
+    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the service had accepted the
+    /// request to cancel when the wait failed.
     ///
     /// # Examples
     ///
@@ -376,8 +378,8 @@ impl Client {
     ///
     /// Returns the same errors as [`cancel_and_wait`](Client::cancel_and_wait) and
     /// [`delete_job_if_exists`](Client::delete_job_if_exists). If the job does not end in time, it is not deleted.
-    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the job was cancelled before
-    /// the call failed.
+    /// [`Error::cancellation_accepted`](crate::Error::cancellation_accepted) says whether the service had accepted the
+    /// request to cancel when the call failed.
     pub fn cancel_and_delete<'a>(
         &self,
         id: impl AsRef<str>,

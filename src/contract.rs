@@ -1,4 +1,4 @@
-//! The HTTP API, which the service does not document: what this crate assumes, and how to tell it better.
+//! The HTTP API, which the service does not document: what this crate assumes, and how a program describes another API.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::types::JobId;
 /// Each method has a default, which is what this crate assumes. [`ClientBuilder::contract`] sets another one, for a
 /// service that differs. `HTTP.md` has a program for each kind of difference.
 ///
-/// Both methods run once for each attempt of a call, on the thread that makes the call. A panic in one of them reaches
-/// the caller. A contract can call another one; it then has to forward all three methods.
+/// `request` runs once for each attempt, and `response` once for each response: on the thread of the caller, or on a
+/// thread of a call for many jobs. A panic in one of them reaches the caller. A contract can call another one; it then has to forward all three methods.
 ///
 /// The client cannot interrupt a contract. One that waits for something, such as a new token, needs a time limit of its
 /// own.

@@ -11,6 +11,7 @@
 //! | a tool that others run | [the guide for build tools](_guide::build_tool) |
 //! | a service, or async code | [the guide for services](_guide::service) |
 //! | something small | [the cookbook](_guide::cookbook) |
+//! | device software | [the guide for devices](_guide::embedded) |
 //! | a client of another HTTP API | [the HTTP API](_guide::http) |
 //!
 //! # Overview
@@ -21,7 +22,7 @@
 //!   to clone, and its clones share their connections.
 //! - A [`JobSummary`] describes one job: its id, name, [state](JobState), type, time of submission, billed core-seconds
 //!   and molecule. [`Client::iter_jobs`] yields all jobs of the job history, and fetches them page by page.
-//! - An [`Error`] has a message of one line that says what failed, on which job, what the server said, and what to do.
+//! - An [`Error`] has a one-line message: what failed, on which job, what the server said and, where known, the remedy.
 //!   Its methods tell a program what it means, for example [`is_not_found`](Error::is_not_found).
 //!
 //! This program submits a job, waits for it, and prints its state. The payload is any value that serialises to a JSON
@@ -47,7 +48,7 @@
 //! ```
 //!
 //! To run it, create a workspace API key in the settings of the Atomiverse dashboard, and set `ATOMIVERSE_API_KEY` to
-//! it. To run it without a key, start `cargo run --example serve` in a checkout of the repository, and run the commands
+//! it. To run it without a key, start `cargo run --example serve` in a checkout, and run the commands
 //! that it prints. Tests use the [simulator](_guide::cookbook#test-your-own-tool-offline).
 //!
 //! # What holds for every call
@@ -68,12 +69,12 @@
 //! # What is assumed
 //!
 //! Atomiverse documents its Python SDK, not its HTTP API. The requests that this crate sends were inferred from that
-//! documentation; [the HTTP API](_guide::http) lists them. In a checkout of the repository,
-//! `cargo run --example check_service` reports each assumption that does not hold.
+//! documentation; [the HTTP API](_guide::http) lists them. In a checkout,
+//! `cargo run --example check_service` reports what differs; `--with-job` also checks changes.
 //!
 //! If only the address or the header of the key differs, [`ClientBuilder::api_url`] and
 //! [`ClientBuilder::api_key_header`] correct it. For everything else, implement a [`Contract`] and pass it to
-//! [`ClientBuilder::contract`]. This one is for a service that renames by `POST /jobs/{job_id}/rename`:
+//! [`ClientBuilder::contract`]. Here the service renames by `POST /jobs/{job_id}/rename`:
 //!
 //! ```
 //! use atomiverse::{Client, Contract, Operation, Request};
@@ -111,7 +112,7 @@
 //! `https://`, so such a build needs an `http://` address, from [`base_url`](ClientBuilder::base_url) or
 //! `ATOMIVERSE_BASE_URL`.
 //!
-//! Every build uses the [proxy of the environment](ClientBuilder::proxy_from_env).
+//! Every build uses the [proxy of the environment](ClientBuilder::proxy_from_env), except for an API on the same machine.
 //!
 //! # Logging
 //!

@@ -16,8 +16,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.
 ///
-/// Its message is one line that says what failed, on which job, what the server said, and what to do. Both `{}` and
-/// `{:?}` show the message, so an error that `main` returns is readable. The message does not contain the API key.
+/// Its message is one line that says what failed, on which job, what the server said and, where known, the remedy. Both `{}` and
+/// `{:?}` show the message, so an error that `main` returns is readable. The message does not contain the API key, unless
+/// the server sends it back in a changed form or in place of data.
 /// There is no [`source`](std::error::Error::source), because the message is complete.
 ///
 /// # Examples
@@ -158,7 +159,7 @@ impl Error {
     /// - No complete response was received: the call was refused, stopped or timed out, the connection failed, or the
     ///   body of a successful response was broken or too large.
     /// - A wait timed out or was stopped.
-    /// - The response was successful, and a job in it cannot be read or is another one than requested, or a cursor or a
+    /// - The response was successful, and a job on a page cannot be read, a job is another one than requested, or a cursor or a
     ///   page is missing or repeated.
     pub fn status(&self) -> Option<u16> {
         self.0.status
@@ -207,7 +208,8 @@ impl Error {
     /// Returns whether the service has no such job (404 or 410): it never existed, was deleted, or belongs to another
     /// account.
     ///
-    /// It is false if the body of such a response is an HTML page, which may come from a gateway, and for submissions.
+    /// It is false if the body of such a response is an HTML page, which may come from a gateway, and for submissions. It is true
+    /// as well after such a response to a call about no particular job, such as a list.
     pub fn is_not_found(&self) -> bool {
         let is_about_job = self.is_about_request() && self.0.context.class != Class::Submission;
         is_about_job && matches!(self.status(), Some(404 | 410))
@@ -252,7 +254,7 @@ impl Error {
     /// Returns whether the same call may succeed later: the connection failed or broke, a time limit ended the call, or
     /// the server responded with 408, 425, 429, or 5xx other than 501 and 505.
     ///
-    /// A TLS failure and a proxy that refuses the connection with a 4xx status are not transient. Before you repeat a
+    /// A TLS failure is not transient. A proxy that refuses the connection is, whatever its status. Before you repeat a
     /// change or a submission, check [`may_have_been_processed`](Error::may_have_been_processed) too.
     pub fn is_transient(&self) -> bool {
         self.0.is_transient

@@ -128,7 +128,7 @@ impl Http {
 
     /// Sends the request for an operation, retries it, and returns the response if its status is 2xx.
     pub(crate) fn send(&self, operation: Operation<'_>, deadline: Instant) -> Result<Response> {
-        // The key is the same for all attempts of a submission.
+        // The idempotency key is the same for all attempts of a submission.
         let is_submission = matches!(operation, Operation::Submit { .. } | Operation::SubmitBatch { .. });
         let idempotency_key = is_submission.then(random);
         let context = Context {
@@ -213,7 +213,7 @@ impl Call<'_> {
         // The query may hold a cursor.
         let path = sanitize(request.uri().path(), 300);
         let received = core.transport.attempt(request, class, within, &self.http.stops);
-        let outcome = received.and_then(|response| self.judge(response));
+        let outcome = received.and_then(|response| self.translate(response));
         let elapsed = now().saturating_duration_since(began);
         let retry_in = outcome.as_ref().err().and_then(|error| {
             retry::pause(class, error, number, self.http.max_retries, self.left(), jitter())
@@ -238,7 +238,7 @@ impl Call<'_> {
     }
 
     /// Passes the response to the contract, and then returns an error if its status is not 2xx.
-    fn judge(&self, mut response: Response) -> Result<Response> {
+    fn translate(&self, mut response: Response) -> Result<Response> {
         self.http.contract().response(self.operation, &mut response);
         if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
             self.http.core.has_responded.store(true, Ordering::Relaxed);

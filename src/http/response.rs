@@ -46,7 +46,7 @@ use crate::types::JobState;
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The headers in the server's order, with names in lower case.
+    /// The headers in no particular order, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, decompressed. Empty if there was none. If the status is not 2xx, the body is cut after 1 MiB.
     pub body: Vec<u8>,
@@ -81,7 +81,7 @@ impl Response {
         headers.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Returns the body as a string. Bytes that are not UTF-8 are replaced with U+FFFD.
+    /// Returns the body as a string, without a byte order mark. Bytes that are not UTF-8 are replaced with U+FFFD.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(without_bom(&self.body))
     }

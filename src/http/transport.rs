@@ -1,8 +1,8 @@
 //! Makes exactly one attempt: sends a request, and returns what was received or what failed.
 //!
-//! This is the only file that sends requests with ureq; `config` and `request` use its types for URLs and headers. A call
-//! is bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of
-//! time. Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
+//! This is the only file that sends requests with ureq; others use its types, such as those of headers. A call is
+//! bounded by not waiting for ureq: the attempt runs on a worker, and its caller leaves when it is stopped or out of time.
+//! Whoever leaves shuts the agent of the attempt down, which ends what it does on the network.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -69,22 +69,22 @@ type Received = Result<(Response, Result<(), ureq::Error>), ureq::Error>;
 struct Progress(AtomicU8);
 
 impl Progress {
-    /// The request may be on its way: its body was asked for, or ureq got a request without a body.
-    const ASKED: u8 = 1;
-    /// The attempt has ended, or its caller has left. A request that was not asked for until then will never be sent.
+    /// Sending may have begun: ureq has read from the body, or has received a request without a body.
+    const BEGUN: u8 = 1;
+    /// The attempt has ended, or its caller has left. A request whose sending has not begun by then will never be sent.
     const ABANDONED: u8 = 2;
 
-    /// Returns an error if the request must not be sent any more.
-    fn ask(&self) -> io::Result<()> {
-        match self.0.fetch_or(Self::ASKED, Ordering::SeqCst) & Self::ABANDONED {
+    /// Records that sending begins. Returns an error if the caller has left, because then nothing may be sent.
+    fn begin_sending(&self) -> io::Result<()> {
+        match self.0.fetch_or(Self::BEGUN, Ordering::SeqCst) & Self::ABANDONED {
             0 => Ok(()),
             _ => Err(io::Error::other("abandoned")),
         }
     }
 
-    /// Ensures that the request is not asked for from now on. Returns whether it may have been sent.
+    /// Ensures that sending does not begin from now on. Returns whether the request may have been sent.
     fn abandon(&self) -> bool {
-        self.0.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::ASKED != 0
+        self.0.fetch_or(Self::ABANDONED, Ordering::SeqCst) & Self::BEGUN != 0
     }
 }
 
@@ -237,7 +237,8 @@ impl Transport {
             (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _) => {
                 (took < MAX_REFUSAL_TIME).then(|| self.not_connected(error))
             }
-            // A failed look-up is of the kind without a name, and no error of a socket. Windows has codes for it.
+            // A failed look-up has the kind that the standard library leaves unnamed, and is not an error of a socket, so
+            // it has no code. Windows has codes for it.
             (kind, None | Some(11001..=11004)) if kind == io::Error::from_raw_os_error(i32::MAX).kind() => {
                 Some(self.not_connected(error))
             }
@@ -268,9 +269,9 @@ fn exchange(agent: &Agent, request: http::Request<Vec<u8>>, limit: u64, progress
     // The reader knows whether the body was asked for, and therefore whether the server can have acted. Without a
     // body, the request counts as sent when ureq gets it.
     if length == 0 {
-        progress.ask()?;
+        progress.begin_sending()?;
     }
-    let body = Handout { body: io::Cursor::new(body), progress };
+    let body = RequestBody { body: io::Cursor::new(body), progress };
     let body = if needs_length { SendBody::from_owned_reader(body) } else { SendBody::none() };
     let mut received = agent.run(http::Request::from_parts(head, body))?;
     let mut response = Response::received(received.status(), received.headers(), secrets);
@@ -304,15 +305,15 @@ fn text_of(error: &ureq::Error) -> String {
     sanitize(error.to_string().trim_start_matches("io: "), 120)
 }
 
-/// Hands the body out, and nothing of it once the caller has left.
-struct Handout {
+/// The body of a request. Reading from it fails once the caller has left.
+struct RequestBody {
     body: io::Cursor<Vec<u8>>,
     progress: Arc<Progress>,
 }
 
-impl Read for Handout {
+impl Read for RequestBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.progress.ask()?;
+        self.progress.begin_sending()?;
         self.body.read(buffer)
     }
 }

@@ -1,6 +1,7 @@
-//! Changes of one job: rename, cancel and delete, and what became of them.
+//! One job: get, rename, cancel and delete, and what a change has done.
 //!
-//! If a response does not say plainly what happened, the job is loaded once, and the outcome is what that shows.
+//! If the response to a change leaves open what happened, or refuses the change because of the job, the job is loaded
+//! once. What it shows decides the outcome or is added to the error. An unclear response to a cancel counts as accepted.
 
 use std::time::Instant;
 
@@ -39,8 +40,8 @@ fn decode_job(response: &Response) -> Result<JobSummary> {
 /// Loads the job after a change. [`is_gone`] says whether an error means that there is no such job.
 fn look(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
     let looked = get(http, id, deadline);
-    // Any other server responds with 404 as well. Unless a response has shown it before, a page of jobs is to show that
-    // the service is at this address.
+    // A server that is not the service would respond with 404 too. Unless an earlier response has shown that the
+    // service is at this address, a page of jobs is requested to find out.
     if looked.as_ref().is_err_and(Error::is_not_found) && !http.has_responded() {
         if let Err(error) = list::fetch(http, PAGE_SIZE, None, deadline) {
             if !http.has_responded() && !error.is_unsupported() {
@@ -51,13 +52,13 @@ fn look(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
     looked
 }
 
-/// Returns whether `look` has shown that there is no such job. An error about the address names no job.
+/// Returns whether `look` has shown that there is no such job. The error of the page of jobs has no job id.
 fn is_gone(error: &Error) -> bool {
     error.is_not_found() && error.job_id().is_some()
 }
 
-/// Sends a change. Returns `None` if the response shows that it was made, and an error if the job is to be loaded, to
-/// find out what happened or why.
+/// Sends a change. Returns `None` if the response shows that it was made, `Some` error if the job must be loaded to find
+/// out what happened or why, and `Err` with any other failure.
 fn send(
     http: &Http,
     operation: Operation<'_>,
@@ -73,6 +74,8 @@ fn send(
     }
 }
 
+/// Renames the job. `Ok` means that the response says so or shows the job with this name, or that the job has it when it
+/// is loaded after any other 2xx. A status of 400 or more is an error, whatever the name is.
 pub(crate) fn rename(http: &Http, id: &JobId, name: &str) -> Result<()> {
     let deadline = http.deadline();
     // The service may trim a name.

@@ -16,10 +16,11 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum VisualizeMode {
-    /// Opens a browser tab if there is a display or `BROWSER` is set, and prints the link otherwise.
+    /// Opens a browser tab if there is a display or `BROWSER` is set, and prints the link unless the system's
+    /// browser is known to have opened.
     #[default]
     Auto,
-    /// Tries to open a browser tab in any case.
+    /// Tries to open a browser tab in any case, and prints the link like `Auto`.
     Browser,
     /// Prints the link only.
     Link,

@@ -63,13 +63,13 @@ impl<'a> WaitOptions<'a> {
     }
 
     /// Sets the maximum duration of the wait, including requests and pauses. Defaults to one hour.
+    /// [Cancelling](WaitOptions::cancel_on_timeout) comes after it.
     ///
     /// The first poll always happens. The last one begins as long before the end as the poll before it took: at least a
     /// second, and at most a quarter of the timeout. A job that ends after it counts as not ended.
     ///
     /// If the process was suspended past that time, the wait polls once more before it reports that a job has not
-    /// ended. This poll takes at most as long as the timeout, but one second at least and
-    /// 10 seconds at most.
+    /// ended. This poll takes at most as long as the timeout, but one second at least and 10 seconds at most.
     ///
     /// With a timeout of zero, the wait polls once, for at most one second. A program can therefore pass what is left of
     /// its own time.
@@ -97,8 +97,8 @@ impl<'a> WaitOptions<'a> {
     /// Sets the longest polling interval. Defaults to 15 seconds. Each interval is shortened by up to a quarter at
     /// random.
     ///
-    /// A poll that takes longer is followed by the next one at once. If no request of a poll is answered and the server
-    /// sends a `Retry-After`, the next interval is at least as long, up to this value. A value below
+    /// A poll that takes longer is followed by the next one at once. If all requests of a poll fail and say nothing
+    /// about a job, and the last failure has a `Retry-After`, the next interval is at least as long, up to this value. A value below
     /// [`min_interval`](WaitOptions::min_interval) counts for both. With an interval of zero, the wait returns an error
     /// without sending anything.
     pub fn max_interval(self, interval: Duration) -> Self {
@@ -117,7 +117,8 @@ impl<'a> WaitOptions<'a> {
     }
 
     /// Sets a function that is called with each job when its summary is first received, and whenever its state has
-    /// changed.
+    /// changed. It is not called for jobs that are cancelled when the time is up. What it collects can be read during
+    /// the wait if it is in a `Mutex`.
     ///
     /// The function runs on the thread of the wait, which makes no progress meanwhile: a slow function can carry the
     /// wait past its timeout.
@@ -145,7 +146,7 @@ impl<'a> WaitOptions<'a> {
     pub(super) fn check(&self, call_timeout: Duration) -> Result<()> {
         let refuse = |text: &str| Err(Error::input(format!("{text}; nothing was sent")));
         if call_timeout.is_zero() {
-            return refuse("with_timeout is zero: the wait cannot poll");
+            return refuse("the timeout of the client is zero: the wait cannot poll");
         }
         if self.min_interval.is_zero() || self.max_interval.is_zero() {
             return refuse("the interval is zero: the server would be polled without a pause");

@@ -64,8 +64,10 @@ struct Poll {
     pages: usize,
     /// When the next look-up may begin. This bounds their rate.
     next_look_up: Instant,
-    /// Whether any request told something about a job, and how many in a row since then did not.
+    /// Whether any request of this poll told something about a job.
     is_answered: bool,
+    /// How many requests in a row, the last one included, told nothing. After a poll that failed, this starts just below
+    /// the limit.
     silent: u32,
     /// The last failure of a request that told nothing.
     silence: Option<Error>,
@@ -146,7 +148,7 @@ impl<'a> WaitForJobs<'a> {
         });
     }
 
-    /// Requests a listing page. One that fails is asked for once more.
+    /// Requests a listing page. One that fails is requested once more, if `pages` allows it.
     fn read_page(&mut self, poll: &mut Poll) {
         let http = self.http.without_retries();
         let deadline = request_deadline(&http, poll.deadline);
@@ -164,7 +166,7 @@ impl<'a> WaitForJobs<'a> {
         for job in page.jobs.into_iter().flatten() {
             if let Some(id) = poll.unseen.take(&job.job_id) {
                 poll.pages += 1;
-                self.seen(&id, job);
+                self.record_summary(&id, job);
             }
         }
         // Without a new cursor, the next page would be this one again.
@@ -189,21 +191,21 @@ impl<'a> WaitForJobs<'a> {
             if outcome.as_ref().is_err_and(|error| error.is_stopped() || error.is_out_of_time()) {
                 return ControlFlow::Break(());
             }
-            self.looked_up(poll, id, outcome);
+            self.record_look_up(poll, id, outcome);
             let goes_on = self.ready.is_empty() && !poll.is_dead();
             if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         poll.next_look_up = next;
     }
 
-    fn looked_up(&mut self, poll: &mut Poll, id: &JobId, outcome: Result<JobSummary>) {
+    fn record_look_up(&mut self, poll: &mut Poll, id: &JobId, outcome: Result<JobSummary>) {
         poll.unseen.remove(id);
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.looked_up = Some(self.http.clock().now());
         match outcome {
             Ok(job) => {
                 poll.answered();
-                self.seen(id, job);
+                self.record_summary(id, job);
             }
             Err(error) => {
                 pending.last_failure = Some(error.summary());
@@ -212,12 +214,12 @@ impl<'a> WaitForJobs<'a> {
                     return poll.unanswered(error);
                 }
                 poll.answered();
-                self.failed(id, &error);
+                self.record_failure(id, &error);
             }
         }
     }
 
-    fn seen(&mut self, id: &JobId, job: JobSummary) {
+    fn record_summary(&mut self, id: &JobId, job: JobSummary) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         (pending.last_failure, pending.first_unreadable) = (None, None);
         if pending.state.as_ref() != Some(&job.state) {
@@ -232,7 +234,7 @@ impl<'a> WaitForJobs<'a> {
     }
 
     /// Records that a job cannot be read. The wait for it ends if this was so some seconds ago, and none saw it since.
-    fn failed(&mut self, id: &JobId, error: &Error) {
+    fn record_failure(&mut self, id: &JobId, error: &Error) {
         let now = self.http.clock().now();
         let Some(pending) = self.pending.get_mut(id) else { return };
         let is_final = match error.state() {
@@ -261,7 +263,7 @@ impl<'a> WaitForJobs<'a> {
             log::warn!("a poll failed and does not end the wait: {error}");
             // A refused key concerns all jobs, and so does an address at which nothing has ever responded with JSON.
             if error.is_unauthorized() || !error.is_transient() && !self.http.has_responded() {
-                self.line.clone().iter().for_each(|id| self.failed(id, error));
+                self.line.clone().iter().for_each(|id| self.record_failure(id, error));
             }
         }
         let retry_after = failure.as_ref().and_then(Error::retry_after).unwrap_or_default();
@@ -345,7 +347,7 @@ pub(crate) fn cancel_and_wait(
     let mut wait = WaitForJobs::new(http.clone(), [id], options.cancel_on_timeout(false));
     let deadline = wait.schedule().deadline.min(http.deadline());
     if let Some(ended) = change::cancel(http, id, deadline)? {
-        wait.seen(id, ended);
+        wait.record_summary(id, ended);
         return Ok((wait.outcome()?, false));
     }
     Ok((wait.outcome().map_err(Error::after_cancellation)?, true))

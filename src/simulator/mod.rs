@@ -243,12 +243,12 @@ impl Simulator {
     /// It replaces the function that was set before. Without one, a submitted job behaves like [`SimulatedJob::new`].
     ///
     /// The function is called with each payload that becomes a new job, in the order of a batch. It is not called for a
-    /// payload that is refused or that is a [cache hit](Simulator::cache_hits). The job has the type of the payload, and also its name and
-    /// molecule if the payload has them.
+    /// payload that is refused or that is a [cache hit](Simulator::cache_hits). The job has the type of the payload, and
+    /// also its name and molecule if the payload has them.
     ///
     /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
     /// request that needs the same function gets no response before the call ends. If it panics, the message is printed
-    /// to the standard error, and the connection is closed without a response. The payload then does not become a job,
+    /// on standard error, and the connection is closed without a response. The payload then does not become a job,
     /// and the simulator continues. Jobs that were accepted before from the same batch remain.
     ///
     /// # Examples
@@ -419,7 +419,7 @@ impl Simulator {
     ///
     /// The function runs on a thread of the simulator, one call at a time. It may call methods of the simulator, but a
     /// request that needs the same function gets no response before the call ends. If it panics, the message is printed
-    /// to the standard error, and the connection is closed without a response. The request is then not processed, it
+    /// on standard error, and the connection is closed without a response. The request is then not processed, it
     /// uses up no fault, and the simulator continues.
     ///
     /// # Examples

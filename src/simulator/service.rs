@@ -186,7 +186,7 @@ pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Re
     let allowed = match path[..] {
         ["job"] | ["api", "v1", "jobs", _, "result"] => "GET",
         ["api", "v1", "jobs"] => "GET, POST",
-        // With the methods of a job, this is the identifier of one, which does not exist.
+        // With GET, PATCH or DELETE, `batch` is the id of a job, and there is no such job.
         ["api", "v1", "jobs", "batch"] if !["GET", "PATCH", "DELETE"].contains(&method) => "POST",
         ["api", "v1", "jobs", _] => "GET, PATCH, DELETE",
         ["api", "v1", "jobs", _, "cancel"] => "POST",

@@ -100,7 +100,7 @@ impl BatchEntry {
     /// Reads each field by itself, so that nothing in the others can lose the id.
     fn from_raw(entry: &RawValue) -> Self {
         let read = fields(entry.get(), ["job_id", "state", "status", "error"]);
-        // What is no object has the place of its entry, and is shown as its error.
+        // An entry that is not an object keeps its place, and is shown as its error.
         let [job_id, state, status, error] = read.unwrap_or([None, None, None, Some(entry)]);
         let status = status.and_then(words_of).unwrap_or_default();
         BatchEntry {

@@ -34,8 +34,8 @@ impl JobId {
         &self.0
     }
 
-    /// Reads a string or an integer of any size. An empty string is no id, and neither is one with bytes that were no
-    /// text.
+    /// Reads a string or an integer of any size. An empty string is not an id, and neither is a string with bytes
+    /// that were not text.
     pub(crate) fn from_raw(json: &RawValue) -> Option<Self> {
         let json = json.get();
         let is_integer =

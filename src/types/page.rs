@@ -42,11 +42,10 @@ pub struct JobsPage {
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "J: Deserialize<'de>"), expecting = "an object with the field `jobs`")]
 pub(crate) struct ReceivedPage<J> {
-    /// The jobs. A null, as Go writes an empty list, is read as one.
     pub(crate) jobs: Vec<J>,
     has_more: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
     /// It is read in the same forms as an identifier.
+    #[serde(default, deserialize_with = "present")]
     next_cursor: Option<Option<JobId>>,
 }
 
