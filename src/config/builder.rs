@@ -137,7 +137,7 @@ impl ClientBuilder {
     /// to 60 seconds.
     ///
     /// [`Client`](crate::Client#time-limits) lists which methods apply it more than once. Unless retries are disabled,
-    /// the first attempt of a call that reads gets at most half of it, which leaves time for a second one.
+    /// the first attempt of a call that reads gets at most two thirds of it, which leaves time for a second one.
     pub fn timeout(self, timeout: Duration) -> Self {
         ClientBuilder { timeout, ..self }
     }

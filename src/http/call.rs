@@ -207,8 +207,8 @@ impl Call<'_> {
         self.context.class = class;
         let number = self.context.attempts;
         // The first attempt of a read leaves time for a second one.
-        let is_first_of_several = number == 1 && self.http.max_retries > 0;
-        let within = if class == Class::Read && is_first_of_several { self.left() / 2 } else { self.left() };
+        let leaves_time = class == Class::Read && number == 1 && self.http.max_retries > 0;
+        let within = if leaves_time { self.left() / 3 * 2 } else { self.left() };
         let (method, began) = (request.method().clone(), now());
         // The query may hold a cursor.
         let path = sanitize(request.uri().path(), 300);
