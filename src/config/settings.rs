@@ -5,7 +5,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::builder::ClientBuilder;
 use crate::config::proxy::Proxy;
-use crate::config::url::{Setting, Url};
+use crate::config::url::{Setting, Url, shown};
 use crate::error::{Error, Result, sanitize};
 use crate::http::request::parse_header;
 
@@ -30,13 +30,13 @@ pub(crate) struct Config {
 
 impl ClientBuilder {
     pub(crate) fn check(self) -> Result<Config> {
-        let api_url = self.api_url.as_ref().map(|url| Url::of_service(url, &self)).transpose()?;
+        let api_url = self.api_url.as_ref().map(|url| self.check_url(url)).transpose()?;
         let base_setting = match (&self.base_url, &api_url) {
             (Some(base_url), _) => base_url.clone(),
             (None, Some(api_url)) => Setting { name: "api_url", value: api_url.origin.clone() },
             (None, None) => Setting { name: "base_url", value: BASE_URL.to_owned() },
         };
-        let base_url = Url::of_service(&base_setting, &self)?;
+        let base_url = self.check_url(&base_setting)?;
         let default = || Url { text: base_url.text.clone() + API_PATH, ..base_url.clone() };
         let api_url = api_url.unwrap_or_else(default);
         let missing = || Error::input("no API key: set ATOMIVERSE_API_KEY for from_env, or call api_key");
@@ -54,6 +54,28 @@ impl ClientBuilder {
             None => None,
         };
         Ok(Config { base_url: base_url.text, api_url: api_url.text, api_key, headers, proxy, settings: self })
+    }
+
+    /// Checks and parses the address of the service or of its API.
+    fn check_url(&self, setting: &Setting) -> Result<Url> {
+        let (name, shown) = (setting.name, shown(&setting.value));
+        let bad = |why: &str| Error::input(format!("{name} `{shown}`: {why}"));
+        let url = Url::parse(&setting.value)
+            .map_err(|why| bad(&format!("{why}; expected a URL such as https://atomiverse.com")))?;
+        // A password may contain a slash, and the rest of it then looks like a path.
+        if setting.value.contains('@') {
+            return Err(bad("leave out the user name and password: the API key is the only credential"));
+        }
+        if setting.value.contains(['?', '#']) {
+            return Err(bad("leave out the query and the fragment"));
+        }
+        let stays_here = url.is_loopback && self.proxy.is_none();
+        if !url.is_https && !stays_here && !self.allow_insecure_http {
+            return Err(bad(
+                "plain http would show the API key on the way; use https, or call allow_insecure_http(true)",
+            ));
+        }
+        Ok(url)
     }
 
     /// Returns the setting that the address of the API comes from, if the user set it.
@@ -96,4 +118,24 @@ fn problem_of_key(key: &str) -> Option<String> {
     }
     let odd = key.chars().find(|c| !c.is_ascii_graphic())?;
     Some(format!("contains '{}', which is not visible ASCII: copy it again", odd.escape_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_to_another_machine_is_refused_unless_it_is_allowed() {
+        for (url, is_safe) in [
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.com", false),
+            ("http://localhost:8080", true),
+            ("https://example.com", true),
+        ] {
+            let setting = Setting { name: "base_url", value: url.to_owned() };
+            assert_eq!(ClientBuilder::default().check_url(&setting).is_ok(), is_safe, "{url}");
+        }
+        let setting = Setting { name: "base_url", value: "http://10.0.0.1".to_owned() };
+        assert!(ClientBuilder::default().allow_insecure_http(true).check_url(&setting).is_ok());
+    }
 }

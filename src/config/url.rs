@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-use crate::config::builder::ClientBuilder;
 use crate::error::{Error, Result, sanitize};
 
 /// A value, and the name under which the user set it: a method of the builder or an environment variable.
@@ -62,28 +61,6 @@ impl Url {
             host,
         })
     }
-
-    /// Parses the address of the service or of its API.
-    pub(crate) fn of_service(setting: &Setting, settings: &ClientBuilder) -> Result<Self> {
-        let (name, shown) = (setting.name, shown(&setting.value));
-        let bad = |why: &str| Error::input(format!("{name} `{shown}`: {why}"));
-        let url = Url::parse(&setting.value)
-            .map_err(|why| bad(&format!("{why}; expected a URL such as https://atomiverse.com")))?;
-        // A password may contain a slash, and the rest of it then looks like a path.
-        if setting.value.contains('@') {
-            return Err(bad("leave out the user name and password: the API key is the only credential"));
-        }
-        if setting.value.contains(['?', '#']) {
-            return Err(bad("leave out the query and the fragment"));
-        }
-        let stays_here = url.is_loopback && settings.proxy.is_none();
-        if !url.is_https && !stays_here && !settings.allow_insecure_http {
-            return Err(bad(
-                "plain http would show the API key on the way; use https, or call allow_insecure_http(true)",
-            ));
-        }
-        Ok(url)
-    }
 }
 
 /// Returns a URL without the parts that may be secret: everything before the last `@`, and the query.
@@ -113,21 +90,6 @@ mod tests {
         {
             assert!(!is_loopback(host), "{host}");
         }
-    }
-
-    #[test]
-    fn plain_http_to_another_machine_is_refused_unless_it_is_allowed() {
-        for (url, is_safe) in [
-            ("http://10.0.0.1", false),
-            ("http://localhost.example.com", false),
-            ("http://localhost:8080", true),
-            ("https://example.com", true),
-        ] {
-            let setting = Setting { name: "base_url", value: url.to_owned() };
-            assert_eq!(Url::of_service(&setting, &ClientBuilder::default()).is_ok(), is_safe, "{url}");
-        }
-        let setting = Setting { name: "base_url", value: "http://10.0.0.1".to_owned() };
-        assert!(Url::of_service(&setting, &ClientBuilder::default().allow_insecure_http(true)).is_ok());
     }
 
     #[test]
