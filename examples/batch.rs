@@ -15,8 +15,10 @@ use clap::Parser;
 
 use common::{Outcome, Result, printable};
 
-/// Submit many jobs and wait for all of them, for an hour at most; fails if a payload was rejected or a job did not end
-/// as done; the timeout and Ctrl-C leave the jobs running
+/// Submit many jobs and wait for all of them, for an hour at most
+///
+/// It fails if a payload was rejected or a job did not end as done. The timeout and Ctrl-C leave the jobs running. With a
+/// key, the jobs cost money.
 #[derive(Parser)]
 #[command(name = "batch", after_help = common::CLIENT_HELP)]
 struct Arguments {

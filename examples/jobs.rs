@@ -18,7 +18,7 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 use common::{Outcome, Result};
 
-/// Manage jobs on Atomiverse; `watch` fails if a job does not end as done
+/// Manage jobs on Atomiverse
 #[derive(Parser)]
 #[command(name = "jobs", after_help = common::CLIENT_HELP)]
 struct Arguments {
@@ -55,7 +55,7 @@ enum Command {
         /// The new name
         name: String,
     },
-    /// Ask the service to cancel jobs
+    /// Ask the service to cancel jobs; a job that has ended is not an error
     Cancel(Ids),
     /// Remove finished jobs from the history; a job that does not exist is not an error
     Delete(Ids),
@@ -63,15 +63,15 @@ enum Command {
     Open {
         /// The id of the job
         id: String,
-        /// Only print the link
+        /// Only print the link, on standard error
         #[arg(long)]
         link: bool,
     },
-    /// Wait until jobs have ended, and show each one as it does
+    /// Wait until jobs have ended, and show each new state; fails if a job does not end as done
     Watch {
         #[command(flatten)]
         ids: Ids,
-        /// Give up after this time
+        /// Give up after this time; the jobs go on
         #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = common::seconds)]
         timeout: Duration,
     },

@@ -22,9 +22,10 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Learn the HTTP API of a service from a client that knows it, such as the Python SDK. Set the address of that client
-/// to the one that is printed: each of its requests is passed on. In the end, prints how the API differs from what this
-/// crate assumes, and a draft of a contract.
+/// Learn the HTTP API of a service from a client that knows it, such as the Python SDK.
+///
+/// Set the address of that client to the one that is printed: each of its requests is passed on. In the end, the program
+/// prints how the API differs from what this crate assumes, and a draft of a contract.
 #[derive(Parser)]
 #[command(name = "learn_contract", after_help = "Exit codes: 0 after Ctrl-C, 1 failed, 2 wrong usage.")]
 struct Arguments {

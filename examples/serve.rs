@@ -17,7 +17,7 @@ use clap::Parser;
 
 /// Serve the simulator until Ctrl-C, and print the variables that a program needs; a job takes about 12 seconds
 #[derive(Parser)]
-#[command(name = "serve", after_help = common::EXIT_CODES)]
+#[command(name = "serve", after_help = "Exit codes: 1 failed, 2 wrong usage, 130 after Ctrl-C.")]
 struct Arguments {
     /// The port on 127.0.0.1; 0 selects a free port
     #[arg(long, default_value_t = 0)]
