@@ -117,7 +117,7 @@ fn problem_of_key(key: &str) -> Option<String> {
         return Some("is in quotation marks: set it without them".to_owned());
     }
     let odd = key.chars().find(|c| !c.is_ascii_graphic())?;
-    Some(format!("contains '{}', which is not visible ASCII: copy it again", odd.escape_default()))
+    Some(format!("contains '{}', which is not visible ASCII: set it without that", odd.escape_default()))
 }
 
 #[cfg(test)]

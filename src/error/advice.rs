@@ -100,6 +100,7 @@ impl Error {
         let address = context.address.filter(|_| !context.has_responded);
         match (&self.0.remedy, address) {
             (Remedy::None, _) => None,
+            (Remedy::Text(text), _) if context.action == "request" && text == CONTRACT => None,
             (Remedy::Text(text), _) => Some(text.clone()),
             (Remedy::Address(text, and), Some(address)) => Some(format!("{text}{and}{address}")),
             (Remedy::Address(text, _), None) => Some(text.clone()).filter(|text| !text.is_empty()),

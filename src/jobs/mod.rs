@@ -18,7 +18,7 @@ pub(crate) fn check_id(id: &str) -> Result<JobId> {
     match problem_of_id(id) {
         None => Ok(JobId::from(id)),
         Some(problem) => {
-            let shown: String = id.chars().take(60).collect();
+            let shown: String = id.chars().take(60).chain(id.chars().nth(60).map(|_| '…')).collect();
             Err(Error::input(format!("the job id {shown:?} {problem}")))
         }
     }
@@ -33,7 +33,7 @@ fn problem_of_id(id: &str) -> Option<String> {
         _ if id.len() > 256 => "is longer than 256 characters".to_owned(),
         _ => {
             let refused = id.chars().find(|c| !c.is_ascii_graphic() || REFUSED.contains(*c))?;
-            format!("contains '{}': copy it again", refused.escape_default())
+            format!("contains '{}': pass the id alone", refused.escape_default())
         }
     })
 }

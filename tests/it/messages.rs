@@ -69,7 +69,7 @@ const MESSAGES: &str = r#"
 the API key (api_key) is in quotation marks: set it without them
 base_url `ftp://x`: unsupported scheme; expected a URL such as https://atomiverse.com
 proxy `socks5://x`: unsupported scheme; expected the URL of an HTTP proxy, such as http://proxy.example:3128
-the job id "9f2c\u{feff}" contains '\u{feff}': copy it again
+the job id "9f2c\u{feff}" contains '\u{feff}': pass the id alone
 the payload is a string, not a JSON object: parse it first; nothing was sent
 cancel job 9f2c: this service cannot cancel jobs
 get job 9f2c: no token could be had
