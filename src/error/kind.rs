@@ -88,10 +88,10 @@ impl Error {
         })
     }
 
-    /// The connection is not secure. It was given up before anything was sent on it.
-    pub(crate) fn tls(reason: &str) -> Self {
+    /// The connection is not secure. It may be one that was secure when the request was sent.
+    pub(crate) fn tls(reason: &str, effect: Effect) -> Self {
         let remedy = Remedy::text("for a private certificate authority, set root_certificates");
-        Error::new(Inner { remedy, ..Inner::unsent(format!("no secure connection: {reason}")) })
+        Error::new(Inner { remedy, effect, ..Inner::unsent(format!("no secure connection: {reason}")) })
     }
 
     /// The deadline had passed before the request could be sent.

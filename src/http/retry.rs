@@ -74,7 +74,7 @@ mod tests {
             (lost(false), changes),
             (lost(true), changes),
             (Error::timeout(), reads),
-            (Error::tls(""), none),
+            (Error::tls("", Effect::Unsent), none),
             (Error::too_large(1), none),
             (Error::bad_response(String::new()), none),
             (Error::unsupported(""), none),

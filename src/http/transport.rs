@@ -15,7 +15,7 @@ use ureq::http::{self, HeaderValue, header};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::config::settings::Config;
-use crate::error::{Class, Error, ErrorKind, Result, sanitize};
+use crate::error::{Class, Effect, Error, ErrorKind, Result, sanitize};
 use crate::http::clock::{DECADES, saturating_add};
 use crate::http::message::secrets;
 use crate::http::response::Response;
@@ -170,7 +170,7 @@ impl Transport {
                 if stops.is_stopped() {
                     return Err(Error::stopped(may_be_sent));
                 }
-                match self.find_unsent(&error, took, is_reused) {
+                match self.find_unsent(&error, took, has_body) {
                     Some(unsent) if !(has_body && may_be_sent) => unsent,
                     _ if may_be_sent => failed(&error, is_reused),
                     _ => self.not_connected(&error),
@@ -211,9 +211,9 @@ impl Transport {
     }
 
     /// Describes which step before the request was sent has failed, if the error shows it.
-    fn find_unsent(&self, error: &ureq::Error, took: Duration, is_reused: bool) -> Option<Error> {
+    fn find_unsent(&self, error: &ureq::Error, took: Duration, has_body: bool) -> Option<Error> {
         use io::ErrorKind::*;
-        let tls = || Some(Error::tls(&format!("{}{}", self.via, text_of(error))));
+        let tls = |effect| Some(Error::tls(&format!("{}{}", self.via, text_of(error)), effect));
         let io = match error {
             ureq::Error::Io(io) => io,
             ureq::Error::HostNotFound
@@ -222,18 +222,19 @@ impl Transport {
             | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
                 return Some(self.not_connected(error));
             }
-            ureq::Error::Tls(_) | ureq::Error::TlsRequired => return tls(),
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired => return tls(Effect::Unsent),
             #[cfg(feature = "rustls")]
-            ureq::Error::Rustls(_) => return tls(),
+            ureq::Error::Rustls(_) => return tls(Effect::Unsent),
             #[cfg(feature = "native-tls")]
-            ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return tls(),
+            ureq::Error::NativeTls(_) | ureq::Error::Der(_) => return tls(Effect::Unsent),
             _ => return None,
         };
         match (io.kind(), io.raw_os_error()) {
             // No thread, no port, and no file descriptor (ENFILE, EMFILE, WSAEMFILE).
             (WouldBlock | AddrNotAvailable, _) | (_, Some(23 | 24 | 10024)) => Some(here(&text_of(error))),
-            // rustls reports a certificate that it does not trust in this way.
-            (InvalidData, _) if !is_reused => tls(),
+            // rustls reports a certificate that it does not trust in this way, and later anything else that is wrong. Only
+            // a body that was not asked for shows which of the two it was.
+            (InvalidData, _) => tls(if has_body { Effect::Unsent } else { Effect::Possible }),
             (ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown, _) => {
                 (took < MAX_REFUSAL_TIME).then(|| self.not_connected(error))
             }

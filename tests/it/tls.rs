@@ -65,9 +65,14 @@ pub fn server(authority: &Authority, host: &str, expired: bool) -> SocketAddr {
 }
 
 fn serve(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>, body: &str) {
-    let mut line = String::new();
+    let (mut line, mut is_damaged) = (String::new(), false);
     // A client that does not trust the server closes the connection during the handshake.
     while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+        is_damaged |= line.starts_with("DELETE");
+        if line == "\r\n" && is_damaged {
+            stream.get_mut().sock.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").unwrap();
+            return;
+        }
         if line == "\r\n" {
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             if stream.get_mut().write_all(answer.as_bytes()).is_err() {
@@ -134,10 +139,20 @@ fn a_server_whose_certificate_has_expired_is_refused() {
 fn a_change_on_an_untrusted_server_was_not_sent() {
     let address = server(&authority(), "127.0.0.1", false);
     let client = builder(address).build().unwrap();
-    for error in [client.submit_job(&serde_json::json!({})).unwrap_err(), client.delete_job("a").unwrap_err()]
-    {
+    let errors =
+        [client.submit_job(&serde_json::json!({})).unwrap_err(), client.rename_job("a", "b").unwrap_err()];
+    for error in errors {
         assert!(!error.may_have_been_processed(), "{error}");
     }
+}
+
+#[test]
+fn a_change_whose_response_is_not_encrypted_may_have_been_made() {
+    let authority = authority();
+    let address = server(&authority, "127.0.0.1", false);
+    let client = builder(address).root_certificates(authority.pem).build().unwrap();
+    let error = client.delete_job("a").unwrap_err();
+    assert!(error.may_have_been_processed(), "{error}");
 }
 
 #[test]
