@@ -314,7 +314,7 @@ impl Client {
     ///
     /// - After a 404 or 410 the job is loaded. If it exists, the call fails, because the service has no such request.
     /// - A 404 with an HTML page, which a gateway may have sent, is an error.
-    /// - If this client has had no JSON response yet, one page of jobs is requested to check the address.
+    /// - If no call of this client has succeeded yet, one page of jobs is requested to check the address.
     ///
     /// # Errors
     ///
@@ -571,7 +571,7 @@ impl Client {
     /// A failed job is not an error.
     ///
     /// A [transient failure](crate::Error::is_transient) of a poll does not end the wait. Neither does one that says
-    /// nothing about the job, such as an HTML page, once this client has had a JSON response. Any other failure ends it
+    /// nothing about the job, such as an HTML page, once a call of this client has succeeded. Any other failure ends it
     /// if two polls at least five seconds apart had it and none between them saw the job.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub(crate) struct Http {
 struct Core {
     transport: Transport,
     config: Config,
-    /// Whether there was any JSON, other than with the status 404 or 410, which any server may send.
+    /// Whether there was any success with JSON. Another server may send JSON too, but no such success.
     has_responded: AtomicBool,
 }
 
@@ -240,13 +240,13 @@ impl Call<'_> {
     /// Passes the response to the contract, and then returns an error if its status is not 2xx.
     fn translate(&self, mut response: Response) -> Result<Response> {
         self.http.contract().response(self.operation, &mut response);
-        if !matches!(response.status, 404 | 410) && !self.http.has_responded() && response.is_json() {
+        if !response.is_success() {
+            return Err(response.failure());
+        }
+        if !self.http.has_responded() && response.is_json() {
             self.http.core.has_responded.store(true, Ordering::Relaxed);
         }
-        if response.is_success() {
-            return Ok(response);
-        }
-        Err(response.failure())
+        Ok(response)
     }
 
     /// Describes the call, which has ended, for its error.

@@ -43,10 +43,9 @@ fn look(http: &Http, id: &JobId, deadline: Instant) -> Result<JobSummary> {
     // A server that is not the service would respond with 404 too. Unless an earlier response has shown that the
     // service is at this address, a page of jobs is requested to find out.
     if looked.as_ref().is_err_and(Error::is_not_found) && !http.has_responded() {
-        if let Err(error) = list::fetch(http, PAGE_SIZE, None, deadline) {
-            if !http.has_responded() && !error.is_unsupported() {
-                return Err(error);
-            }
+        match list::fetch(http, PAGE_SIZE, None, deadline) {
+            Err(error) if !error.is_unsupported() => return Err(error),
+            _ => {}
         }
     }
     looked
@@ -90,7 +89,7 @@ pub(crate) fn rename(http: &Http, id: &JobId, name: &str) -> Result<()> {
         Ok(job) if !is_refused && fits(&job) => Ok(()),
         Ok(JobSummary { name, state, .. }) if !is_refused => {
             let what = name.map_or("the job has no name".to_owned(), |name| {
-                format!("the service stored the name as {:?}", sanitize(&name, 60))
+                format!("the service stored the name as {}", sanitize(&format!("{name:?}"), 60))
             });
             Err(error.with_seen(what, Some(state), None))
         }

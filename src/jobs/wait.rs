@@ -261,7 +261,7 @@ impl<'a> WaitForJobs<'a> {
         let failure = poll.silence.filter(|_| !poll.is_answered);
         if let Some(error) = &failure {
             log::warn!("a poll failed and does not end the wait: {error}");
-            // A refused key concerns all jobs, and so does an address at which nothing has ever responded with JSON.
+            // A refused key concerns all jobs, and so does an address at which no call has ever succeeded.
             if error.is_unauthorized() || !error.is_transient() && !self.http.has_responded() {
                 self.line.clone().iter().for_each(|id| self.record_failure(id, error));
             }
