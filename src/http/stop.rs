@@ -16,7 +16,7 @@ use crate::sync::lock;
 ///
 /// Two things are not interrupted: the decoding of a response that was received, which can take longer than that for
 /// tens of megabytes, and code of the caller, such as a [`Contract`](crate::Contract). An iterator still returns the
-/// jobs of a page that it has received, and a call for thousands of jobs takes longer, because each gets its error.
+/// jobs of a page that it has received.
 ///
 /// # Examples
 ///

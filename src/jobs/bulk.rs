@@ -62,19 +62,22 @@ pub(crate) fn call_each<T: Send>(
 ) -> Vec<(JobId, Result<T>)> {
     let ids = distinct(ids);
     let valid = ids.iter().filter(|(_, check)| check.is_ok()).map(|(id, _)| id);
-    let (mut outcomes, mut failures) = (HashMap::new(), 0);
+    let (mut outcomes, mut failures, mut is_stopped) = (HashMap::new(), 0, false);
     run(valid, call, |id, outcome| {
         // A lack of time says nothing about the service.
         let is_failure = |error: &Error| error.is_transient() && !error.is_out_of_time();
         failures = if outcome.as_ref().is_err_and(is_failure) { failures + 1 } else { 0 };
+        is_stopped |= outcome.as_ref().is_err_and(Error::is_stopped);
         outcomes.insert(id.clone(), outcome);
-        if failures >= MAX_FAILURES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let is_over = is_stopped || failures >= MAX_FAILURES;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let outcome = |(id, check): (JobId, Result<()>)| {
         let outcome = check.and_then(|()| {
             outcomes.remove(&id).unwrap_or_else(|| {
                 let why = format!("not sent, because {MAX_FAILURES} requests in a row had failed");
-                Err(Error::not_made(why).for_job(action, &id))
+                let error = if is_stopped { Error::stopped(false) } else { Error::not_made(why) };
+                Err(error.for_job(action, &id))
             })
         });
         (id, outcome)
