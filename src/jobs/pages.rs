@@ -103,7 +103,7 @@ impl Pages {
         let problem = match page.next_cursor.as_deref() {
             None | Some("") => "the server says that there are more jobs, but sent no cursor".to_owned(),
             Some(next) if self.used.contains(&self.hasher.hash_one(next)) => {
-                format!("the server sent the cursor {:?} a second time", sanitize(next, 60))
+                format!("the server sent the cursor {} a second time", sanitize(&format!("{next:?}"), 60))
             }
             Some(next) => {
                 (self.next, self.state) = (Some(next.to_owned()), State::Due);

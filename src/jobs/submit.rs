@@ -65,9 +65,7 @@ fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result
 fn check_payload(name: &str, payload: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
     let problem = match to_raw_value(payload) {
         Ok(json) if json.get().starts_with('{') => return Ok(json),
-        Ok(json) if json.get().starts_with('"') => {
-            "is a string, not a JSON object: parse it first".to_owned()
-        }
+        Ok(json) if json.get().starts_with('"') => "is a string, not an object: parse it first".to_owned(),
         Ok(_) => "is not a JSON object".to_owned(),
         Err(error) => format!("cannot be written as JSON: {}", sanitize(&error.to_string(), 120)),
     };

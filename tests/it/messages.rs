@@ -70,7 +70,7 @@ the API key (api_key) is in quotation marks: set it without them
 base_url `ftp://x`: unsupported scheme; expected a URL such as https://atomiverse.com
 proxy `socks5://x`: unsupported scheme; expected the URL of an HTTP proxy, such as http://proxy.example:3128
 the job id "9f2c\u{feff}" contains '\u{feff}': pass the id alone
-the payload is a string, not a JSON object: parse it first; nothing was sent
+the payload is a string, not an object: parse it first; nothing was sent
 cancel job 9f2c: this service cannot cancel jobs
 get job 9f2c: no token could be had
 get job 9f2c: no connection: *; check the network and base_url (tried 3 times in * s)
@@ -97,7 +97,7 @@ list jobs: the page has the same jobs as the page before it, beginning with job 
 submit job: the response is not an object with the job_id of the new job: it begins with {"id":"req-1"}; the job may have been submitted; see Contract if the HTTP API differs
 delete job 9f2c: 200 OK without a confirmation: {"deleted":0}; the request may have been processed; the job is running
 delete job 9f2c: 404 Not Found: Job not found; yet the job is running; see Contract if the HTTP API differs
-delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429)
+delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429): check base_url
 delete job 9f2c: 409 Conflict; the job is running: cancel it first, or use cancel_and_delete
 delete job 9f2c: 409 Conflict: Job is running
 rename job 9f2c: 200 OK without a confirmation: {}; the request may have been processed; the service stored the name as "water"

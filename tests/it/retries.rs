@@ -8,21 +8,6 @@ use crate::support::{RawServer, answer, job};
 use atomiverse::simulator::Simulator;
 
 #[test]
-fn a_transient_failure_is_retried() {
-    let simulator = Simulator::start().unwrap();
-    let id = simulator.add_job(SimulatedJob::new("opt"));
-    let client = simulator.client().unwrap();
-    for fault in
-        [Fault::Cut, Fault::LostResponse, Fault::TruncatedBody, Fault::status(502), Fault::status(429)]
-    {
-        simulator.fail_times(2, fault.clone());
-        let before = simulator.requests().len();
-        client.get_job(&id).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert_eq!(simulator.requests().len() - before, 3, "{fault:?}");
-    }
-}
-
-#[test]
 fn a_lasting_failure_is_an_error_with_the_number_of_attempts() {
     let simulator = Simulator::start().unwrap();
     let client = simulator.client().unwrap();
@@ -63,15 +48,6 @@ fn the_pause_of_one_call_holds_no_other() {
     let client = server.client_builder().timeout(Duration::from_secs(10)).build().unwrap();
     assert!(client.get_job("a").unwrap_err().is_rate_limited());
     client.get_job("a").unwrap();
-}
-
-#[test]
-fn the_statuses_of_gateways_above_511_are_transient() {
-    for status in [520, 521, 522, 523, 524, 525, 526, 527, 529, 530] {
-        let server = RawServer::script(vec![answer(status, &[], "")]);
-        let error = server.client_builder().max_retries(0).build().unwrap().get_job("a").unwrap_err();
-        assert!(error.is_transient(), "{error}");
-    }
 }
 
 #[test]
