@@ -29,11 +29,7 @@ impl SimulatedClock {
 
     /// Returns the simulated time since the Unix epoch.
     pub(super) fn since_epoch(&self) -> Duration {
-        self.time_of_day().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-    }
-
-    pub(super) fn time_of_day(&self) -> SystemTime {
-        self.started().1 + self.elapsed()
+        (self.started().1 + self.elapsed()).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 
     fn started(&self) -> (Instant, SystemTime) {

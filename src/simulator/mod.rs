@@ -227,7 +227,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_job(&self, job: SimulatedJob) -> JobId {
-        self.service().add(job, None).id.clone()
+        self.service().add(job, Value::Null).id.clone()
     }
 
     /// Adds `count` sample jobs of two types, one hour apart. All of them have ended, in different states. The set is
@@ -293,7 +293,7 @@ impl Simulator {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn now(&self) -> SystemTime {
-        self.clock.time_of_day()
+        SystemTime::UNIX_EPOCH + self.clock.since_epoch()
     }
 
     /// Advances the simulated clock, by at most 30 years for each call.

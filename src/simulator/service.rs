@@ -34,19 +34,15 @@ pub(super) struct StoredJob {
     /// The time of submission, since the Unix epoch.
     created: Duration,
     job: SimulatedJob,
-    payload: Option<Value>,
+    payload: Value,
     pub(super) result: Option<Value>,
     is_deleted: bool,
 }
 
-fn reply(status: u16, content_type: &str, body: String) -> Response {
-    let mut response = Response::new(status, body);
-    response.headers.push(("content-type".to_owned(), content_type.to_owned()));
-    response
-}
-
 fn json_reply(status: u16, body: &Value) -> Response {
-    reply(status, "application/json", body.to_string())
+    let mut response = Response::new(status, body.to_string());
+    response.headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    response
 }
 
 fn detail(status: u16, detail: &str) -> Response {
@@ -91,14 +87,11 @@ impl StoredJob {
         self.job.running_for = self.job.running_for.min(self.ran(now).unwrap_or_default());
         self.job.state = Some(state);
     }
+
     /// Returns the response to a request for this job.
     fn respond(&mut self, now: Duration, method: &str, action: &[&str], body: &Value) -> Response {
         let state = self.state(now);
         match (method, action) {
-            (_, ["dashboard"]) => {
-                let page = format!("<!doctype html>\n<title>{} is {state}</title>\n", self.id);
-                return reply(200, "text/html; charset=utf-8", page);
-            }
             ("GET", ["result"]) => {
                 let none = || detail(404, "Job has no result");
                 return self.result.as_ref().map_or_else(none, |result| json_reply(200, result));
@@ -115,8 +108,7 @@ impl StoredJob {
                 return Response::new(204, []);
             }
             ("DELETE", _) => {
-                let reason = format!("Job is {state}; only done, failed or cancelled jobs can be deleted");
-                return detail(409, &reason);
+                return detail(409, &format!("Job is {state}; only a job that has ended can be deleted"));
             }
             _ => {}
         }
@@ -126,7 +118,7 @@ impl StoredJob {
 
 impl Service {
     /// Adds a job. The payload is that of a submission.
-    pub(super) fn add(&mut self, job: SimulatedJob, payload: Option<Value>) -> &StoredJob {
+    pub(super) fn add(&mut self, job: SimulatedJob, payload: Value) -> &StoredJob {
         let id = JobId::from(format!("job-{:06}", self.jobs.len() + 1));
         let created = self.clock.since_epoch().saturating_sub(job.age);
         let stored = StoredJob { id, created, job, payload, result: None, is_deleted: false };
@@ -138,6 +130,7 @@ impl Service {
     pub(super) fn find(&mut self, id: &str) -> Option<&mut StoredJob> {
         self.jobs.iter_mut().find(|job| job.id == *id && !job.is_deleted)
     }
+
     fn list(&self, query: &str) -> Response {
         let limit = parameter(query, "limit").map_or(Some(50), |limit| limit.parse().ok());
         let Some(limit @ 1..=1000) = limit else {
@@ -206,7 +199,7 @@ pub(super) fn respond(service: &Mutex<Service>, request: &ReceivedRequest) -> Re
         path => {
             let (id, action) = match path {
                 ["api", "v1", "jobs", id, action @ ..] => (*id, action),
-                _ => (parameter(query, "job_id").unwrap_or_default(), &["dashboard"][..]),
+                _ => (parameter(query, "job_id").unwrap_or_default(), &[][..]),
             };
             let mut service = lock(service);
             let now = service.clock.since_epoch();
@@ -249,12 +242,10 @@ fn submit_batch(service: &Mutex<Service>, body: &Value) -> Response {
     json_reply(200, &response)
 }
 
-/// Returns the summary of the job of a payload, and the status of the submission. An error is a field, and what is wrong
-/// with it.
-fn accept(
-    service: &Mutex<Service>,
-    payload: &Value,
-) -> Result<(Value, &'static str), (&'static str, &'static str)> {
+/// The summary of the job of a payload, and the status of the submission; or a field, and what is wrong with it.
+type Accepted = Result<(Value, &'static str), (&'static str, &'static str)>;
+
+fn accept(service: &Mutex<Service>, payload: &Value) -> Accepted {
     let job_type = payload["job_type"].as_str().filter(|job_type| !job_type.is_empty());
     let job_type = job_type.ok_or(("job_type", "Field required"))?;
     let name = Some(&payload["name"]).filter(|name| !name.is_null()).map(checked_name);
@@ -263,23 +254,20 @@ fn accept(
         let service = lock(service);
         let now = service.clock.since_epoch();
         let mut jobs = service.jobs.iter().filter(|job| service.cache_hits && !job.is_deleted);
-        let is_same = |job: &&StoredJob| job.payload.as_ref() == Some(payload);
-        if let Some(job) = jobs.find(|job| is_same(job) && job.state(now) == JobState::Done) {
+        if let Some(job) = jobs.find(|job| job.payload == *payload && job.state(now) == JobState::Done) {
             return Ok((job.summary(now), "cache_hit"));
         }
         service.on_submit.clone()
     };
-    let mut job = match on_submit {
-        Some(on_submit) => lock(&on_submit)(payload),
-        None => SimulatedJob::new(job_type),
-    };
+    let new = || SimulatedJob::new(job_type);
+    let mut job = on_submit.map_or_else(new, |on_submit| lock(&on_submit)(payload));
     let molecule = serde_json::from_value(payload["molecule"].clone()).ok();
     job.job_type = job_type.to_owned();
     job.name = name.or(job.name);
     job.molecule_preview = molecule.or(job.molecule_preview);
     let mut service = lock(service);
     let now = service.clock.since_epoch();
-    Ok((service.add(job, Some(payload.clone())).summary(now), "submitted"))
+    Ok((service.add(job, payload.clone()).summary(now), "submitted"))
 }
 
 /// Checks the documented rules: a name is not empty after trimming, and has at most 120 characters, all of them

@@ -160,7 +160,7 @@ def cancel_job(job: Found):
 @api.delete("/jobs/{job_id}", status_code=204)
 def delete_job(job: Found):
     if job.state() in ("pending", "running"):
-        raise HTTPException(409, f"Job is {job.state()}; only done, failed or cancelled jobs can be deleted")
+        raise HTTPException(409, f"Job is {job.state()}; only a job that has ended can be deleted")
     del jobs[job.job_id]
 
 
