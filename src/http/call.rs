@@ -169,12 +169,12 @@ impl Call<'_> {
         }
     }
 
-    /// Returns the request of the contract as it is sent, and what sending it twice does.
-    fn prepare(&self) -> Result<(http::Request<Vec<u8>>, Class)> {
+    /// Returns the request of the contract as it is sent, what sending it twice does, and the time that is left.
+    fn prepare(&self) -> Result<(http::Request<Vec<u8>>, Class, Duration)> {
         self.check_time()?;
         let request = self.http.contract().request(self.operation);
         // The contract may have used up the time that was left.
-        self.check_time()?;
+        let left = self.check_time()?;
         let config = &self.http.core.config;
         let (name, api_key) = config.settings.key_header(&read(&self.http.api_key))?;
         let mut headers = config.headers.clone();
@@ -183,15 +183,15 @@ impl Call<'_> {
             headers.insert("idempotency-key", key.into());
         }
         let class = class_of(self.operation, &request);
-        Ok((request.into_http(&config.api_url, headers)?, class))
+        Ok((request.into_http(&config.api_url, headers)?, class, left))
     }
 
-    /// Refuses to send anything after a stop or the deadline.
-    fn check_time(&self) -> Result<()> {
+    /// Refuses to send anything after a stop or the deadline. Returns the time that is left.
+    fn check_time(&self) -> Result<Duration> {
         if self.http.is_stopped() {
             return Err(Error::stopped(false));
         }
-        if self.left().is_zero() { Err(Error::out_of_time()) } else { Ok(()) }
+        Some(self.left()).filter(|left| !left.is_zero()).ok_or_else(Error::out_of_time)
     }
 
     fn left(&self) -> Duration {
@@ -200,7 +200,7 @@ impl Call<'_> {
 
     /// Makes one attempt. If it fails and is to be retried, also returns the pause before the next one.
     fn attempt(&mut self) -> Result<Response, (Error, Option<Duration>)> {
-        let (request, class) = self.prepare().map_err(|error| (error, None))?;
+        let (request, class, left) = self.prepare().map_err(|error| (error, None))?;
         let core = &*self.http.core;
         let now = || self.http.clock().now();
         self.context.attempts += 1;
@@ -208,7 +208,7 @@ impl Call<'_> {
         let number = self.context.attempts;
         // The first attempt of a read leaves time for a second one.
         let leaves_time = class == Class::Read && number == 1 && self.http.max_retries > 0;
-        let within = if leaves_time { self.left() / 3 * 2 } else { self.left() };
+        let within = if leaves_time { left / 3 * 2 } else { left };
         let (method, began) = (request.method().clone(), now());
         // The query may hold a cursor.
         let path = sanitize(request.uri().path(), 300);
