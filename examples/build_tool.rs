@@ -8,8 +8,10 @@ use atomiverse::{Client, JobId, JobState, JobSummary, StopToken, WaitOptions};
 use clap::Parser;
 use serde_json::value::RawValue;
 
-/// Submit each line of a file as a job, and wait. The ids are kept in PAYLOADS.jobs, and another run continues. Needs
-/// ATOMIVERSE_API_KEY, and its jobs cost money.
+/// Submit each line of a file as a job, and wait for the jobs
+///
+/// The ids are kept in PAYLOADS.jobs, so that another run continues where this one ended. Needs ATOMIVERSE_API_KEY, and
+/// its jobs cost money.
 #[derive(Parser)]
 #[command(name = "build_tool", after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 struct Arguments {

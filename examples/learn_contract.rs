@@ -29,9 +29,10 @@ use serde_json::value::RawValue;
 #[derive(Parser)]
 #[command(name = "learn_contract", after_help = "Exit codes: 0 after Ctrl-C, 1 failed, 2 wrong usage.")]
 struct Arguments {
-    /// The address of the service without the path of the API, such as https://atomiverse.com. The key in
-    /// ATOMIVERSE_API_KEY is sent to it, unless the client sends an Authorization header. Without this option, a
-    /// simulator is used, whose key is av_simulated_key
+    /// The address of the service, such as https://atomiverse.com; without it, a simulator is used
+    ///
+    /// It is the address without the path of the API. The key in ATOMIVERSE_API_KEY is sent to it, unless the client
+    /// sends an Authorization header. The key of the simulator is av_simulated_key.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// The port on 127.0.0.1; 0 selects a free port

@@ -18,7 +18,9 @@ use clap::Parser;
 
 use common::Result;
 
-/// Submit one job and wait until it has ended; with a key, it costs money. A timeout and Ctrl-C leave it running.
+/// Submit one job and wait until it has ended; with a key, it costs money
+///
+/// A timeout and Ctrl-C leave the job running.
 #[derive(Parser)]
 #[command(name = "submit_and_wait", after_help = common::CLIENT_HELP)]
 struct Arguments {

@@ -21,8 +21,9 @@ pub const EXIT_CODES: &str = "Exit codes: 0 all done, 1 something failed, 2 wron
 
 /// The same, for a program that gets its client from `builder`.
 pub const CLIENT_HELP: &str = "Exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
-Without ATOMIVERSE_API_KEY, the program uses a new simulator with sample jobs, inside its process. With a key, it uses
-the service at ATOMIVERSE_BASE_URL, by default https://atomiverse.com, or the HTTP API at ATOMIVERSE_API_URL if set.";
+Without ATOMIVERSE_API_KEY, the program uses a new simulator with sample jobs,
+inside its process. With a key, it uses the service at ATOMIVERSE_BASE_URL, by
+default https://atomiverse.com, or the HTTP API at ATOMIVERSE_API_URL if set.";
 
 /// The exit code of a program that was interrupted, the same as shells report.
 pub const INTERRUPTED: u8 = 130;
