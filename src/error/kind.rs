@@ -199,7 +199,7 @@ impl Error {
                 Remedy::Text(format!("{seen}: cancel it first, or use cancel_and_delete"))
             }
             None if matches!(status, 404 | 410) => Remedy::Text(format!("yet {seen}; {CONTRACT}")),
-            Some(_) if !is_refusal => Remedy::address(&seen, ": check "),
+            Some(_) if !is_refusal && !inner.is_transient => Remedy::address(&seen, ": check "),
             _ => Remedy::Text(seen),
         };
         inner.state = state;

@@ -97,7 +97,7 @@ list jobs: the page has the same jobs as the page before it, beginning with job 
 submit job: the response is not an object with the job_id of the new job: it begins with {"id":"req-1"}; the job may have been submitted; see Contract if the HTTP API differs
 delete job 9f2c: 200 OK without a confirmation: {"deleted":0}; the request may have been processed; the job is running
 delete job 9f2c: 404 Not Found: Job not found; yet the job is running; see Contract if the HTTP API differs
-delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429): check base_url
+delete job 9f2c: 404 Not Found: Job not found; the job could not be loaded (429)
 delete job 9f2c: 409 Conflict; the job is running: cancel it first, or use cancel_and_delete
 delete job 9f2c: 409 Conflict: Job is running
 rename job 9f2c: 200 OK without a confirmation: {}; the request may have been processed; the service stored the name as "water"
