@@ -15,10 +15,9 @@ use clap::Parser;
 
 use common::{Outcome, Result, printable};
 
-/// Submit many jobs and wait for all of them, for an hour at most
+/// Submit many jobs and wait for all of them, for an hour at most; with a key, they cost money
 ///
-/// It fails if a payload was rejected or a job did not end as done. The timeout and Ctrl-C leave the jobs running. With a
-/// key, the jobs cost money.
+/// It fails if a payload was rejected or a job did not end as done. The timeout and Ctrl-C leave the jobs running.
 #[derive(Parser)]
 #[command(name = "batch", after_help = common::CLIENT_HELP)]
 struct Arguments {

@@ -8,10 +8,10 @@ use atomiverse::{Client, JobId, JobState, JobSummary, StopToken, WaitOptions};
 use clap::Parser;
 use serde_json::value::RawValue;
 
-/// Submit each line of a file as a job, and wait for the jobs
+/// Submit each line of a file as a job, and wait for the jobs, which cost money
 ///
-/// The ids are kept in PAYLOADS.jobs, so that another run continues where this one ended. Needs ATOMIVERSE_API_KEY, and
-/// its jobs cost money.
+/// The ids are kept in PAYLOADS.jobs, so that another run continues where this one ended. Needs ATOMIVERSE_API_KEY. The
+/// service is that at ATOMIVERSE_BASE_URL, by default https://atomiverse.com.
 #[derive(Parser)]
 #[command(name = "build_tool", after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 struct Arguments {

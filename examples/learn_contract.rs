@@ -22,7 +22,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Learn the HTTP API of a service from a client that knows it, such as the Python SDK.
+/// Learn the HTTP API of a service from a client that knows it, such as the Python SDK
 ///
 /// Set the address of that client to the one that is printed: each of its requests is passed on. In the end, the program
 /// prints how the API differs from what this crate assumes, and a draft of a contract.
@@ -31,8 +31,8 @@ use serde_json::value::RawValue;
 struct Arguments {
     /// The address of the service, such as https://atomiverse.com; without it, a simulator is used
     ///
-    /// It is the address without the path of the API. The key in ATOMIVERSE_API_KEY is sent to it, unless the client
-    /// sends an Authorization header. The key of the simulator is av_simulated_key.
+    /// It is the address without the path of the API. It needs a key in ATOMIVERSE_API_KEY, which is sent to it unless the
+    /// client sends an Authorization header. The key of the simulator is av_simulated_key.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// The port on 127.0.0.1; 0 selects a free port

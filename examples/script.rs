@@ -6,9 +6,9 @@ use atomiverse::{Client, JobState, WaitOptions};
 use clap::Parser;
 use serde_json::value::RawValue;
 
-/// Submit every payload (*.json) in a folder, and wait for the jobs, for a day at most
+/// Submit every payload (*.json) in a folder, and wait for the jobs, for a day at most; they cost money
 ///
-/// Needs ATOMIVERSE_API_KEY, and its jobs cost money.
+/// Needs ATOMIVERSE_API_KEY. The service is that at ATOMIVERSE_BASE_URL, by default https://atomiverse.com.
 #[derive(Parser)]
 #[command(name = "script", after_help = "Exit codes: 0 all done, 1 something failed, 2 wrong usage.")]
 struct Arguments {

@@ -21,10 +21,10 @@ use clap::Parser;
 use common::web;
 use serde_json::json;
 
-/// Serve a web API on 127.0.0.1 that submits and shows jobs, until Ctrl-C or SIGTERM.
+/// Serve a web API on 127.0.0.1 that submits and shows jobs; with a key, they cost money
 ///
 /// POST /energies/NAME submits a job and returns its id. GET /jobs/ID shows a job. Without ATOMIVERSE_API_KEY, the program
-/// uses a simulator. With it, the jobs cost money.
+/// uses a simulator. With it, it uses the service at ATOMIVERSE_BASE_URL, by default https://atomiverse.com.
 #[derive(Parser)]
 #[command(name = "service", after_help = "Exit codes: 0 after Ctrl-C or SIGTERM, 1 failed, 2 wrong usage.")]
 struct Arguments {
