@@ -52,10 +52,16 @@ pub(crate) struct Transport {
     max_response_bytes: u64,
     /// What the reason of a failure to connect begins with: nothing, or the proxy.
     via: String,
+    kept: PerProcess<Kept>,
+}
+
+/// What a process keeps between attempts.
+#[derive(Default)]
+struct Kept {
     /// With the time since which each has been idle. The last used one is at the end.
-    idle: PerProcess<Mutex<Vec<(Route, Instant)>>>,
+    idle: Mutex<Vec<(Route, Instant)>>,
     /// The attempts whose callers have left. Each is alive until its worker has ended it.
-    abandoned: PerProcess<Mutex<Vec<Weak<Progress>>>>,
+    abandoned: Mutex<Vec<Weak<Progress>>>,
 }
 
 /// A worker, and an agent with at most one connection.
@@ -111,8 +117,7 @@ impl Transport {
             config: agent.build(),
             max_response_bytes: settings.max_response_bytes,
             via: proxy.map_or(String::new(), |proxy| format!("the proxy {}: ", proxy.shown)),
-            idle: PerProcess::default(),
-            abandoned: PerProcess::default(),
+            kept: PerProcess::default(),
         })
     }
 
@@ -124,10 +129,11 @@ impl Transport {
         within: Duration,
         stops: &Stops,
     ) -> Result<Response> {
-        if self.abandoned() >= MAX_ABANDONED {
+        let kept = self.kept.get();
+        if kept.abandoned() >= MAX_ABANDONED {
             return Err(here("too many attempts that were stopped or timed out have not ended yet"));
         }
-        let idle = self.take(class);
+        let idle = kept.take(class);
         let is_reused = idle.is_some();
         let (worker, agent) = idle.unzip();
         let agent = agent.unwrap_or_else(|| self.config.new_agent());
@@ -158,7 +164,7 @@ impl Transport {
             }
             // Of the body of an error response that is longer or broken, the beginning is kept.
             Ok((response, _)) => {
-                self.keep((worker, agent));
+                kept.keep((worker, agent));
                 return Ok(response);
             }
             Err(error) => {
@@ -166,7 +172,7 @@ impl Transport {
                 agent.shutdown();
                 let (may_be_sent, attempt) = (progress.abandon(), Arc::downgrade(&progress));
                 drop(progress);
-                lock(self.abandoned.get()).push(attempt);
+                lock(&kept.abandoned).push(attempt);
                 if stops.is_stopped() {
                     return Err(Error::stopped(may_be_sent));
                 }
@@ -184,30 +190,9 @@ impl Transport {
         Err(error)
     }
 
-    /// Returns how many attempts go on although their callers have left.
-    fn abandoned(&self) -> usize {
-        let mut abandoned = lock(self.abandoned.get());
-        abandoned.retain(|attempt| attempt.strong_count() > 0);
-        abandoned.len()
-    }
-
-    fn take(&self, class: Class) -> Option<Route> {
-        let max_idle = if class == Class::Submission { MAX_IDLE_TIME_FOR_SUBMISSIONS } else { MAX_IDLE_TIME };
-        let mut idle = lock(self.idle.get());
-        idle.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
-        idle.pop().filter(|(_, since)| since.elapsed() < max_idle).map(|(route, _)| route)
-    }
-
-    fn keep(&self, route: Route) {
-        let mut idle = lock(self.idle.get());
-        if idle.len() < MAX_IDLE {
-            idle.push((route, Instant::now()));
-        }
-    }
-
     /// Ensures that the next requests use new connections.
     pub(crate) fn distrust_idle_connections(&self) {
-        lock(self.idle.get()).clear();
+        lock(&self.kept.get().idle).clear();
     }
 
     /// Describes which step before the request was sent has failed, if the error shows it.
@@ -251,6 +236,29 @@ impl Transport {
         let is_timeout = matches!(error, ureq::Error::Timeout(_));
         let reason = if is_timeout { "no response".to_owned() } else { text_of(error) };
         Error::not_connected(&format!("{}{reason}", self.via), is_timeout, self.via.is_empty())
+    }
+}
+
+impl Kept {
+    /// Returns how many attempts go on although their callers have left.
+    fn abandoned(&self) -> usize {
+        let mut abandoned = lock(&self.abandoned);
+        abandoned.retain(|attempt| attempt.strong_count() > 0);
+        abandoned.len()
+    }
+
+    fn take(&self, class: Class) -> Option<Route> {
+        let max_idle = if class == Class::Submission { MAX_IDLE_TIME_FOR_SUBMISSIONS } else { MAX_IDLE_TIME };
+        let mut idle = lock(&self.idle);
+        idle.retain(|(_, since)| since.elapsed() < MAX_IDLE_TIME);
+        idle.pop().filter(|(_, since)| since.elapsed() < max_idle).map(|(route, _)| route)
+    }
+
+    fn keep(&self, route: Route) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE {
+            idle.push((route, Instant::now()));
+        }
     }
 }
 
