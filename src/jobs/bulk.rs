@@ -1,7 +1,6 @@
 //! Calls for many jobs, several at a time.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::thread;
@@ -16,12 +15,12 @@ const AT_A_TIME: usize = 8;
 /// After this number of transient failures in a row, no other call is made.
 pub(crate) const MAX_FAILURES: u32 = 8;
 
-/// Makes one call for each id, in their order, and passes each outcome to `each`. If `each` breaks, no other call is
+/// Makes one call for each id, in their order, and passes each outcome to `each`. If it returns false, no other call is
 /// started, and the outcomes of those in flight are still passed on.
 pub(crate) fn run<'a, T: Send>(
     mut ids: impl Iterator<Item = &'a JobId>,
     call: impl Fn(&JobId) -> Result<T> + Sync,
-    mut each: impl FnMut(&'a JobId, Result<T>) -> ControlFlow<()>,
+    mut each: impl FnMut(&'a JobId, Result<T>) -> bool,
 ) {
     let (sender, outcomes) = mpsc::channel();
     let (sender, call) = (&sender, &call);
@@ -46,7 +45,7 @@ pub(crate) fn run<'a, T: Send>(
             let Ok((id, outcome)) = outcomes.recv() else { return };
             in_flight -= 1;
             match outcome {
-                Ok(outcome) => is_over |= each(id, outcome).is_break(),
+                Ok(outcome) => is_over |= !each(id, outcome),
                 Err(panic) => resume_unwind(panic),
             }
         }
@@ -69,8 +68,7 @@ pub(crate) fn call_each<T: Send>(
         failures = if outcome.as_ref().is_err_and(is_failure) { failures + 1 } else { 0 };
         is_stopped |= outcome.as_ref().is_err_and(Error::is_stopped);
         outcomes.insert(id.clone(), outcome);
-        let is_over = is_stopped || failures >= MAX_FAILURES;
-        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        !is_stopped && failures < MAX_FAILURES
     });
     let outcome = |(id, check): (JobId, Result<()>)| {
         let outcome = check.and_then(|()| {

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::iter::FusedIterator;
 use std::mem;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::config::builder::PAGE_SIZE;
@@ -189,11 +188,10 @@ impl<'a> WaitForJobs<'a> {
         let call = |id: &JobId| change::get(&http, id, request_deadline(&http, deadline));
         bulk::run(paced, call, |id, outcome| {
             if outcome.as_ref().is_err_and(|error| error.is_stopped() || error.is_out_of_time()) {
-                return ControlFlow::Break(());
+                return false;
             }
             self.record_look_up(poll, id, outcome);
-            let goes_on = self.ready.is_empty() && !poll.is_dead();
-            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            self.ready.is_empty() && !poll.is_dead()
         });
         poll.next_look_up = next;
     }
