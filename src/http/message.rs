@@ -23,13 +23,13 @@ pub(crate) fn parse_retry_after(text: &str, sent: Option<SystemTime>) -> Option<
 /// string or as a list, RFC 9457, `error`, `message`, `msg`, `description`, plain text, or the title of an HTML page.
 pub(crate) fn error_message(body: &str) -> Option<String> {
     let json: Option<Value> = serde_json::from_str(body).ok();
-    let text = match (json.as_ref().and_then(message_of_json), title(body)) {
-        (Some(message), _) => message,
-        (None, Some(title)) if is_html(body.as_bytes()) => {
-            format!("an HTML page, {:?}", sanitize(title, 200))
-        }
-        (None, None) if is_html(body.as_bytes()) => "an HTML page".to_owned(),
-        _ => body.to_owned(),
+    let text = match json.as_ref().and_then(message_of_json) {
+        Some(message) => message,
+        None if is_html(body.as_bytes()) => match title(body) {
+            Some(title) => format!("an HTML page, {:?}", sanitize(title, 200)),
+            None => "an HTML page".to_owned(),
+        },
+        None => body.to_owned(),
     };
     let text = sanitize(&text, 300);
     let says_nothing = ["", "{}", "[]", "null", "\"\""].contains(&text.as_str());
