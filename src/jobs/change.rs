@@ -135,7 +135,7 @@ fn says_made(response: &Response) -> Option<bool> {
     if body.is_empty() {
         return Some(true);
     }
-    let body: Value = serde_json::from_slice(body).ok()?;
+    let body: Value = from_json(body)?;
     // If both are present, a refusal counts.
     ["success", "ok"].iter().filter_map(|name| body[*name].as_bool()).min()
 }

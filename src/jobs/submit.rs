@@ -7,13 +7,12 @@ use crate::config::builder::LARGEST_BATCH;
 use crate::contract::Operation;
 use crate::error::{Error, Result, sanitize};
 use crate::http::call::Http;
-use crate::http::message::without_bom;
 use crate::types::{BatchSubmission, PartialBatch, Submitted};
 
 pub(crate) fn submit(http: &Http, payload: &(impl Serialize + ?Sized)) -> Result<Submitted> {
     let payload = check_payload("the payload", payload)?;
     let response = http.send(Operation::Submit { payload: &payload }, http.deadline())?;
-    let submitted = Submitted::from_json(without_bom(&response.body));
+    let submitted = Submitted::from_json(&response.text());
     submitted.ok_or_else(|| response.unreadable("an object with the job_id of the new job"))
 }
 
@@ -52,7 +51,7 @@ fn submit_chunk(http: &Http, payloads: &[&RawValue]) -> (BatchSubmission, Result
         Ok(response) => response,
         Err(error) => return (BatchSubmission::default(), Err(error)),
     };
-    let (batch, is_complete) = BatchSubmission::from_json(without_bom(&response.body));
+    let (batch, is_complete) = BatchSubmission::from_json(&response.text());
     let outcome = match is_complete {
         false => Err(response.unreadable("the outcome of a batch")),
         true if batch.jobs.len() == payloads.len() => Ok(()),

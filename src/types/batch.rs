@@ -53,9 +53,9 @@ impl BatchSubmission {
 
     /// Reads a response, and says whether it is complete. Entries are read one by one, so that none can lose the ids of
     /// the others.
-    pub(crate) fn from_json(body: &[u8]) -> (Self, bool) {
+    pub(crate) fn from_json(body: &str) -> (Self, bool) {
         let mut batch = BatchSubmission::default();
-        let is_complete = batch.read(&String::from_utf8_lossy(body)).is_some();
+        let is_complete = batch.read(body).is_some();
         (batch, is_complete)
     }
 

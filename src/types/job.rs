@@ -208,14 +208,13 @@ pub(crate) struct Submitted {
 
 impl Submitted {
     /// Reads the identifier by itself: whatever else the response holds, the caller pays for the job.
-    pub(crate) fn from_json(body: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(body);
-        let [job_id, state, status] = fields(&text, ["job_id", "state", "status"])?;
+    pub(crate) fn from_json(body: &str) -> Option<Self> {
+        let [job_id, state, status] = fields(body, ["job_id", "state", "status"])?;
         Some(Submitted {
             job_id: job_id.and_then(JobId::from_raw)?,
             state: state.and_then(JobState::from_raw),
             is_cache_hit: status.is_some_and(|status| status.get() == r#""cache_hit""#),
-            summary: JobSummary::from_json(&text),
+            summary: JobSummary::from_json(body),
         })
     }
 }
