@@ -69,7 +69,7 @@ fn is_in_range(address: IpAddr, range: &str) -> bool {
     let (Ok(first), Ok(length)) = (first.trim_matches(['[', ']']).parse::<IpAddr>(), length.parse()) else {
         return false;
     };
-    // An address of 32 bits is followed by zeros, so that a single address is equal in all bits.
+    // An address of 32 bits is followed by zeros, which makes a single address equal in all 128 bits.
     let bits = |address| match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
         IpAddr::V6(address) => address.to_bits(),

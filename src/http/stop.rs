@@ -114,7 +114,6 @@ mod tests {
         token.stop();
         token.stop();
         assert!(clone.is_stopped());
-        assert!(clone.is_stopped());
     }
 
     #[test]
